@@ -1,0 +1,14 @@
+//! The tensor graph: typed, hash-consed, append-only, few primitives.
+//!
+//! Nodes are positional (axis names are the checker's business), every shape is a number, and a node's inputs have
+//! smaller ids than itself, so increasing ids are a topological order. Equal nodes are one node. There are no
+//! multi-output primitives: what has several results (a network) is several [`Op::Call`]s with the same arguments.
+
+pub mod build;
+pub mod eval;
+pub mod inline;
+pub mod op;
+pub mod print;
+
+pub use build::Graph;
+pub use op::{FuncId, Node, NodeId, Op, ReduceOp, Source, Ty};

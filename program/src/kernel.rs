@@ -1,0 +1,142 @@
+//! The kernel language: one loop nest over scalars.
+//!
+//! A kernel's outermost loop is [`Var::GRID`], from 0 to [`Kernel::extent`]; its iterations are independent and
+//! may run in any order and on any thread. Everything inside is sequential. Registers are single-assignment
+//! ([`Stmt::Let`]) except accumulators, which only [`Stmt::Assign`] changes.
+
+use crate::{DType, Index, Scalar, Var};
+use serde::{Deserialize, Serialize};
+
+/// A fused loop nest reading and writing whole buffers, which never overlap each other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Kernel {
+    /// Says what it computes, for people: `mean_sub_mul`. Not unique.
+    pub name: String,
+    pub buffers: Vec<KernelBuffer>,
+    /// Iterations of the outermost loop.
+    pub extent: usize,
+    pub body: Vec<Stmt>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KernelBuffer {
+    pub dtype: DType,
+    /// Elements.
+    pub len: usize,
+    pub access: Access,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Access {
+    Read,
+    Write,
+    /// Written, and what this kernel wrote is read again (accumulation in memory).
+    ReadWrite,
+}
+
+/// A scalar register, unique within its kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Reg(pub u32);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Stmt {
+    /// Defines `reg` once; visible to later statements of the same block and blocks inside it.
+    Let { reg: Reg, dtype: DType, value: Expr },
+    /// Defines an accumulator.
+    Accumulator { reg: Reg, dtype: DType, init: Expr },
+    /// Changes an accumulator defined in this block or one around it.
+    Assign { reg: Reg, value: Expr },
+    /// Runs `body` for `var` in 0..extent, in order. `vector`: the iterations are independent, or combine only in
+    /// accumulators by a reassociable operation, so a printer may ask for vector code.
+    For { var: Var, extent: usize, vector: bool, body: Vec<Stmt> },
+    Store { buffer: usize, index: Index, value: Expr },
+    /// `buffer[at] = value` where `at` is computed (i64), which must be in bounds.
+    StoreAt { buffer: usize, at: Expr, value: Expr },
+}
+
+/// A scalar expression. Types are exact: operands of a binary operation have one dtype; comparisons give Bool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Expr {
+    Const(Scalar),
+    Reg(Reg),
+    /// The value of an index as i64.
+    Index(Index),
+    Load { buffer: usize, index: Index },
+    /// A load at a computed position (i64), which must be in bounds.
+    LoadAt { buffer: usize, at: Box<Expr> },
+    Unary(UnaryOp, Box<Expr>),
+    Binary(BinaryOp, Box<Expr>, Box<Expr>),
+    /// Evaluates only the branch taken: a guarded load may be out of bounds when its guard is false.
+    Select { cond: Box<Expr>, then: Box<Expr>, otherwise: Box<Expr> },
+    /// Float to integer truncates toward zero; to Bool is `!= 0`.
+    Cast(DType, Box<Expr>),
+}
+
+/// Elementwise functions of one argument, on f32 and f64 unless said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum UnaryOp {
+    /// Also on i64.
+    Neg,
+    /// Also on i64.
+    Abs,
+    /// −1, 0 or 1; NaN stays NaN.
+    Sign,
+    Floor,
+    Exp,
+    Log,
+    Log1p,
+    Sqrt,
+    Sin,
+    Cos,
+    Tanh,
+    /// 1/(1+e^−x), without overflow.
+    Sigmoid,
+    /// ln(1+e^x), without overflow.
+    Softplus,
+    /// The error function.
+    Erf,
+    /// The standard normal's quantile function Φ⁻¹.
+    NormalQuantile,
+    /// True where neither NaN nor infinite.
+    IsFinite,
+    /// On Bool.
+    Not,
+}
+
+/// Elementwise functions of two arguments of one dtype.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum BinaryOp {
+    Add,
+    Sub,
+    Mul,
+    /// Integers: Euclidean.
+    Div,
+    /// Euclidean remainder.
+    Rem,
+    /// NaN if either is.
+    Max,
+    /// NaN if either is.
+    Min,
+    Pow,
+    /// atan2(a, b).
+    Atan2,
+    /// Student-t's cumulative distribution of `a` with `b` degrees of freedom.
+    StudentCdf,
+    /// Student-t's quantile of probability `a` with `b` degrees of freedom.
+    StudentQuantile,
+    /// Comparisons: Bool from two of one dtype.
+    Lt,
+    Le,
+    Eq,
+    Ne,
+    /// On Bool.
+    And,
+    /// On Bool.
+    Or,
+}
+
+impl BinaryOp {
+    pub fn is_comparison(self) -> bool {
+        matches!(self, BinaryOp::Lt | BinaryOp::Le | BinaryOp::Eq | BinaryOp::Ne)
+    }
+}

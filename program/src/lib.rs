@@ -1,0 +1,26 @@
+//! The contract between the compiler and the runtime.
+//!
+//! A [`Program`] is everything needed to train and sample with one method on one data shape: the parameters
+//! of its networks, its inputs, its kernels, where every buffer lies and in which order kernels run. It
+//! contains no syntax, no types of the language and no gradients-to-be: those are the compiler's. It contains
+//! no pointers, files or threads: those are the runtime's. It can be saved, printed and loaded (serde).
+//!
+//! Kernels are loop nests over scalars ([`kernel`]); products and convolutions, which are worth tuned code,
+//! are launches of their own ([`launch`]). [`c`] prints kernels as C.
+
+pub mod c;
+pub mod dtype;
+pub mod index;
+pub mod kernel;
+pub mod launch;
+pub mod program;
+pub mod validate;
+
+pub use dtype::{DType, Scalar};
+pub use index::{Atom, Index, Var};
+pub use kernel::{Access, BinaryOp, Expr, Kernel, KernelBuffer, Reg, Stmt, UnaryOp};
+pub use launch::{BatchDim, Contract, Conv, ConvRole, Launch, Operand};
+pub use program::{
+    Buffer, BufferId, Distribution, Init, Input, InputKind, KernelId, Net, NetId, Output, OutputKind, Param, Place,
+    Plan, Program, Repeat, Sampler, Schedule,
+};

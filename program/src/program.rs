@@ -1,0 +1,199 @@
+//! The program: networks, inputs, buffers, kernels, plans.
+
+use crate::{DType, Kernel, Launch};
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BufferId(pub u32);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct KernelId(pub u32);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct NetId(pub u32);
+
+/// A compiled method. Iteration k of training runs the step plan that [`Schedule`] names, then, if all it reports
+/// is finite, the update plans of the networks that step trains.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Program {
+    pub method: String,
+    /// Samples a step sees.
+    pub batch: usize,
+    pub nets: Vec<Net>,
+    pub inputs: Vec<Input>,
+    pub buffers: Vec<Buffer>,
+    pub kernels: Vec<Kernel>,
+    pub plans: Vec<Plan>,
+    pub schedule: Schedule,
+    /// By name, first the method's own; `teacher` where it has one to compare with.
+    pub samplers: IndexMap<String, Sampler>,
+    /// Bytes of the arena that `Place::Arena` offsets point into, enough for any one plan.
+    pub arena: usize,
+}
+
+/// A network's parameters, all f32, laid out one after another in one flat buffer. Gradients, optimiser moments and
+/// the moving average have the same layout in buffers of their own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Net {
+    pub name: String,
+    /// In declaration order.
+    pub params: Vec<Param>,
+    /// Elements of the flat buffers, padding included (padding is zero and stays zero).
+    pub len: usize,
+    pub frozen: bool,
+    /// Starts as a copy of this network's weights where those are given or trained.
+    pub from: Option<NetId>,
+    pub weights: BufferId,
+    /// None for frozen networks.
+    pub grads: Option<BufferId>,
+    /// Exponential moving average of the weights, for evaluation.
+    pub ema: Option<BufferId>,
+    /// What the optimiser remembers, by name (`exp_avg`, `exp_avg_sq`).
+    pub moments: IndexMap<String, BufferId>,
+    /// F64 scalar: updates done so far, the one under way included; the runtime increments it before each.
+    pub updates: Option<BufferId>,
+    /// The plan that updates it from its gradients.
+    pub update: Option<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Param {
+    /// As in published checkpoints: `blocks.0.lin0.weight`.
+    pub name: String,
+    pub shape: Vec<usize>,
+    /// First element within the network's flat buffers; a multiple of 16.
+    pub offset: usize,
+    pub init: Init,
+}
+
+/// How a parameter starts when nothing is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Init {
+    Constant(f64),
+    /// Uniform in [−bound, bound).
+    Uniform { bound: f64 },
+    /// Zero mean.
+    Normal { std: f64 },
+}
+
+/// Something the runtime writes before a plan runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Input {
+    pub name: String,
+    pub kind: InputKind,
+    pub dtype: DType,
+    pub shape: Vec<usize>,
+    pub buffer: BufferId,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum InputKind {
+    /// A field of the data set's batch (`x`, `c`, `path`).
+    Data,
+    /// Random numbers, from (seed, step, name, element).
+    Draw(Distribution),
+    /// A draw whose value is given from outside (replay): the name is the draw's.
+    Pin,
+    /// F64 scalar: optimisation steps done so far.
+    Iteration,
+    /// F64 scalar that a sampler's `Repeat` sets, by its position in a row.
+    Repeat { position: usize },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Distribution {
+    /// Standard normal; F32 or F64.
+    Normal,
+    /// [0, 1), F64 with 53 bits or F32 with 24.
+    Uniform,
+    /// I64 in 0..n.
+    Index { n: usize },
+    /// I64: the numbers 0..n in random order, n the length.
+    Permutation,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Buffer {
+    pub dtype: DType,
+    /// Elements.
+    pub len: usize,
+    pub place: Place,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// Lives as long as the program runs; zero at first.
+    Persistent,
+    /// Lives within one plan, at this byte of the arena (a multiple of 64).
+    Arena { offset: usize },
+    /// A part of a persistent buffer, from this element (parameters, gradients).
+    Part { of: BufferId, start: usize },
+}
+
+/// A straight line of launches.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// `step.student`, `update.student`, `sample.body`.
+    pub name: String,
+    pub launches: Vec<Launch>,
+    pub outputs: Vec<Output>,
+    /// Indices into `Program::inputs` that this plan reads.
+    pub inputs: Vec<usize>,
+}
+
+/// A value the runtime may read after a plan has run (until the next plan does).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Output {
+    pub name: String,
+    pub kind: OutputKind,
+    pub buffer: BufferId,
+    pub shape: Vec<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum OutputKind {
+    /// A scalar that is minimised, or the sum of all such (`total_loss`).
+    Loss,
+    /// A scalar that is only reported.
+    Metric,
+    /// The gradient of parameter `param` of `net`, in its place in the network's gradient buffer.
+    Grad { net: NetId, param: usize },
+    /// The L2 norm of all gradients of `net` in this step, F64 scalar.
+    GradNorm { net: NetId },
+    /// Samples, or a sampler's carried value.
+    Sample,
+    /// The new value of a `state` buffer; the runtime copies it over `state` after the step.
+    State { state: BufferId },
+}
+
+/// Which step plan an iteration runs, and which networks it then updates.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// The first whose turn it is runs: iteration % every == 0.
+    pub steps: Vec<Turn>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Turn {
+    pub every: usize,
+    pub plan: usize,
+    pub updates: Vec<NetId>,
+}
+
+/// Sampling: one plan to start, one repeated, both leaving the carried value as their output `carry`, which the
+/// runtime copies to the input of that name; the last one's is the sample.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sampler {
+    pub init: usize,
+    pub repeat: Option<Repeat>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Repeat {
+    pub plan: usize,
+    /// Buffer the carried value is copied to before each repetition.
+    pub carry: BufferId,
+    /// One row a repetition, written to the `InputKind::Repeat` inputs. Draws see the row's number.
+    pub rows: Vec<Vec<f64>>,
+}
