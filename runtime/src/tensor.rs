@@ -124,11 +124,20 @@ impl Tensor {
 
     /// The little-endian bytes of the elements, as safetensors stores them; booleans take one byte.
     pub fn to_bytes(&self) -> Vec<u8> {
+        fn each<const N: usize, T: Copy>(values: &[T], bytes: impl Fn(T) -> [u8; N]) -> Vec<u8> {
+            let mut out = vec![0; N * values.len()];
+            out.as_chunks_mut()
+                .0
+                .iter_mut()
+                .zip(values)
+                .for_each(|(o, &v)| *o = bytes(v));
+            out
+        }
         match &self.values {
-            Values::Bool(v) => v.iter().map(|&b| u8::from(b)).collect(),
-            Values::I64(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Values::F32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Values::F64(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Values::Bool(v) => each(v, |b| [u8::from(b)]),
+            Values::I64(v) => each(v, i64::to_le_bytes),
+            Values::F32(v) => each(v, f32::to_le_bytes),
+            Values::F64(v) => each(v, f64::to_le_bytes),
         }
     }
 }
