@@ -88,4 +88,31 @@ impl Conv {
         let size = [self.height, self.width];
         [0, 1].map(|i| (size[i] + self.pad[i][0] + self.pad[i][1] - self.kernel[i]) / self.stride[i] + 1)
     }
+
+    /// The buffer computed, and the two it is computed from: x before w before y.
+    pub fn operands(&self) -> (BufferId, [BufferId; 2]) {
+        match self.role {
+            ConvRole::Forward => (self.y, [self.x, self.w]),
+            ConvRole::Input => (self.x, [self.w, self.y]),
+            ConvRole::Weight => (self.w, [self.x, self.y]),
+        }
+    }
+
+    /// Elements of x, w and y; None if a size overflows, a stride or a kernel size is 0, or the kernel is larger than the
+    /// padded image.
+    pub fn lens(&self) -> Option<[usize; 3]> {
+        for (i, size) in [self.height, self.width].into_iter().enumerate() {
+            let padded = size.checked_add(self.pad[i][0])?.checked_add(self.pad[i][1])?;
+            if self.stride[i] == 0 || self.kernel[i] == 0 || padded < self.kernel[i] || padded > isize::MAX as usize {
+                return None;
+            }
+        }
+        let product = |dims: [usize; 4]| dims.into_iter().try_fold(1usize, |n, d| n.checked_mul(d));
+        let [out_height, out_width] = self.out();
+        Some([
+            product([self.batch, self.height, self.width, self.channels])?,
+            product([self.kernel[0], self.kernel[1], self.channels, self.filters])?,
+            product([self.batch, out_height, out_width, self.filters])?,
+        ])
+    }
 }

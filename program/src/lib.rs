@@ -6,13 +6,15 @@
 //! no pointers, files or threads: those are the runtime's. It can be saved, printed and loaded (serde).
 //!
 //! Kernels are loop nests over scalars ([`kernel`]); products and convolutions, which are worth tuned code,
-//! are launches of their own ([`launch`]). [`c`] prints kernels as C.
+//! are launches of their own ([`launch`]). [`c`] prints kernels as C, [`print`](mod@print) all of it for people.
 
+pub mod bounds;
 pub mod c;
 pub mod dtype;
 pub mod index;
 pub mod kernel;
 pub mod launch;
+pub mod print;
 pub mod program;
 pub mod validate;
 

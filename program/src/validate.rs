@@ -1,1 +1,338 @@
-//! Checks on a program.
+//! Checks on a program: what the runtime relies on to run it without looking again.
+//!
+//! A program that passes reads and writes only inside its buffers, except through guarded loads (their guards are not
+//! proven) and computed positions (checked when they run).
+
+mod kernel;
+mod memory;
+
+use crate::{Access, Buffer, BufferId, Contract, Conv, DType, Launch, Operand, Place, Plan, Program};
+use thiserror::Error;
+
+/// Something wrong with a program: where and what.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{place}: {what}")]
+pub struct Problem {
+    pub place: String,
+    pub what: String,
+}
+
+/// All problems found, in the program's order.
+pub fn validate(program: &Program) -> Result<(), Vec<Problem>> {
+    let mut check = Check {
+        program,
+        problems: Vec::new(),
+    };
+    check.buffers();
+    // Everything after this looks up buffers' storage.
+    if check.problems.is_empty() {
+        for (i, kernel) in program.kernels.iter().enumerate() {
+            let problems = kernel::problems(kernel);
+            check.problems.extend(problems.into_iter().map(|what| Problem {
+                place: format!("kernel {i} ({})", kernel.name),
+                what,
+            }));
+        }
+        check.interface();
+        for (i, plan) in program.plans.iter().enumerate() {
+            check.plan(i, plan);
+        }
+    }
+    if check.problems.is_empty() {
+        Ok(())
+    } else {
+        Err(check.problems)
+    }
+}
+
+/// What one launch does to a buffer.
+struct Use {
+    buffer: BufferId,
+    access: Access,
+}
+
+/// The buffers of a launch, in its order.
+fn uses(program: &Program, launch: &Launch) -> Vec<Use> {
+    let read = |buffer| Use {
+        buffer,
+        access: Access::Read,
+    };
+    let write = |buffer| Use {
+        buffer,
+        access: Access::Write,
+    };
+    match launch {
+        Launch::Kernel { kernel, args } => {
+            let buffers = program.kernels.get(kernel.0 as usize).map_or(&[][..], |k| &k.buffers);
+            args.iter()
+                .zip(buffers)
+                .map(|(arg, b)| Use {
+                    buffer: *arg,
+                    access: b.access,
+                })
+                .collect()
+        }
+        Launch::Contract(c) => vec![read(c.a.buffer), read(c.b.buffer), write(c.c.buffer)],
+        Launch::Conv(conv) => {
+            let (computed, others) = conv.operands();
+            vec![read(others[0]), read(others[1]), write(computed)]
+        }
+    }
+}
+
+struct Check<'a> {
+    program: &'a Program,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Check<'a> {
+    fn problem(&mut self, place: &str, what: String) {
+        self.problems.push(Problem {
+            place: place.into(),
+            what,
+        });
+    }
+
+    fn buffer(&mut self, place: &str, id: BufferId) -> Option<&'a Buffer> {
+        let found = self.program.buffers.get(id.0 as usize);
+        if found.is_none() {
+            self.problem(place, format!("there is no buffer {}", id.0));
+        }
+        found
+    }
+
+    /// As `buffer`, and of this dtype and length.
+    fn expect(&mut self, place: &str, id: BufferId, dtype: DType, len: usize) {
+        if let Some(b) = self.buffer(place, id)
+            && (b.dtype != dtype || b.len != len)
+        {
+            self.problem(
+                place,
+                format!("buffer {} is {}[{}], not {dtype}[{len}]", id.0, b.dtype, b.len),
+            );
+        }
+    }
+
+    fn buffers(&mut self) {
+        for (i, buffer) in self.program.buffers.iter().enumerate() {
+            let place = format!("buffer {i}");
+            let Some(bytes) = buffer
+                .len
+                .checked_mul(buffer.dtype.size())
+                .filter(|b| *b <= isize::MAX as usize)
+            else {
+                self.problem(&place, "is longer than memory".into());
+                continue;
+            };
+            match buffer.place {
+                Place::Persistent => {}
+                Place::Arena { offset } => {
+                    if offset % 64 != 0 {
+                        self.problem(
+                            &place,
+                            format!("starts at byte {offset} of the arena, no multiple of 64"),
+                        );
+                    }
+                    if offset.checked_add(bytes).is_none_or(|end| end > self.program.arena) {
+                        let arena = self.program.arena;
+                        self.problem(
+                            &place,
+                            format!("{bytes} bytes at {offset} are outside the arena of {arena}"),
+                        );
+                    }
+                }
+                Place::Part { of, start } => {
+                    let Some(parent) = self.buffer(&place, of) else {
+                        continue;
+                    };
+                    if parent.place != Place::Persistent || parent.dtype != buffer.dtype {
+                        let what = format!("is a part of buffer {}, which is no persistent {}", of.0, buffer.dtype);
+                        self.problem(&place, what);
+                    } else if start.checked_add(buffer.len).is_none_or(|end| end > parent.len) {
+                        self.problem(&place, format!("reaches past the end of buffer {}", of.0));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Networks, inputs, schedule, samplers.
+    fn interface(&mut self) {
+        let program = self.program;
+        let plan_exists = |plan: usize| plan < program.plans.len();
+        for net in &program.nets {
+            let place = format!("network `{}`", net.name);
+            for buffer in [Some(net.weights), net.grads, net.ema]
+                .into_iter()
+                .flatten()
+                .chain(net.moments.values().copied())
+            {
+                self.expect(&place, buffer, DType::F32, net.len);
+            }
+            if let Some(updates) = net.updates {
+                self.expect(&place, updates, DType::F64, 1);
+            }
+            for param in &net.params {
+                let len = param.shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
+                if len
+                    .and_then(|n| n.checked_add(param.offset))
+                    .is_none_or(|end| end > net.len)
+                {
+                    self.problem(&place, format!("parameter `{}` reaches past its end", param.name));
+                }
+            }
+            if net.update.is_some_and(|plan| !plan_exists(plan))
+                || net.from.is_some_and(|n| n.0 as usize >= program.nets.len())
+            {
+                self.problem(&place, "names a plan or a network that does not exist".into());
+            }
+        }
+        for input in &program.inputs {
+            self.shaped(
+                &format!("input `{}`", input.name),
+                input.buffer,
+                &input.shape,
+                Some(input.dtype),
+            );
+        }
+        for turn in &program.schedule.steps {
+            let nets = turn
+                .updates
+                .iter()
+                .all(|n| program.nets.get(n.0 as usize).is_some_and(|n| n.update.is_some()));
+            if turn.every == 0 || !plan_exists(turn.plan) || !nets {
+                self.problem("schedule", format!("turn {turn:?} cannot run"));
+            }
+        }
+        for (name, sampler) in &program.samplers {
+            let place = format!("sampler `{name}`");
+            if !plan_exists(sampler.init) || sampler.repeat.as_ref().is_some_and(|r| !plan_exists(r.plan)) {
+                self.problem(&place, "names a plan that does not exist".into());
+            }
+            if let Some(repeat) = &sampler.repeat {
+                self.buffer(&place, repeat.carry);
+            }
+        }
+    }
+
+    fn shaped(&mut self, place: &str, id: BufferId, shape: &[usize], dtype: Option<DType>) {
+        let Some(buffer) = self.buffer(place, id) else { return };
+        let len = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
+        if len != Some(buffer.len) || dtype.is_some_and(|d| d != buffer.dtype) {
+            self.problem(
+                place,
+                format!(
+                    "shape {shape:?} is not that of buffer {} ({}[{}])",
+                    id.0, buffer.dtype, buffer.len
+                ),
+            );
+        }
+    }
+
+    fn plan(&mut self, number: usize, plan: &'a Plan) {
+        let before = self.problems.len();
+        for (i, launch) in plan.launches.iter().enumerate() {
+            let place = format!("plan `{}`, launch {i}", plan.name);
+            self.launch(&place, launch);
+        }
+        for output in &plan.outputs {
+            self.shaped(
+                &format!("plan `{}`, output `{}`", plan.name, output.name),
+                output.buffer,
+                &output.shape,
+                None,
+            );
+        }
+        for input in &plan.inputs {
+            if *input >= self.program.inputs.len() {
+                self.problem(&format!("plan `{}`", plan.name), format!("there is no input {input}"));
+            }
+        }
+        if self.problems.len() == before {
+            for what in memory::problems(self.program, number, plan) {
+                self.problem(&format!("plan `{}`", plan.name), what);
+            }
+        }
+    }
+
+    fn launch(&mut self, place: &str, launch: &Launch) {
+        let before = self.problems.len();
+        match launch {
+            Launch::Kernel { kernel, args } => {
+                let Some(kernel) = self.program.kernels.get(kernel.0 as usize) else {
+                    return self.problem(place, format!("there is no kernel {}", kernel.0));
+                };
+                if kernel.buffers.len() != args.len() {
+                    let (want, given) = (kernel.buffers.len(), args.len());
+                    return self.problem(
+                        place,
+                        format!("kernel `{}` takes {want} buffers, not {given}", kernel.name),
+                    );
+                }
+                for (arg, buffer) in args.iter().zip(&kernel.buffers) {
+                    self.expect(place, *arg, buffer.dtype, buffer.len);
+                }
+            }
+            Launch::Contract(contract) => self.contract(place, contract),
+            Launch::Conv(conv) => self.conv(place, conv),
+        }
+        if self.problems.len() > before {
+            return;
+        }
+        // What is written overlaps nothing else of the launch. Parts of a contraction's buffers may be disjoint.
+        let uses = uses(self.program, launch);
+        for (i, written) in uses.iter().enumerate().filter(|(_, u)| u.access != Access::Read) {
+            for (j, other) in uses.iter().enumerate() {
+                let both_written = other.access != Access::Read;
+                if i != j && !(both_written && j < i) && memory::overlap(self.program, written.buffer, other.buffer) {
+                    let (a, b) = (written.buffer.0, other.buffer.0);
+                    self.problem(place, format!("writes buffer {a}, which overlaps its buffer {b}"));
+                }
+            }
+        }
+    }
+
+    fn contract(&mut self, place: &str, c: &Contract) {
+        if !c.dtype.is_float() {
+            return self.problem(place, format!("a product of {}", c.dtype));
+        }
+        let strides = |of: fn(&crate::BatchDim) -> isize| c.batch.iter().map(move |d| (d.extent, of(d)));
+        let dims = |operand: &Operand, rows, cols, batch: Vec<(usize, isize)>| {
+            let mut dims = batch;
+            dims.extend([(rows, operand.row), (cols, operand.col)]);
+            dims
+        };
+        let a = dims(&c.a, c.m, c.k, strides(|d| d.a).collect());
+        let b = dims(&c.b, c.k, c.n, strides(|d| d.b).collect());
+        let out = dims(&c.c, c.m, c.n, strides(|d| d.c).collect());
+        for (name, operand, dims) in [("a", &c.a, &a), ("b", &c.b, &b), ("c", &c.c, &out)] {
+            let Some(buffer) = self.buffer(place, operand.buffer) else {
+                continue;
+            };
+            if buffer.dtype != c.dtype {
+                self.problem(place, format!("operand {name} is {}, not {}", buffer.dtype, c.dtype));
+            }
+            if !memory::strided_fits(operand.offset, dims, buffer.len) {
+                self.problem(
+                    place,
+                    format!("operand {name} reaches outside buffer {}", operand.buffer.0),
+                );
+            }
+        }
+        if !memory::distinct(&out) {
+            self.problem(place, "writes an element of c twice".into());
+        }
+    }
+
+    fn conv(&mut self, place: &str, conv: &Conv) {
+        if !conv.dtype.is_float() {
+            return self.problem(place, format!("a convolution of {}", conv.dtype));
+        }
+        let Some([x, w, y]) = conv.lens() else {
+            return self.problem(place, format!("impossible geometry: {conv:?}"));
+        };
+        for (buffer, len) in [(conv.x, x), (conv.w, w), (conv.y, y)] {
+            self.expect(place, buffer, conv.dtype, len);
+        }
+    }
+}

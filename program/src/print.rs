@@ -1,0 +1,212 @@
+//! Kernels and plans as text for people.
+
+use crate::{Access, Atom, BinaryOp, Conv, Expr, Index, Kernel, Launch, Operand, Place, Plan, Program, Stmt, UnaryOp};
+use std::fmt::{self, Display, Formatter};
+
+/// All kernels, by number.
+pub fn kernels(program: &Program) -> String {
+    program
+        .kernels
+        .iter()
+        .enumerate()
+        .map(|(i, kernel)| format!("k{i} {kernel}\n"))
+        .collect()
+}
+
+/// All plans: launches in order, with where their buffers lie.
+pub fn plans(program: &Program) -> String {
+    let mut out = format!("arena {} bytes, {} buffers\n", program.arena, program.buffers.len());
+    for plan in &program.plans {
+        out += &format!("\n{}", plan_text(program, plan));
+    }
+    out
+}
+
+fn plan_text(program: &Program, plan: &Plan) -> String {
+    let buffer = |id: crate::BufferId| match program.buffers.get(id.0 as usize) {
+        None => format!("#{}?", id.0),
+        Some(b) => {
+            let place = match b.place {
+                Place::Persistent => String::new(),
+                Place::Arena { offset } => format!("@{offset}"),
+                Place::Part { of, start } => format!("=#{}+{start}", of.0),
+            };
+            format!("#{}{place}:{}[{}]", id.0, b.dtype, b.len)
+        }
+    };
+    let operand = |o: &Operand| format!("{}+{}({},{})", buffer(o.buffer), o.offset, o.row, o.col);
+    let mut out = format!("plan {}\n", plan.name);
+    for input in plan.inputs.iter().filter_map(|i| program.inputs.get(*i)) {
+        out += &format!("  input {} {:?} = {}\n", input.name, input.shape, buffer(input.buffer));
+    }
+    for (i, launch) in plan.launches.iter().enumerate() {
+        let text = match launch {
+            Launch::Kernel { kernel, args } => {
+                let found = program.kernels.get(kernel.0 as usize);
+                let name = found.map_or("?", |k| &k.name);
+                let (mut written, mut read) = (Vec::new(), Vec::new());
+                for (j, arg) in args.iter().enumerate() {
+                    let access = found.and_then(|k| k.buffers.get(j)).map_or(Access::Read, |b| b.access);
+                    let list = if access == Access::Read {
+                        &mut read
+                    } else {
+                        &mut written
+                    };
+                    list.push(buffer(*arg));
+                }
+                format!("{} = k{} {name} {}", written.join(", "), kernel.0, read.join(", "))
+            }
+            Launch::Contract(c) => {
+                let batch: String = c
+                    .batch
+                    .iter()
+                    .map(|d| format!(" ×{}({},{},{})", d.extent, d.a, d.b, d.c))
+                    .collect();
+                let (m, n, k) = (c.m, c.n, c.k);
+                format!(
+                    "{} = contract {m}×{n}×{k}{batch} {} {}",
+                    operand(&c.c),
+                    operand(&c.a),
+                    operand(&c.b)
+                )
+            }
+            Launch::Conv(conv) => {
+                let (computed, others) = conv.operands();
+                format!(
+                    "{} = conv {} {} {}",
+                    buffer(computed),
+                    geometry(conv),
+                    buffer(others[0]),
+                    buffer(others[1])
+                )
+            }
+        };
+        out += &format!("  {i:4} {text}\n");
+    }
+    for output in &plan.outputs {
+        out += &format!(
+            "  output {} {:?} = {}\n",
+            output.name,
+            output.shape,
+            buffer(output.buffer)
+        );
+    }
+    out
+}
+
+fn geometry(c: &Conv) -> String {
+    format!(
+        "{:?} {}×{}×{}×{} by {}×{} to {} stride {:?} pad {:?}",
+        c.role, c.batch, c.height, c.width, c.channels, c.kernel[0], c.kernel[1], c.filters, c.stride, c.pad
+    )
+}
+
+impl Display for Kernel {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        let buffers = self.buffers.iter().enumerate().map(|(i, b)| {
+            let access = match b.access {
+                Access::Read => "",
+                Access::Write => "out ",
+                Access::ReadWrite => "inout ",
+            };
+            format!("{access}b{i}: {}[{}]", b.dtype, b.len)
+        });
+        writeln!(f, "{}({})", self.name, buffers.collect::<Vec<_>>().join(", "))?;
+        writeln!(f, "  grid i0 in {}", self.extent)?;
+        block(f, &self.body, 2)
+    }
+}
+
+fn block(f: &mut Formatter, stmts: &[Stmt], depth: usize) -> fmt::Result {
+    for stmt in stmts {
+        write!(f, "{:width$}", "", width = 2 * depth)?;
+        match stmt {
+            Stmt::Let { reg, dtype, value } => writeln!(f, "r{}: {dtype} = {value}", reg.0)?,
+            Stmt::Accumulator { reg, dtype, init } => writeln!(f, "var r{}: {dtype} = {init}", reg.0)?,
+            Stmt::Assign { reg, value } => writeln!(f, "r{} := {value}", reg.0)?,
+            Stmt::For {
+                var,
+                extent,
+                vector,
+                body,
+            } => {
+                writeln!(f, "for i{} in {extent}{}", var.0, if *vector { " vector" } else { "" })?;
+                block(f, body, depth + 1)?;
+            }
+            Stmt::Store { buffer, index, value } => writeln!(f, "b{buffer}[{index}] = {value}")?,
+            Stmt::StoreAt { buffer, at, value } => writeln!(f, "b{buffer}[at {at}] = {value}")?,
+        }
+    }
+    Ok(())
+}
+
+impl Display for Expr {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        match self {
+            Expr::Const(value) => write!(f, "{value}"),
+            Expr::Reg(reg) => write!(f, "r{}", reg.0),
+            Expr::Index(index) => write!(f, "int({index})"),
+            Expr::Load { buffer, index } => write!(f, "b{buffer}[{index}]"),
+            Expr::LoadAt { buffer, at } => write!(f, "b{buffer}[at {at}]"),
+            Expr::Unary(UnaryOp::Neg, x) => write!(f, "-{x}"),
+            Expr::Unary(op, x) => write!(f, "{}({x})", word(op)),
+            Expr::Binary(op, a, b) => match infix(*op) {
+                Some(op) => write!(f, "({a} {op} {b})"),
+                None => write!(f, "{}({a}, {b})", word(op)),
+            },
+            Expr::Select { cond, then, otherwise } => write!(f, "({cond} ? {then} : {otherwise})"),
+            Expr::Cast(dtype, x) => write!(f, "{dtype}({x})"),
+        }
+    }
+}
+
+fn word(op: &impl fmt::Debug) -> String {
+    format!("{op:?}").to_lowercase()
+}
+
+fn infix(op: BinaryOp) -> Option<&'static str> {
+    Some(match op {
+        BinaryOp::Add => "+",
+        BinaryOp::Sub => "-",
+        BinaryOp::Mul => "*",
+        BinaryOp::Div => "/",
+        BinaryOp::Rem => "%",
+        BinaryOp::Lt => "<",
+        BinaryOp::Le => "<=",
+        BinaryOp::Eq => "==",
+        BinaryOp::Ne => "!=",
+        BinaryOp::And => "&",
+        BinaryOp::Or => "|",
+        _ => return None,
+    })
+}
+
+impl Display for Index {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        let mut terms: Vec<String> = self
+            .terms
+            .iter()
+            .map(|(atom, coefficient)| {
+                if *coefficient == 1 {
+                    atom.to_string()
+                } else {
+                    format!("{coefficient}·{atom}")
+                }
+            })
+            .collect();
+        if self.offset != 0 || terms.is_empty() {
+            terms.push(self.offset.to_string());
+        }
+        f.write_str(&terms.join(" + "))
+    }
+}
+
+impl Display for Atom {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        match self {
+            Atom::Var(var) => write!(f, "i{}", var.0),
+            Atom::Div(inner, by) => write!(f, "({inner})/{by}"),
+            Atom::Mod(inner, by) => write!(f, "({inner})%{by}"),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Where buffers lie and when they are alive.
+
+use super::uses;
+use crate::{Access, BufferId, Place, Plan, Program};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+/// The memory of a buffer: the arena (None) or a persistent buffer, and the bytes within. Ids must be valid.
+fn span(program: &Program, id: BufferId) -> (Option<BufferId>, usize, usize) {
+    let buffer = &program.buffers[id.0 as usize];
+    let bytes = buffer.len * buffer.dtype.size();
+    match buffer.place {
+        Place::Persistent => (Some(id), 0, bytes),
+        Place::Arena { offset } => (None, offset, offset + bytes),
+        Place::Part { of, start } => {
+            let start = start * buffer.dtype.size();
+            (Some(of), start, start + bytes)
+        }
+    }
+}
+
+/// Whether two buffers share a byte.
+pub fn overlap(program: &Program, a: BufferId, b: BufferId) -> bool {
+    let ((of_a, start_a, end_a), (of_b, start_b, end_b)) = (span(program, a), span(program, b));
+    of_a == of_b && start_a < end_b && start_b < end_a
+}
+
+/// Whether all positions `offset + Σ i·stride` lie in 0..len. Dimensions are (extent, stride).
+pub fn strided_fits(offset: usize, dims: &[(usize, isize)], len: usize) -> bool {
+    if dims.iter().any(|(extent, _)| *extent == 0) {
+        return true;
+    }
+    let (mut low, mut high) = (offset as i128, offset as i128);
+    for (extent, stride) in dims {
+        let reach = (*extent as i128 - 1) * *stride as i128;
+        low += reach.min(0);
+        high += reach.max(0);
+    }
+    low >= 0 && high < len as i128
+}
+
+/// Whether no two indices share a position, by the sufficient rule that each stride steps over all smaller ones.
+pub fn distinct(dims: &[(usize, isize)]) -> bool {
+    let mut strides: Vec<_> = dims
+        .iter()
+        .filter(|(extent, _)| *extent > 1)
+        .map(|(n, s)| (s.unsigned_abs(), *n))
+        .collect();
+    strides.sort_unstable();
+    let mut reach = 0u128;
+    for (stride, extent) in strides {
+        if (stride as u128) <= reach {
+            return false;
+        }
+        reach += stride as u128 * (extent as u128 - 1);
+    }
+    true
+}
+
+/// Arena buffers read before they are written, and pairs that share memory while both are needed.
+pub fn problems(program: &Program, number: usize, plan: &Plan) -> Vec<String> {
+    let in_arena = |id: BufferId| matches!(program.buffers[id.0 as usize].place, Place::Arena { .. });
+    let mut problems = Vec::new();
+    // First write and last use, by launch; 0 is before the first launch.
+    let mut live: FxHashMap<BufferId, (usize, usize)> = FxHashMap::default();
+    let inputs = plan.inputs.iter().map(|input| program.inputs[*input].buffer);
+    let carries = program
+        .samplers
+        .values()
+        .filter_map(|s| s.repeat.as_ref())
+        .filter(|r| r.plan == number);
+    for id in inputs.chain(carries.map(|r| r.carry)) {
+        live.insert(id, (0, 0));
+    }
+    let mut unwritten = FxHashSet::default();
+    for (i, launch) in plan.launches.iter().enumerate() {
+        let now = i + 1;
+        let uses = uses(program, launch);
+        for used in uses.iter().filter(|u| u.access == Access::Read && in_arena(u.buffer)) {
+            match live.get_mut(&used.buffer) {
+                Some((_, last)) => *last = now,
+                None if unwritten.insert(used.buffer) => {
+                    problems.push(format!(
+                        "launch {i} reads buffer {} before it is written",
+                        used.buffer.0
+                    ));
+                }
+                None => {}
+            }
+        }
+        for used in uses.iter().filter(|u| u.access != Access::Read) {
+            live.entry(used.buffer).or_insert((now, now)).1 = now;
+        }
+    }
+    for output in plan.outputs.iter().filter(|o| in_arena(o.buffer)) {
+        match live.get_mut(&output.buffer) {
+            Some((_, last)) => *last = plan.launches.len() + 1,
+            None => problems.push(format!("output `{}` is never written", output.name)),
+        }
+    }
+    // Sorted by address, a buffer can only meet those that start before its end.
+    let mut spans: Vec<_> = live
+        .into_iter()
+        .filter(|(id, _)| in_arena(*id) && program.buffers[id.0 as usize].len > 0)
+        .map(|(id, (first, last))| {
+            let (_, start, end) = span(program, id);
+            (start, end, first, last, id)
+        })
+        .collect();
+    spans.sort_unstable();
+    for (i, (_, end, first, last, id)) in spans.iter().enumerate() {
+        for (_, _, other_first, other_last, other) in spans[i + 1..].iter().take_while(|s| s.0 < *end) {
+            if first <= other_last && other_first <= last {
+                problems.push(format!(
+                    "buffers {} and {} share arena memory while both are needed",
+                    id.0, other.0
+                ));
+            }
+        }
+    }
+    problems
+}
