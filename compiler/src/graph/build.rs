@@ -1,7 +1,11 @@
-//! Building: one method a primitive, which infers the output's type, folds what is free to fold, and hash-conses.
+//! The store: hash-consing, functions, and the leaves. The primitives' own builder methods, which infer the output's
+//! type and fold what is free to fold, are in [`elementwise`](super::elementwise), [`views`](super::views) and
+//! [`products`](super::products).
+//!
+//! The methods assert the typing rules: what breaks them is a bug of the caller, never of a user's spec.
 
 use super::op::*;
-use fgc_program::{BinaryOp, ConvRole, DType, Scalar, UnaryOp};
+use fgc_program::{DType, Scalar};
 use rustc_hash::FxHashMap;
 
 /// A function: its arguments are `Op::Argument { func, index }` nodes of these types.
@@ -27,6 +31,10 @@ impl Graph {
 
     pub fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.0 as usize]
+    }
+
+    pub fn op(&self, id: NodeId) -> &Op {
+        &self.node(id).op
     }
 
     pub fn ty(&self, id: NodeId) -> &Ty {
@@ -61,7 +69,11 @@ impl Graph {
             .enumerate()
             .map(|(index, ty)| self.intern(Op::Argument { func, index }, &[], ty.clone()))
             .collect();
-        self.funcs.push(Func { name: name.into(), args, outputs: Vec::new() });
+        self.funcs.push(Func {
+            name: name.into(),
+            args,
+            outputs: Vec::new(),
+        });
         func
     }
 
@@ -71,17 +83,81 @@ impl Graph {
 
     /// The node of this op, inputs and type, without inference or folding. Prefer the methods below.
     pub fn intern(&mut self, op: Op, inputs: &[NodeId], ty: Ty) -> NodeId {
-        let node = Node { op, inputs: inputs.into(), ty };
+        let node = Node {
+            op,
+            inputs: inputs.into(),
+            ty,
+        };
         if let Some(&id) = self.memo.get(&node) {
             return id;
         }
         let id = NodeId(self.nodes.len() as u32);
+        debug_assert!(
+            inputs.iter().all(|&i| i < id),
+            "an input of {node:?} does not exist yet"
+        );
         self.nodes.push(node.clone());
         self.memo.insert(node, id);
         id
     }
 
+    /// `value` everywhere.
+    pub fn constant(&mut self, value: Scalar, shape: &[usize]) -> NodeId {
+        self.intern(Op::Const(value), &[], Ty::new(value.dtype(), shape))
+    }
+
+    /// `value`, converted to `like`'s dtype, everywhere in `like`'s shape.
+    pub fn constant_like(&mut self, value: f64, like: NodeId) -> NodeId {
+        let Ty { dtype, shape } = self.ty(like).clone();
+        self.constant(Scalar::new(dtype, value), &shape)
+    }
+
+    pub fn zeros(&mut self, ty: &Ty) -> NodeId {
+        self.constant(Scalar::new(ty.dtype, 0.0), &ty.shape)
+    }
+
+    /// Row-major constants, all of one dtype. A table of equal values becomes a `Const`.
+    pub fn table(&mut self, values: Vec<Scalar>, shape: &[usize]) -> NodeId {
+        let &first = values.first().expect("a table has at least one element");
+        assert_eq!(
+            values.len(),
+            shape.iter().product::<usize>(),
+            "a table of shape {shape:?}"
+        );
+        assert!(
+            values.iter().all(|v| v.dtype() == first.dtype()),
+            "a table's elements have one dtype"
+        );
+        if values.iter().all(|&v| v == first) {
+            return self.constant(first, shape);
+        }
+        self.intern(Op::Table(values), &[], Ty::new(first.dtype(), shape))
+    }
+
     pub fn source(&mut self, source: Source, ty: Ty) -> NodeId {
         self.intern(Op::Source(source), &[], ty)
+    }
+
+    /// The index along axis `axis`, I64.
+    pub fn iota(&mut self, shape: &[usize], axis: usize) -> NodeId {
+        assert!(axis < shape.len(), "iota along axis {axis} of {shape:?}");
+        if shape[axis] == 1 {
+            return self.constant(Scalar::I64(0), shape);
+        }
+        self.intern(Op::Iota { axis }, &[], Ty::new(DType::I64, shape))
+    }
+
+    /// The value of a `Const` node.
+    pub fn const_value(&self, id: NodeId) -> Option<Scalar> {
+        match self.op(id) {
+            Op::Const(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// Whether the node is a literal constant equal to `value` (−0 equals 0).
+    pub fn is_const(&self, id: NodeId, value: f64) -> bool {
+        self.const_value(id)
+            .is_some_and(|c| c.dtype() != DType::Bool && c.as_f64() == value)
     }
 }

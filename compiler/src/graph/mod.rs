@@ -5,10 +5,12 @@
 //! multi-output primitives: what has several results (a network) is several [`Op::Call`]s with the same arguments.
 
 pub mod build;
-pub mod eval;
-pub mod inline;
+pub mod elementwise;
 pub mod op;
-pub mod print;
+pub mod products;
+pub mod scalar;
+pub mod special;
+pub mod views;
 
-pub use build::Graph;
+pub use build::{Func, Graph};
 pub use op::{FuncId, Node, NodeId, Op, ReduceOp, Source, Ty};
