@@ -4,6 +4,7 @@
 //! (seed, step), so that a run resumed from a [`checkpoint`] equals one that never stopped.
 
 pub mod checkpoint;
+pub mod cpu;
 pub mod data;
 pub mod log;
 pub mod metrics;

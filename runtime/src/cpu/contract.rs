@@ -1,0 +1,225 @@
+//! Matrix products, on the `gemm` crate.
+//!
+//! The crate's own threads split badly and differently for each count of them; here products are cut into tiles that
+//! depend only on their shape, each computed by one thread.
+
+use crate::cpu::memory::{Element, View};
+use crate::cpu::pool::Pool;
+use fgc_program::{Contract, DType};
+use gemm::Parallelism;
+
+/// f32 or f64.
+pub trait Real: Element + std::ops::AddAssign {
+    const ZERO: Self;
+    const ONE: Self;
+}
+
+impl Real for f32 {
+    const ZERO: f32 = 0.0;
+    const ONE: f32 = 1.0;
+}
+
+impl Real for f64 {
+    const ZERO: f64 = 0.0;
+    const ONE: f64 = 1.0;
+}
+
+/// Operations (2mnk) one task should have at least, some 40 µs of work.
+const TASK: usize = 8_000_000;
+
+/// Tiles' sides are multiples of this, which microkernels divide.
+const SIDE: usize = 48;
+
+/// A matrix somewhere in memory; strides in elements.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<T> {
+    pub at: *mut T,
+    pub row: isize,
+    pub col: isize,
+}
+
+// SAFETY: a matrix is an address; those who read or write through it say why they may.
+unsafe impl<T: Send> Send for Matrix<T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for Matrix<T> {}
+
+impl<T: Real> Matrix<T> {
+    /// Row-major with `cols` columns.
+    pub fn dense(at: *mut T, cols: usize) -> Matrix<T> {
+        Matrix {
+            at,
+            row: cols as isize,
+            col: 1,
+        }
+    }
+
+    /// The matrix that starts at this row and column. The address is only computed, not used.
+    pub fn from(self, row: usize, col: usize) -> Matrix<T> {
+        self.moved(row as isize * self.row + col as isize * self.col)
+    }
+
+    pub fn transposed(self) -> Matrix<T> {
+        Matrix {
+            row: self.col,
+            col: self.row,
+            ..self
+        }
+    }
+
+    fn moved(self, elements: isize) -> Matrix<T> {
+        Matrix {
+            at: self.at.wrapping_offset(elements),
+            ..self
+        }
+    }
+}
+
+/// `c[m,n] = Σ_k a[m,k]·b[k,n]`, or added to what `c` holds. On the calling thread.
+///
+/// # Safety
+/// All elements of the three are in valid, initialised memory; `c` overlaps neither `a` nor `b`, its elements are
+/// distinct, and no other thread uses them.
+pub unsafe fn product<T: Real>([m, n, k]: [usize; 3], a: Matrix<T>, b: Matrix<T>, c: Matrix<T>, add: bool) {
+    if m == 0 || n == 0 || (k == 0 && add) {
+        return;
+    }
+    if k == 0 {
+        for (i, j) in (0..m).flat_map(|i| (0..n).map(move |j| (i, j))) {
+            // SAFETY: an element of c.
+            unsafe { *c.from(i, j).at = T::ZERO };
+        }
+        return;
+    }
+    // SAFETY: the caller's promise; gemm reads and writes exactly these elements.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            c.at,
+            c.col,
+            c.row,
+            add,
+            a.at,
+            a.col,
+            a.row,
+            b.at,
+            b.col,
+            b.row,
+            T::ONE,
+            T::ONE,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}
+
+/// As [`product`] without adding, in tiles over the pool.
+///
+/// # Safety
+/// As [`product`].
+pub unsafe fn tiled<T: Real>([m, n, k]: [usize; 3], a: Matrix<T>, b: Matrix<T>, c: Matrix<T>, pool: &mut Pool) {
+    let [tile_m, tile_n] = tile(m, n, k);
+    let (rows, cols) = (m.div_ceil(tile_m), n.div_ceil(tile_n));
+    pool.run(rows * cols, &|task| {
+        let (i, j) = (task / cols * tile_m, task % cols * tile_n);
+        let size = [tile_m.min(m - i), tile_n.min(n - j), k];
+        // SAFETY: the caller's promise; tiles of c are disjoint.
+        unsafe { product(size, a.from(i, 0), b.from(0, j), c.from(i, j), false) };
+    });
+}
+
+/// The tile of an m×n product over k: big enough to be worth packing for, small enough to give 16 threads work.
+fn tile(m: usize, n: usize, k: usize) -> [usize; 2] {
+    let work = |m: usize, n: usize| 2usize.saturating_mul(m).saturating_mul(n).saturating_mul(k);
+    let target = (work(m, n) / 16).max(TASK);
+    let mut tile = [m.max(1), n.max(1)];
+    while work(tile[0], tile[1]) > target {
+        let longer = (tile[1] > tile[0]) as usize;
+        if tile[longer] <= SIDE {
+            break;
+        }
+        tile[longer] = (tile[longer].div_ceil(2)).next_multiple_of(SIDE);
+        if tile[longer] == 2 * SIDE && work(tile[0], tile[1]) <= 2 * target {
+            break;
+        }
+    }
+    tile
+}
+
+/// Runs a launch.
+///
+/// # Safety
+/// The launch has passed [`fgc_program::validate`] with these views as its buffers, whose memory nobody else uses.
+pub unsafe fn run(contract: &Contract, [a, b, c]: [View; 3], pool: &mut Pool) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match contract.dtype {
+            DType::F32 => run_as::<f32>(contract, [a, b, c], pool),
+            DType::F64 => run_as::<f64>(contract, [a, b, c], pool),
+            DType::Bool | DType::I64 => {}
+        }
+    }
+}
+
+/// # Safety
+/// As [`run`], and T is the launch's dtype.
+unsafe fn run_as<T: Real>(contract: &Contract, views: [View; 3], pool: &mut Pool) {
+    let contract = &merged(contract);
+    let matrix = |view: View, operand: fgc_program::Operand| Matrix {
+        at: view.as_ptr().cast::<T>().wrapping_add(operand.offset),
+        row: operand.row,
+        col: operand.col,
+    };
+    let a = matrix(views[0], contract.a);
+    let b = matrix(views[1], contract.b);
+    let c = matrix(views[2], contract.c);
+    let size = [contract.m, contract.n, contract.k];
+    let at = |mut entry: usize| {
+        let (mut a, mut b, mut c) = (a, b, c);
+        for dim in contract.batch.iter().rev() {
+            let i = (entry % dim.extent) as isize;
+            entry /= dim.extent;
+            (a, b, c) = (a.moved(i * dim.a), b.moved(i * dim.b), c.moved(i * dim.c));
+        }
+        (a, b, c)
+    };
+    let entries: usize = contract.batch.iter().map(|dim| dim.extent).product();
+    let each = 2 * contract.m * contract.n * contract.k.max(1);
+    if entries > 1 && each < 4 * TASK {
+        let group = (TASK / each.max(1)).clamp(1, entries);
+        pool.run(entries.div_ceil(group), &|task| {
+            for entry in task * group..entries.min((task + 1) * group) {
+                let (a, b, c) = at(entry);
+                // SAFETY: validated; each entry of the batch writes elements of its own.
+                unsafe { product(size, a, b, c, false) };
+            }
+        });
+    } else {
+        for entry in 0..entries {
+            let (a, b, c) = at(entry);
+            // SAFETY: validated.
+            unsafe { tiled(size, a, b, c, pool) };
+        }
+    }
+}
+
+/// The same product with batch dimensions taken into m or n where strides allow: fewer, larger products.
+fn merged(contract: &Contract) -> Contract {
+    let mut out = contract.clone();
+    out.batch.retain(|dim| dim.extent != 1);
+    while let Some(dim) = out.batch.last().copied() {
+        let (m, n) = (out.m as isize, out.n as isize);
+        if dim.b == 0 && dim.a == m * out.a.row && dim.c == m * out.c.row {
+            out.m *= dim.extent;
+        } else if dim.a == 0 && dim.b == n * out.b.col && dim.c == n * out.c.col {
+            out.n *= dim.extent;
+        } else {
+            break;
+        }
+        out.batch.pop();
+    }
+    out
+}

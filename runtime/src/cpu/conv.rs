@@ -1,0 +1,391 @@
+//! Convolutions as products over patches.
+//!
+//! Images are channels-last, so a row of a patch is one run of memory. Tiles of patches are packed into a buffer that
+//! stays in the cache, and multiplied; the whole patch matrix never exists. Tiles depend only on the shape.
+
+use crate::cpu::contract::{Matrix, Real, product, tiled};
+use crate::cpu::memory::View;
+use crate::cpu::pool::Pool;
+use fgc_program::{Conv, ConvRole, DType};
+use std::cell::RefCell;
+
+/// Elements of a packed tile: a share of a core's second-level cache.
+const PACKED: usize = 96 * 1024;
+
+/// Partial sums of a weight gradient, at most; also as many threads can share one.
+const PARTIALS: usize = 16;
+
+/// Elements that all partial sums may take together.
+const PARTIAL_ELEMENTS: usize = 1 << 24;
+
+/// Runs a launch.
+///
+/// # Safety
+/// The launch has passed [`fgc_program::validate`] with these views as its buffers, whose memory nobody else uses.
+pub unsafe fn run(conv: &Conv, [x, w, y]: [View; 3], pool: &mut Pool) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match conv.dtype {
+            DType::F32 => run_as::<f32>(conv, [x, w, y], pool),
+            DType::F64 => run_as::<f64>(conv, [x, w, y], pool),
+            DType::Bool | DType::I64 => {}
+        }
+    }
+}
+
+/// # Safety
+/// As [`run`], and T is the launch's dtype.
+unsafe fn run_as<T: Real>(conv: &Conv, views: [View; 3], pool: &mut Pool) {
+    let [x, w, y] = views.map(|view| Buffer(view.as_ptr().cast::<T>()));
+    let patches = Patches::of(conv);
+    let size = [patches.rows(), conv.filters, patches.cols()];
+    let pointwise = conv.kernel == [1, 1] && conv.stride == [1, 1] && conv.pad == [[0; 2]; 2];
+    if views.iter().any(|view| view.is_empty()) {
+        let out = if conv.role == ConvRole::Forward {
+            (y, views[2])
+        } else {
+            (x, views[0])
+        };
+        let (at, view) = if conv.role == ConvRole::Weight {
+            (w, views[1])
+        } else {
+            out
+        };
+        // SAFETY: the whole buffer; with an operand empty, sums are.
+        unsafe { std::slice::from_raw_parts_mut(at.0, view.len()) }.fill(T::ZERO);
+        return;
+    }
+    // SAFETY: the caller's promise, for each.
+    unsafe {
+        match conv.role {
+            ConvRole::Forward if pointwise => {
+                let (x, w) = (Matrix::dense(x.0, conv.channels), Matrix::dense(w.0, conv.filters));
+                tiled(size, x, w, Matrix::dense(y.0, conv.filters), pool);
+            }
+            ConvRole::Input if pointwise => {
+                let (y, w) = (
+                    Matrix::dense(y.0, conv.filters),
+                    Matrix::dense(w.0, conv.filters).transposed(),
+                );
+                tiled(
+                    [size[0], size[2], size[1]],
+                    y,
+                    w,
+                    Matrix::dense(x.0, conv.channels),
+                    pool,
+                );
+            }
+            ConvRole::Forward => gathered(&patches, conv.filters, x, w, y, pool),
+            ConvRole::Input if conv.stride == [1, 1] => flipped(conv, x, w, y, pool),
+            ConvRole::Input => scattered(conv, &patches, x, w, y, pool),
+            ConvRole::Weight => weight(conv, &patches, x, w, y, pointwise, pool),
+        }
+    }
+}
+
+/// The start of a buffer that several threads use.
+///
+/// Methods take it whole: a closure that named the pointer would capture that alone, which cannot be shared.
+#[derive(Clone, Copy)]
+struct Buffer<T>(*mut T);
+
+// SAFETY: an address; those who read or write through it say why they may.
+unsafe impl<T: Send> Send for Buffer<T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for Buffer<T> {}
+
+impl<T: Real> Buffer<T> {
+    fn from(self, element: usize) -> *mut T {
+        self.0.wrapping_add(element)
+    }
+}
+
+/// The patches of images `[batch, height, width, channels]` under a sliding window, one row each.
+struct Patches {
+    size: [usize; 2],
+    channels: usize,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    /// Zeros before; negative where the window starts inside.
+    pad: [isize; 2],
+    batch: usize,
+    out: [usize; 2],
+}
+
+impl Patches {
+    fn of(conv: &Conv) -> Patches {
+        Patches {
+            size: [conv.height, conv.width],
+            channels: conv.channels,
+            kernel: conv.kernel,
+            stride: conv.stride,
+            pad: [conv.pad[0][0] as isize, conv.pad[1][0] as isize],
+            batch: conv.batch,
+            out: conv.out(),
+        }
+    }
+
+    fn rows(&self) -> usize {
+        self.batch * self.out[0] * self.out[1]
+    }
+
+    fn cols(&self) -> usize {
+        self.kernel[0] * self.kernel[1] * self.channels
+    }
+
+    /// Rows of a tile.
+    fn tile(&self) -> usize {
+        (PACKED / self.cols()).clamp(48, 768).next_multiple_of(48)
+    }
+
+    /// For each row of the window over patch `row`: the run of the image it covers, as (first element of the image,
+    /// elements), after so many elements of the patch that lie outside. None where all of it does.
+    fn runs(&self, row: usize) -> impl Iterator<Item = Option<(usize, usize, usize)>> + '_ {
+        let (ow, rest) = (row % self.out[1], row / self.out[1]);
+        let (oh, image) = (rest % self.out[0], rest / self.out[0]);
+        let top = (oh * self.stride[0]) as isize - self.pad[0];
+        let left = (ow * self.stride[1]) as isize - self.pad[1];
+        let from = left.max(0);
+        let to = (left + self.kernel[1] as isize).min(self.size[1] as isize);
+        (0..self.kernel[0] as isize).map(move |kh| {
+            let ih = top + kh;
+            if ih < 0 || ih >= self.size[0] as isize || from >= to {
+                return None;
+            }
+            let pixel = (image * self.size[0] + ih as usize) * self.size[1] + from as usize;
+            let before = (from - left) as usize * self.channels;
+            Some((pixel * self.channels, (to - from) as usize * self.channels, before))
+        })
+    }
+
+    /// Packs `count` patches of `images` from patch `first` on.
+    ///
+    /// # Safety
+    /// `images` are valid for reads, and `first + count <= rows`.
+    unsafe fn pack<T: Real>(&self, images: Buffer<T>, first: usize, count: usize, packed: &mut [T]) {
+        let run = self.kernel[1] * self.channels;
+        let mut lines = packed[..count * self.cols()].chunks_exact_mut(run);
+        for row in first..first + count {
+            for (found, line) in self.runs(row).zip(&mut lines) {
+                let Some((at, len, before)) = found else {
+                    line.fill(T::ZERO);
+                    continue;
+                };
+                line[..before].fill(T::ZERO);
+                // SAFETY: a run lies within the images.
+                let source = unsafe { std::slice::from_raw_parts(images.from(at), len) };
+                line[before..before + len].copy_from_slice(source);
+                line[before + len..].fill(T::ZERO);
+            }
+        }
+    }
+}
+
+/// `out[row, filter] = Σ patch[row, k]·w[k, filter]`.
+///
+/// # Safety
+/// The buffers have the patches' images, `cols × filters` and `rows × filters` elements; `out` is ours alone.
+unsafe fn gathered<T: Real>(
+    patches: &Patches,
+    filters: usize,
+    images: Buffer<T>,
+    w: Buffer<T>,
+    out: Buffer<T>,
+    pool: &mut Pool,
+) {
+    let (rows, cols, tile) = (patches.rows(), patches.cols(), patches.tile());
+    pool.run(rows.div_ceil(tile), &|task| {
+        let first = task * tile;
+        let count = tile.min(rows - first);
+        with_scratch(&PACK, count * cols, |packed| {
+            // SAFETY: the caller's promise; each task writes rows of its own.
+            unsafe {
+                patches.pack(images, first, count, packed);
+                let a = Matrix::dense(packed.as_mut_ptr(), cols);
+                let c = Matrix::dense(out.from(first * filters), filters);
+                product([count, filters, cols], a, Matrix::dense(w.from(0), filters), c, false);
+            }
+        });
+    });
+}
+
+/// The input's gradient at stride 1: a convolution of `y` with the weights turned around.
+///
+/// # Safety
+/// As [`run`].
+unsafe fn flipped<T: Real>(conv: &Conv, x: Buffer<T>, w: Buffer<T>, y: Buffer<T>, pool: &mut Pool) {
+    let (channels, filters, taps) = (conv.channels, conv.filters, conv.kernel[0] * conv.kernel[1]);
+    let patches = Patches {
+        size: conv.out(),
+        channels: filters,
+        kernel: conv.kernel,
+        stride: [1, 1],
+        pad: [0, 1].map(|i| conv.kernel[i] as isize - 1 - conv.pad[i][0] as isize),
+        batch: conv.batch,
+        out: [conv.height, conv.width],
+    };
+    with_scratch(&SHARED, taps * filters * channels, |turned: &mut [T]| {
+        let turned = Buffer(turned.as_mut_ptr());
+        pool.run(taps, &|tap| {
+            for (f, c) in (0..filters).flat_map(|f| (0..channels).map(move |c| (f, c))) {
+                let from = ((taps - 1 - tap) * channels + c) * filters + f;
+                // SAFETY: both positions are within taps × channels × filters; each tap has elements of its own.
+                unsafe { *turned.from((tap * filters + f) * channels + c) = *w.from(from) };
+            }
+        });
+        // SAFETY: the caller's promise.
+        unsafe { gathered(&patches, channels, y, turned, x, pool) };
+    });
+}
+
+/// The input's gradient at any stride: patches' gradients, added where they came from. One task an image.
+///
+/// # Safety
+/// As [`run`].
+unsafe fn scattered<T: Real>(
+    conv: &Conv,
+    patches: &Patches,
+    x: Buffer<T>,
+    w: Buffer<T>,
+    y: Buffer<T>,
+    pool: &mut Pool,
+) {
+    let (cols, filters, tile) = (patches.cols(), conv.filters, patches.tile());
+    let (pixels, image) = (
+        patches.out[0] * patches.out[1],
+        conv.height * conv.width * conv.channels,
+    );
+    let line = conv.kernel[1] * conv.channels;
+    pool.run(conv.batch, &|task| {
+        // SAFETY: this task's image of x, which no other task touches.
+        unsafe { std::slice::from_raw_parts_mut(x.from(task * image), image) }.fill(T::ZERO);
+        for first in (0..pixels).step_by(tile) {
+            let count = tile.min(pixels - first);
+            let first = task * pixels + first;
+            with_scratch(&PACK, count * cols, |packed: &mut [T]| {
+                let c = Matrix::dense(packed.as_mut_ptr(), cols);
+                let a = Matrix::dense(y.from(first * filters), filters);
+                // SAFETY: the caller's promise; `packed` is ours.
+                unsafe {
+                    product(
+                        [count, cols, filters],
+                        a,
+                        Matrix::dense(w.from(0), filters).transposed(),
+                        c,
+                        false,
+                    )
+                };
+                let mut lines = packed.chunks_exact(line);
+                for row in first..first + count {
+                    for (found, line) in patches.runs(row).zip(&mut lines) {
+                        let Some((at, len, before)) = found else { continue };
+                        // SAFETY: a run lies within this task's image.
+                        let into = unsafe { std::slice::from_raw_parts_mut(x.from(at), len) };
+                        for (sum, term) in into.iter_mut().zip(&line[before..before + len]) {
+                            *sum += *term;
+                        }
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// The weights' gradient: patches transposed times `y`, in partial sums over ranges of tiles, then added in order.
+///
+/// # Safety
+/// As [`run`].
+unsafe fn weight<T: Real>(
+    conv: &Conv,
+    patches: &Patches,
+    x: Buffer<T>,
+    w: Buffer<T>,
+    y: Buffer<T>,
+    pointwise: bool,
+    pool: &mut Pool,
+) {
+    let (rows, cols, filters, tile) = (patches.rows(), patches.cols(), conv.filters, patches.tile());
+    let (tiles, len) = (rows.div_ceil(tile), cols * filters);
+    let share = tiles.div_ceil((PARTIAL_ELEMENTS / len).clamp(2, PARTIALS));
+    let partials = tiles.div_ceil(share);
+    with_scratch(&SHARED, partials * len, |sums: &mut [T]| {
+        let sums = Buffer(sums.as_mut_ptr());
+        pool.run(partials, &|task| {
+            let sum = if partials == 1 { w.from(0) } else { sums.from(task * len) };
+            for (i, first) in (task * share..tiles.min((task + 1) * share))
+                .map(|t| t * tile)
+                .enumerate()
+            {
+                let count = tile.min(rows - first);
+                let b = Matrix::dense(y.from(first * filters), filters);
+                let multiply = |a: Matrix<T>| {
+                    // SAFETY: the caller's promise; each task has a partial sum of its own.
+                    unsafe {
+                        product(
+                            [cols, filters, count],
+                            a.transposed(),
+                            b,
+                            Matrix::dense(sum, filters),
+                            i > 0,
+                        )
+                    }
+                };
+                if pointwise {
+                    multiply(Matrix::dense(x.from(first * cols), cols));
+                } else {
+                    with_scratch(&PACK, count * cols, |packed| {
+                        // SAFETY: the caller's promise.
+                        unsafe { patches.pack(x, first, count, packed) };
+                        multiply(Matrix::dense(packed.as_mut_ptr(), cols));
+                    });
+                }
+            }
+        });
+        if partials > 1 {
+            let block = 16 * 1024;
+            pool.run(len.div_ceil(block), &|task| {
+                let (from, count) = (task * block, block.min(len - task * block));
+                // SAFETY: blocks of w are disjoint, and the partial sums are complete.
+                let part = |p: usize| unsafe { std::slice::from_raw_parts(sums.from(p * len + from), count) };
+                // SAFETY: as above.
+                let into = unsafe { std::slice::from_raw_parts_mut(w.from(from), count) };
+                into.copy_from_slice(part(0));
+                for p in 1..partials {
+                    for (sum, term) in into.iter_mut().zip(part(p)) {
+                        *sum += *term;
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// A cache line, to align scratch memory.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+type Scratch = RefCell<Vec<Line>>;
+
+thread_local! {
+    /// A thread's packed tile. Kept, because fresh memory costs more than filling it.
+    static PACK: Scratch = const { RefCell::new(Vec::new()) };
+    /// What one call shares between its tasks.
+    static SHARED: Scratch = const { RefCell::new(Vec::new()) };
+}
+
+/// `len` elements of scratch memory with any values, valid within `body`, which must not ask for the same again.
+fn with_scratch<T: Real, R>(
+    slot: &'static std::thread::LocalKey<Scratch>,
+    len: usize,
+    body: impl FnOnce(&mut [T]) -> R,
+) -> R {
+    slot.with_borrow_mut(|lines| {
+        let need = (len * size_of::<T>()).div_ceil(64);
+        if lines.len() < need {
+            lines.resize(need, Line([0; 64]));
+        }
+        // SAFETY: initialised bytes, aligned to 64, at least `len` elements of a float type, which has no invalid values.
+        body(unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), len) })
+    })
+}

@@ -1,0 +1,18 @@
+//! Runs programs on the CPU.
+//!
+//! [`device`] is the way in. Fused kernels run as compiled C ([`compile`]) or, slowly and exactly, interpreted
+//! ([`interpret`]); products and convolutions run tuned ([`contract`], [`conv`]) or naive ([`naive`]). Work is split
+//! over threads ([`pool`]) in pieces that do not depend on how many there are, so neither do results.
+
+pub mod compile;
+pub mod contract;
+pub mod conv;
+pub mod cost;
+pub mod device;
+pub mod interpret;
+pub mod memory;
+pub mod naive;
+pub mod pool;
+pub mod special;
+
+pub use device::{Backend, Device, DeviceError};
