@@ -286,7 +286,8 @@ SLOW double student_tail(double t, double v) {
   double x = v / (v + square), y = square / (v + square);
   if (square == INFINITY || x == 0.0) return 0.0;
   if (y == 0.0) return 0.5;
-  double front = exp(lgamma(a + b) - lgamma(a) - lgamma(b) + a * log1p(-y) + b * log(y));
+  double log_x = x < 0.5 ? log(x) : log1p(-y), log_y = y < 0.5 ? log(y) : log1p(-x);
+  double front = exp(lgamma(a + b) - lgamma(a) - lgamma(b) + a * log_x + b * log_y);
   if (x < (a + 1.0) / (a + b + 2.0)) return 0.5 * front * beta_fraction(a, b, x) / a;
   return 0.5 * (1.0 - front * beta_fraction(b, a, y) / b);
 }

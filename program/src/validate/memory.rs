@@ -40,6 +40,9 @@ pub fn strided_fits(offset: usize, dims: &[(usize, isize)], len: usize) -> bool 
 
 /// Whether no two indices share a position, by the sufficient rule that each stride steps over all smaller ones.
 pub fn distinct(dims: &[(usize, isize)]) -> bool {
+    if dims.iter().any(|(extent, _)| *extent == 0) {
+        return true;
+    }
     let mut strides: Vec<_> = dims
         .iter()
         .filter(|(extent, _)| *extent > 1)

@@ -311,7 +311,11 @@ unsafe fn weight<T: Real>(
     with_scratch(&SHARED, partials * len, |sums: &mut [T]| {
         let sums = Buffer(sums.as_mut_ptr());
         pool.run(partials, &|task| {
-            let sum = if partials == 1 { w.from(0) } else { sums.from(task * len) };
+            let sum = if partials == 1 {
+                w.from(0)
+            } else {
+                sums.from(task * len)
+            };
             for (i, first) in (task * share..tiles.min((task + 1) * share))
                 .map(|t| t * tile)
                 .enumerate()

@@ -99,7 +99,8 @@ fn student_tail(t: f64, v: f64) -> f64 {
     } else if y == 0.0 {
         return 0.5;
     }
-    let front = (lgamma(a + b) - lgamma(a) - lgamma(b) + a * (-y).ln_1p() + b * y.ln()).exp();
+    let log = |part: f64, rest: f64| if part < 0.5 { part.ln() } else { (-rest).ln_1p() };
+    let front = (lgamma(a + b) - lgamma(a) - lgamma(b) + a * log(x, y) + b * log(y, x)).exp();
     if x < (a + 1.0) / (a + b + 2.0) {
         0.5 * front * beta_fraction(a, b, x) / a
     } else {

@@ -1,0 +1,93 @@
+//! Compiling and caching.
+
+use crate::build::*;
+use fgc_program::*;
+use fgc_runtime::cpu::compile::{CompileError, Compiler};
+use fgc_runtime::cpu::{Device, DeviceError};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+fn doubling(name: &str, factor: f32) -> Kernel {
+    let value = bin(BinaryOp::Mul, load(0, var(0)), Expr::Const(Scalar::F32(factor)));
+    let buffers = vec![(DType::F32, 5, Access::Read), (DType::F32, 5, Access::Write)];
+    Kernel {
+        name: name.into(),
+        ..kernel(5, buffers, vec![store(1, var(0), value)])
+    }
+}
+
+/// A compiler that notes each compilation in `log`.
+fn logging(dir: &Path, then: &str) -> (PathBuf, PathBuf) {
+    let (script, log) = (dir.join("cc.sh"), dir.join("log"));
+    let text = format!(
+        "#!/bin/sh\n[ \"$1\" = --version ] || echo run >> {}\n{then}\n",
+        log.display()
+    );
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    (script, log)
+}
+
+#[test]
+fn what_is_in_the_cache_is_not_compiled_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (script, log) = logging(dir.path(), "exec cc \"$@\"");
+    let compiler = Compiler::new(&script.display().to_string(), dir.path());
+    let compilations = || std::fs::read_to_string(&log).unwrap_or_default().lines().count();
+    let program = Arc::new(single(doubling("first", 2.0)));
+    let first = Device::compiled(program.clone(), &compiler, 1).unwrap();
+    assert_eq!((first.units_built(), compilations()), (1, 1));
+    let second = Device::compiled(program, &compiler, 1).unwrap();
+    assert_eq!((second.units_built(), compilations()), (0, 1));
+    // What a kernel is called is no reason either, though its comment is part of the text that is kept.
+    let kernels = [doubling("a", 2.0), doubling("b */ #error", 2.0), doubling("c", 3.0)];
+    assert_eq!(compiler.compile(&kernels).unwrap().entries.len(), 3);
+    let found = compiler.compile(&kernels).unwrap();
+    let [a, b, c] = [0, 1, 2].map(|i| found.entries[i] as usize);
+    assert!(found.built == 0 && a == b && a != c);
+}
+
+#[test]
+fn a_damaged_cache_entry_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let compiler = Compiler::new("cc", dir.path());
+    drop(compiler.compile(&[doubling("k", 2.0)]).unwrap());
+    let entries = std::fs::read_dir(dir.path().join("kernels"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let object = entries
+        .into_iter()
+        .find(|path| path.extension().is_some_and(|e| e == "so"))
+        .unwrap();
+    std::fs::write(&object, b"").unwrap();
+    assert_eq!(compiler.compile(&[doubling("k", 2.0)]).unwrap().entries.len(), 1);
+}
+
+#[test]
+fn a_missing_compiler_is_told_from_a_failing_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = Arc::new(single(doubling("k", 2.0)));
+    let missing = Compiler::new("/no/such/compiler", dir.path());
+    let Err(error) = Device::compiled(program.clone(), &missing, 1) else {
+        panic!("compiled without a compiler")
+    };
+    assert!(
+        matches!(error, DeviceError::Compile(CompileError::NoCompiler { .. })),
+        "{error}"
+    );
+    assert!(error.to_string().contains("/no/such/compiler"), "{error}");
+    let (script, _) = logging(
+        dir.path(),
+        "[ \"$1\" = --version ] || { echo out of registers >&2; exit 1; }",
+    );
+    let failing = Compiler::new(&script.display().to_string(), dir.path());
+    let Err(error) = Device::compiled(program, &failing, 1) else {
+        panic!("compiled by a failing compiler")
+    };
+    assert!(
+        matches!(error, DeviceError::Compile(CompileError::Failed { .. })),
+        "{error}"
+    );
+    assert!(error.to_string().contains("out of registers"), "{error}");
+}

@@ -1,0 +1,198 @@
+//! Tuned products and convolutions against their definitions.
+
+use crate::build::*;
+use fgc_program::*;
+use fgc_runtime::cpu::Backend;
+use proptest::prelude::*;
+
+/// Compares buffer `out` after the tuned and the naive run, and 1 thread with 3 bit for bit.
+fn check(program: &Program, out: usize, terms: usize, dtype: DType) {
+    let inputs: Vec<_> = program
+        .buffers
+        .iter()
+        .enumerate()
+        .map(|(i, b)| floats(dtype, &noise(i as u64 + 1, b.len)))
+        .collect();
+    let expected = as_f64(&run(program, Backend::Reference, 1, &inputs)[out]);
+    let found = run(program, Backend::Interpreter, 1, &inputs);
+    assert_eq!(
+        found,
+        run(program, Backend::Interpreter, 3, &inputs),
+        "1 and 3 threads differ"
+    );
+    let epsilon = if dtype == DType::F32 { 2e-6 } else { 1e-14 };
+    for (i, (a, b)) in expected.iter().zip(as_f64(&found[out])).enumerate() {
+        assert!(
+            close(*a, b, 0.0, epsilon * (terms as f64).sqrt().max(1.0)),
+            "element {i}: naive {a}, tuned {b}"
+        );
+    }
+}
+
+/// Which of the two strides is 1.
+fn strides(rows: usize, cols: usize, column_major: bool) -> (isize, isize, usize) {
+    if column_major {
+        (1, rows as isize, rows * cols)
+    } else {
+        (cols as isize, 1, rows * cols)
+    }
+}
+
+fn contraction(size: [usize; 3], batch: &[usize], orders: [bool; 3], shared: bool, dtype: DType) -> Program {
+    let [m, n, k] = size;
+    let a = strides(m, k, orders[0]);
+    let b = strides(k, n, orders[1]);
+    let c = strides(m, n, orders[2]);
+    let mut dims = Vec::new();
+    let mut count = 1usize;
+    for extent in batch.iter().rev() {
+        let (step, b_step) = (count as isize, if shared { 0 } else { (count * b.2) as isize });
+        dims.insert(
+            0,
+            BatchDim {
+                extent: *extent,
+                a: step * a.2 as isize,
+                b: b_step,
+                c: step * c.2 as isize,
+            },
+        );
+        count *= extent;
+    }
+    let b_len = if shared { b.2 } else { b.2 * count };
+    let operand = |id, s: (isize, isize, usize), offset| Operand {
+        buffer: BufferId(id),
+        offset,
+        row: s.0,
+        col: s.1,
+    };
+    let contract = Contract {
+        dtype,
+        m,
+        n,
+        k,
+        batch: dims,
+        a: operand(0, a, 3),
+        b: operand(1, b, 0),
+        c: operand(2, c, 1),
+    };
+    let buffers = vec![(dtype, a.2 * count + 3), (dtype, b_len), (dtype, c.2 * count + 2)];
+    program(buffers, vec![], vec![Launch::Contract(contract)])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn products_of_any_shape(
+        size in [0usize..40, 0usize..40, 0usize..40],
+        batch in proptest::collection::vec(1usize..4, 0..3),
+        orders: [bool; 3],
+        shared: bool,
+        double: bool,
+    ) {
+        let dtype = if double { DType::F64 } else { DType::F32 };
+        check(&contraction(size, &batch, orders, shared, dtype), 2, size[2], dtype);
+    }
+}
+
+#[test]
+fn large_products_are_tiled() {
+    for (size, batch) in [
+        ([300, 500, 130], vec![]),
+        ([64, 1152, 288], vec![]),
+        ([7, 130, 300], vec![40]),
+    ] {
+        check(
+            &contraction(size, &batch, [false, true, false], false, DType::F32),
+            2,
+            size[2],
+            DType::F32,
+        );
+    }
+}
+
+#[test]
+fn a_product_over_nothing_is_zero() {
+    let program = contraction([3, 4, 0], &[], [false; 3], false, DType::F32);
+    let found = run(&program, Backend::Interpreter, 1, &[]);
+    let mut device = device(&program, Backend::Interpreter, 1, &found);
+    device.write(BufferId(2), &[f32::NAN; 14]).unwrap();
+    device.run(0).unwrap();
+    let c = device.read::<f32>(BufferId(2)).unwrap();
+    assert!(
+        c[0].is_nan() && c[13].is_nan() && c[1..13].iter().all(|x| *x == 0.0),
+        "{c:?}"
+    );
+}
+
+fn convolution(role: ConvRole, [batch, height, width, channels, filters]: [usize; 5], window: [usize; 4]) -> Program {
+    convolution_of(role, [batch, height, width, channels, filters], window, DType::F32)
+}
+
+/// `window` is kernel, stride, padding before and after.
+fn convolution_of(
+    role: ConvRole,
+    size: [usize; 5],
+    [kernel, stride, before, after]: [usize; 4],
+    dtype: DType,
+) -> Program {
+    let [batch, height, width, channels, filters] = size;
+    let conv = Conv {
+        role,
+        dtype,
+        batch,
+        height,
+        width,
+        channels,
+        filters,
+        kernel: [kernel; 2],
+        stride: [stride; 2],
+        pad: [[before, after]; 2],
+        x: BufferId(0),
+        w: BufferId(1),
+        y: BufferId(2),
+    };
+    let lens = conv.lens().expect("a possible geometry");
+    program(lens.map(|len| (dtype, len)).to_vec(), vec![], vec![Launch::Conv(conv)])
+}
+
+#[test]
+fn convolutions_in_all_roles() {
+    let cases = [
+        ([2, 8, 8, 5, 7], [3, 1, 1, 1]),
+        ([3, 8, 6, 4, 3], [4, 2, 1, 1]),
+        ([2, 8, 8, 3, 10], [4, 4, 0, 0]),
+        ([2, 7, 5, 6, 4], [1, 1, 0, 0]),
+        ([2, 7, 5, 3, 4], [1, 2, 0, 0]),
+        ([1, 9, 11, 2, 3], [5, 2, 2, 1]),
+        ([2, 3, 3, 2, 2], [3, 1, 2, 0]),
+        ([1, 2, 1, 3, 2], [3, 1, 3, 4]),
+        ([1, 5, 5, 1, 1], [2, 3, 0, 0]),
+        ([4, 32, 32, 16, 8], [3, 1, 1, 1]),
+        ([5, 32, 32, 8, 8], [1, 1, 0, 0]),
+    ];
+    for (size, window) in cases {
+        for (role, out) in [(ConvRole::Forward, 2), (ConvRole::Input, 0), (ConvRole::Weight, 1)] {
+            let terms = size[0] * size[1] * size[2] * size[3] * size[4];
+            check(&convolution(role, size, window), out, terms, DType::F32);
+        }
+    }
+    check(
+        &convolution_of(ConvRole::Weight, [2, 8, 8, 5, 7], [3, 1, 1, 1], DType::F64),
+        1,
+        128,
+        DType::F64,
+    );
+}
+
+#[test]
+fn a_convolution_of_no_images_has_zero_weight_gradient() {
+    let program = convolution(ConvRole::Weight, [0, 4, 4, 2, 2], [3, 1, 1, 1]);
+    let found = run(
+        &program,
+        Backend::Interpreter,
+        2,
+        &[floats(DType::F32, &[]), floats(DType::F32, &[1.0; 36])],
+    );
+    assert_eq!(as_f64(&found[1]), [0.0; 36]);
+}
