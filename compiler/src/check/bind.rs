@@ -1,0 +1,120 @@
+//! Hyper-parameters: defaults, what presets and the command line set, types, ranges.
+
+use super::elaborate::{Elaborator, Result};
+use super::value::*;
+use crate::diagnostic::{Diagnostic, Place};
+use fgc_grammar::Span;
+use fgc_grammar::ast::{Expr, ExprKind, Name, ParamDecl, RangeDecl, TypeKind};
+
+impl Elaborator<'_> {
+    /// Binds every hyper-parameter of a method in `env`.
+    pub fn hyper_parameters(&mut self, method: &Name, params: &[ParamDecl], env: &Env) -> Result<()> {
+        let mut failed = false;
+        for name in self.setup.set.keys() {
+            if !params.iter().any(|p| p.name.text == *name) {
+                let known: Vec<&str> = params.iter().map(|p| p.name.text.as_str()).collect();
+                let help = super::expr::suggestion(name, &known);
+                let place = Place { file: env.file, span: method.span };
+                let message = format!("`{}` has no hyper-parameter `{name}`", method.text);
+                self.error_help("FG0701", message, place, "set from outside", help);
+                failed = true;
+            }
+        }
+        for param in params {
+            let value = self.hyper_parameter(param, env);
+            failed |= value.is_err();
+            env.bind(&param.name.text, value.unwrap_or(Value::Error), false);
+        }
+        if failed { Err(super::Reported) } else { Ok(()) }
+    }
+
+    fn hyper_parameter(&mut self, param: &ParamDecl, env: &Env) -> Result<Value> {
+        let name = &param.name.text;
+        let what = format!("hyper-parameter `{name}`");
+        let (value, place) = match (self.setup.set.get(name).cloned(), &param.default) {
+            (Some(text), _) => {
+                let file = self.sources.add(&format!("{name}, set from outside"), &text, false);
+                let place = Place { file, span: Span::new(0, text.len()) };
+                let is_str = matches!(&param.ty, Some(t) if matches!(&t.kind, TypeKind::Named(n) if n.text == "str"));
+                if is_str && text != "none" && !text.trim_start().starts_with('"') {
+                    (Value::str(text), place)
+                } else {
+                    (self.given(&text, file, env)?, place)
+                }
+            }
+            (None, Some(default)) => (self.expr(default, env)?, Place { file: env.file, span: default.span }),
+            (None, None) => {
+                let place = Place { file: env.file, span: param.span };
+                return Err(self.error_help("FG0702", format!("{what} has no value"), place, "", format!("give it: `--set {name}=…`")));
+            }
+        };
+        let value = match &param.ty {
+            Some(ty) => self.conform(value, ty, env, place, &what)?,
+            None => value,
+        };
+        if let Some(range) = &param.range {
+            self.in_range(&value, range, param, env, place)?;
+        }
+        Ok(value)
+    }
+
+    /// An expression given from outside, in the method's file.
+    fn given(&mut self, text: &str, file: crate::source::FileId, env: &Env) -> Result<Value> {
+        match fgc_grammar::parse_expr(text) {
+            Ok(e) => self.expr(&e, &Env { file, ..env.clone() }),
+            Err(errors) => {
+                for e in errors {
+                    let d = Diagnostic::error(e.code, e.message).label(Place { file, span: e.span }, "").maybe_help(e.help);
+                    self.report(d);
+                }
+                Err(super::Reported)
+            }
+        }
+    }
+
+    fn in_range(&mut self, value: &Value, range: &RangeDecl, param: &ParamDecl, env: &Env, place: Place) -> Result<()> {
+        if matches!(value, Value::None) {
+            return Ok(());
+        }
+        let declared = Place { file: env.file, span: param.span };
+        let outside = match range {
+            RangeDecl::Interval { lo, hi } => {
+                let lo = self.bound(lo.as_ref(), env)?;
+                let hi = self.bound(hi.as_ref(), env)?;
+                let x = value.number();
+                let fits = x.is_none_or(|x| lo.is_none_or(|lo| x >= lo) && hi.is_none_or(|hi| x <= hi));
+                let show = |b: Option<f64>| b.map_or(String::new(), |b| b.to_string());
+                (!fits).then(|| format!("in {}..{}", show(lo), show(hi)))
+            }
+            RangeDecl::OneOf(options) => {
+                let mut shown = Vec::new();
+                let mut fits = false;
+                for option in options {
+                    let option = self.expr(option, env)?;
+                    fits |= super::operator::same(&option, value);
+                    shown.push(self.show(&option));
+                }
+                (!fits).then(|| format!("one of {}", shown.join(", ")))
+            }
+        };
+        match outside {
+            None => Ok(()),
+            Some(want) => {
+                let shown = self.show(value);
+                Err(self.report(
+                    Diagnostic::error("FG0703", format!("hyper-parameter `{}` must be {want}, and is {shown}", param.name.text))
+                        .label(place, "out of range")
+                        .label(declared, "declared here"),
+                ))
+            }
+        }
+    }
+
+    fn bound(&mut self, e: Option<&Expr>, env: &Env) -> Result<Option<f64>> {
+        let Some(e) = e else { return Ok(None) };
+        if matches!(&*e.kind, ExprKind::Error) {
+            return Err(super::Reported);
+        }
+        Ok(self.expr(e, env)?.number())
+    }
+}

@@ -1,0 +1,153 @@
+//! Static lists and numbers: what sizes, names and schedules are computed with.
+
+use super::super::call::Args;
+use super::super::elaborate::{Elaborator, Result};
+use super::super::operator::same;
+use super::super::value::*;
+use super::Builtin;
+
+pub const TABLE: &[Builtin] = &[
+    Builtin {
+        name: "len",
+        signature: "len(list)",
+        doc: "Entries of a list.",
+        run: |e, args| Ok(Value::Int(e.want_list(&args, 0, "len(list)")?.len() as i64)),
+    },
+    Builtin {
+        name: "map",
+        signature: "map(f, list)",
+        doc: "The list of f's values.",
+        run: |e, args| {
+            let f = callable(e, &args, "map(f, list)")?;
+            let list = e.want_list(&args, 1, "map(f, list)")?;
+            let mut out = Vec::with_capacity(list.len());
+            for v in list {
+                out.push(invoke(e, &f, vec![v], &args)?);
+            }
+            Ok(Value::list(out))
+        },
+    },
+    Builtin {
+        name: "reduce",
+        signature: "reduce(f, list, start)",
+        doc: "f(…f(f(start, first), second)…, last).",
+        run: |e, args| {
+            let f = callable(e, &args, "reduce(f, list, start)")?;
+            let list = e.want_list(&args, 1, "reduce(f, list, start)")?;
+            let [_, _, mut value] = e.fixed(&args, "reduce(f, list, start)", false)?;
+            for v in list {
+                value = invoke(e, &f, vec![value, v], &args)?;
+            }
+            Ok(value)
+        },
+    },
+    Builtin {
+        name: "contains",
+        signature: "contains(list, value)",
+        doc: "Whether a list has an entry equal to the value.",
+        run: |e, args| {
+            let [_, value] = e.fixed(&args, "contains(list, value)", false)?;
+            let list = e.want_list(&args, 0, "contains(list, value)")?;
+            Ok(Value::Bool(list.iter().any(|v| same(v, &value))))
+        },
+    },
+    Builtin {
+        name: "pairs",
+        signature: "pairs(list)",
+        doc: "Each entry with the next: [[a, b], [b, c]].",
+        run: |e, args| {
+            let list = e.want_list(&args, 0, "pairs(list)")?;
+            Ok(Value::list(list.windows(2).map(|w| Value::list(w.to_vec())).collect()))
+        },
+    },
+    Builtin {
+        name: "linspace",
+        signature: "linspace(a, b, n)",
+        doc: "n numbers from a to b at equal distances.",
+        run: |e, args| {
+            let [a, b, _] = e.fixed(&args, "linspace(a, b, n)", false)?;
+            let n = e.want_int(&args, 2, "linspace(a, b, n)")?;
+            let (Some(a), Some(b)) = (a.number(), b.number()) else {
+                return Err(e.error("FG0209", "`linspace(a, b, n)` needs numbers", args.place, ""));
+            };
+            if !(1..=1 << 20).contains(&n) {
+                return Err(e.error("FG0207", format!("a list of {n} numbers"), args.place, ""));
+            }
+            let last = (n - 1).max(1) as f64;
+            Ok(Value::list((0..n).map(|i| Value::Float((a * (last - i as f64) + b * i as f64) / last)).collect()))
+        },
+    },
+    Builtin {
+        name: "cumprod",
+        signature: "cumprod(list)",
+        doc: "Products of the first entries: [a, a·b, a·b·c].",
+        run: |e, args| {
+            let list = e.want_list(&args, 0, "cumprod(list)")?;
+            let mut product = 1.0;
+            let mut out = Vec::new();
+            for v in list {
+                let Some(x) = v.number() else {
+                    return Err(e.error("FG0209", "`cumprod` needs numbers", args.place, ""));
+                };
+                product *= x;
+                out.push(Value::Float(product));
+            }
+            Ok(Value::list(out))
+        },
+    },
+    Builtin {
+        name: "int",
+        signature: "int(x)",
+        doc: "The whole part of a number.",
+        run: |e, args| {
+            let [v] = e.fixed(&args, "int(x)", false)?;
+            match v.number() {
+                Some(x) if x.is_finite() => Ok(Value::Int(x as i64)),
+                _ => {
+                    let shown = e.show(&v);
+                    Err(e.error_help("FG0209", format!("`int(x)` needs a number, found {shown}"), args.place, &shown, "tensors: `i64(x)`"))
+                }
+            }
+        },
+    },
+    Builtin {
+        name: "uniform_init",
+        signature: "uniform_init(bound)",
+        doc: "Initial values of a parameter, uniform in ±bound.",
+        run: |e, args| {
+            let bound = init_number(e, &args, "uniform_init(bound)")?;
+            Ok(Value::Init(fgc_program::Init::Uniform { bound }))
+        },
+    },
+    Builtin {
+        name: "normal_init",
+        signature: "normal_init(std)",
+        doc: "Initial values of a parameter, normal with this standard deviation.",
+        run: |e, args| {
+            let std = init_number(e, &args, "normal_init(std)")?;
+            Ok(Value::Init(fgc_program::Init::Normal { std }))
+        },
+    },
+];
+
+fn init_number(e: &mut Elaborator, args: &Args, signature: &str) -> Result<f64> {
+    let [v] = e.fixed(args, signature, false)?;
+    match v.number() {
+        Some(x) => Ok(x),
+        None => Err(e.error("FG0209", format!("`{signature}` needs a number"), args.place, "")),
+    }
+}
+
+fn callable(e: &mut Elaborator, args: &Args, signature: &str) -> Result<Value> {
+    match args.positional.first() {
+        Some((f @ (Value::Function(_) | Value::Builtin(_) | Value::View(..) | Value::Network(_)), _)) => Ok(f.clone()),
+        Some((Value::Error, _)) => Err(super::super::Reported),
+        _ => Err(e.error("FG0215", format!("`{signature}` needs a function first"), args.place, "")),
+    }
+}
+
+/// Calls `f` with these values.
+pub fn invoke(e: &mut Elaborator, f: &Value, values: Vec<Value>, args: &Args) -> Result<Value> {
+    let positional = values.into_iter().map(|v| (v, args.place)).collect();
+    e.call(f, Args { positional, named: Vec::new(), over: None, place: args.place }, None)
+}

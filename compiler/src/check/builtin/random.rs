@@ -1,0 +1,144 @@
+//! Laws to draw from, and what a draw makes.
+
+use super::super::call::Args;
+use super::super::elaborate::{Elaborator, Result};
+use super::super::value::*;
+use super::Builtin;
+use super::lists::invoke;
+use crate::diagnostic::Place;
+use crate::graph::{Source, Ty};
+use fgc_program::{DType, Distribution};
+use std::rc::Rc;
+
+pub const TABLE: &[Builtin] = &[
+    Builtin {
+        name: "normal",
+        signature: "normal(x)",
+        doc: "Standard normal numbers with the axes of x (f32).",
+        run: |e, args| {
+            let t = e.want_tensor(&args, 0, "normal(x)")?;
+            let shape = e.shape_of(&t);
+            Ok(law(Distribution::Normal, t.axes, shape))
+        },
+    },
+    Builtin {
+        name: "uniform",
+        signature: "uniform(AXIS, …)",
+        doc: "Numbers uniform in [0, 1) (f64), one for each element of the axes; `uniform(x)`: the axes of x.",
+        run: |e, args| {
+            let (axes, shape) = axes_of(e, &args, 0)?;
+            Ok(law(Distribution::Uniform, axes, shape))
+        },
+    },
+    Builtin {
+        name: "index",
+        signature: "index(n, AXIS, …)",
+        doc: "Whole numbers uniform in 0..n.",
+        run: |e, args| {
+            let n = e.want_int(&args, 0, "index(n, AXIS, …)")?;
+            let (axes, shape) = axes_of(e, &args, 1)?;
+            match usize::try_from(n) {
+                Ok(n) if n > 0 => Ok(law(Distribution::Index { n }, axes, shape)),
+                _ => Err(e.error("FG0222", format!("`index` of {n} numbers"), args.place, "must be positive")),
+            }
+        },
+    },
+    Builtin {
+        name: "permutation",
+        signature: "permutation(AXIS)",
+        doc: "The whole numbers below the axis's extent in random order.",
+        run: |e, args| {
+            let (axes, shape) = axes_of(e, &args, 0)?;
+            if axes.len() != 1 {
+                return Err(e.error("FG0216", "`permutation` takes one axis", args.place, ""));
+            }
+            Ok(law(Distribution::Permutation, axes, shape))
+        },
+    },
+    Builtin {
+        name: "transform",
+        signature: "transform(law, f)",
+        doc: "f of what the law draws.",
+        run: |e, args| {
+            let [base, f] = e.fixed(&args, "transform(law, f)", false)?;
+            let Value::Law(base) = base else {
+                return Err(e.error("FG0401", "`transform` needs a law first", args.place, ""));
+            };
+            if base.transform.is_some() {
+                return Err(e.error("FG0401", "`transform` of a transformed law", args.place, "give it one function"));
+            }
+            Ok(Value::Law(Rc::new(Law { base: base.base, axes: base.axes.clone(), shape: base.shape.clone(), transform: Some(f) })))
+        },
+    },
+];
+
+fn law(base: Distribution, axes: Vec<Axis>, shape: Vec<usize>) -> Value {
+    Value::Law(Rc::new(Law { base, axes, shape, transform: None }))
+}
+
+/// Axes named one by one (their extents are the data's), or those of a tensor.
+fn axes_of(e: &mut Elaborator, args: &Args, from: usize) -> Result<(Vec<Axis>, Vec<usize>)> {
+    let (mut axes, mut shape) = (Vec::new(), Vec::new());
+    for i in from..args.positional.len() {
+        if let (Value::Tensor(t), _) = &args.positional[i] {
+            axes.extend(t.axes.iter().cloned());
+            let t = t.clone();
+            shape.extend(e.shape_of(&t));
+            continue;
+        }
+        let axis = e.want_axis(args, i, "uniform(AXIS, …)")?;
+        match e.setup.extent(&axis) {
+            Some(n) => {
+                axes.push(axis);
+                shape.push(n);
+            }
+            None => {
+                return Err(e.error_help(
+                    "FG0221",
+                    format!("the data has no axis {axis}"),
+                    args.positional[i].1,
+                    "",
+                    "`uniform(x)` takes the axes of a tensor x",
+                ));
+            }
+        }
+    }
+    Ok((axes, shape))
+}
+
+impl Elaborator<'_> {
+    /// The tensor of a draw: fresh random numbers put through the law, or, when the name is pinned, what was given.
+    pub fn make_draw(&mut self, name: &str, law: &Law, place: Place) -> Result<Value> {
+        let dtype = match law.base {
+            Distribution::Normal => DType::F32,
+            Distribution::Uniform => DType::F64,
+            Distribution::Index { .. } | Distribution::Permutation => DType::I64,
+        };
+        let source = Source::Draw { name: name.into(), distribution: law.base };
+        let node = self.graph.source(source, Ty::new(dtype, &law.shape));
+        self.note(node, place);
+        let base = Value::Tensor(Tensor { node, axes: law.axes.clone(), clock: None });
+        let value = match &law.transform {
+            None => base,
+            Some(f) => {
+                let args = Args { positional: Vec::new(), named: Vec::new(), over: None, place };
+                invoke(self, f, vec![base], &args)?
+            }
+        };
+        let Value::Tensor(t) = &value else {
+            let shown = self.show(&value);
+            return Err(self.error("FG0401", format!("a law must give a tensor, found {shown}"), place, ""));
+        };
+        let Some((dtype, shape)) = self.setup.pins.get(name) else { return Ok(value) };
+        let want = self.shape_of(t);
+        if *shape != want {
+            let shown = self.show(&value);
+            let message = format!("the pinned values of `{name}` have shape {shape:?}, and the draw is {shown}");
+            return Err(self.error("FG0403", message, place, &shown));
+        }
+        let pin = self.graph.source(Source::Pin { name: name.into() }, Ty::new(*dtype, shape));
+        let node = self.graph.cast(pin, self.graph.dtype(t.node));
+        self.note(node, place);
+        Ok(Value::Tensor(Tensor { node, ..t.clone() }))
+    }
+}

@@ -1,0 +1,350 @@
+//! Expressions.
+
+use super::elaborate::{Elaborator, Result};
+use super::value::*;
+use crate::diagnostic::{Diagnostic, Place, nearest};
+use crate::module::Definition;
+use fgc_grammar::ast::*;
+use indexmap::IndexMap;
+use std::rc::Rc;
+
+impl Elaborator<'_> {
+    pub fn expr(&mut self, e: &Expr, env: &Env) -> Result<Value> {
+        let place = Place { file: env.file, span: e.span };
+        Ok(match &*e.kind {
+            ExprKind::None => Value::None,
+            ExprKind::Bool(b) => Value::Bool(*b),
+            ExprKind::Int(i) => Value::Int(*i),
+            ExprKind::Float(x) => Value::Float(*x),
+            ExprKind::Str(parts) => Value::str(self.text(parts, env)?),
+            ExprKind::Name(name) => self.name(name, env, place)?,
+            ExprKind::List(items) => {
+                Value::list(items.iter().map(|i| self.expr(i, env)).collect::<Result<Vec<Value>>>()?)
+            }
+            ExprKind::Record(fields) => {
+                let mut record = IndexMap::new();
+                for (name, value) in fields {
+                    record.insert(name.text.clone(), self.expr(value, env)?);
+                }
+                Value::Record(Rc::new(record))
+            }
+            ExprKind::Range { lo, hi } => {
+                let (lo, hi) = (self.int(lo, env)?, self.int(hi, env)?);
+                if hi - lo > 1 << 20 {
+                    return Err(self.error("FG0207", "a range of more than a million numbers", place, ""));
+                }
+                Value::list((lo..hi).map(Value::Int).collect())
+            }
+            ExprKind::Unary { op, value } => {
+                let value = self.expr(value, env)?;
+                self.unary_value(*op, &value, place)?
+            }
+            ExprKind::Binary { op, left, right, .. } => {
+                let a = self.expr(left, env)?;
+                // `and` and `or` of static values stop at the first that decides.
+                match (op, &a) {
+                    (BinaryOp::And, Value::Bool(false)) | (BinaryOp::Or, Value::Bool(true)) => return Ok(a),
+                    _ => {}
+                }
+                let b = self.expr(right, env)?;
+                self.binary_value(*op, &a, &b, place)?
+            }
+            ExprKind::If { cond, then, otherwise } => {
+                if self.condition(cond, env)? {
+                    self.expr(then, env)?
+                } else {
+                    self.expr(otherwise, env)?
+                }
+            }
+            ExprKind::Lambda { params, body } => Value::Function(Rc::new(Closure {
+                name: "fn".into(),
+                kind: match env.schedule {
+                    Some(s) => ClosureKind::Member(s),
+                    None => ClosureKind::Function,
+                },
+                params: params.clone(),
+                result: None,
+                body: Code::Expr(body.clone()),
+                env: env.clone(),
+            })),
+            ExprKind::Member { base, name } => {
+                let base_value = self.expr(base, env)?;
+                self.member(&base_value, name, env, place)?
+            }
+            ExprKind::Index { base, index } => {
+                let base = self.expr(base, env)?;
+                let at = self.expr(index, env)?;
+                self.index(&base, &at, place)?
+            }
+            ExprKind::Call { callee, scope, args, over } => self.call_expr(callee, scope.as_ref(), args, over.as_ref(), env, place)?,
+            ExprKind::Error => return Err(super::Reported),
+        })
+    }
+
+    /// A string with its `{…}` pieces put in.
+    pub fn text(&mut self, parts: &[StrPart], env: &Env) -> Result<String> {
+        let mut out = String::new();
+        for part in parts {
+            match part {
+                StrPart::Text(t) => out.push_str(t),
+                StrPart::Expr(e) => match self.expr(e, env)? {
+                    Value::Str(s) => out.push_str(&s),
+                    v @ (Value::Int(_) | Value::Float(_) | Value::Bool(_)) => out.push_str(&self.show(&v)),
+                    v => {
+                        let place = Place { file: env.file, span: e.span };
+                        let shown = self.show(&v);
+                        return Err(self.error("FG0208", "only numbers and strings can stand in a string", place, &shown));
+                    }
+                },
+            }
+        }
+        Ok(out)
+    }
+
+    pub fn int(&mut self, e: &Expr, env: &Env) -> Result<i64> {
+        match self.expr(e, env)? {
+            Value::Int(i) => Ok(i),
+            Value::Float(x) if x.fract() == 0.0 && x.abs() < 9e15 => Ok(x as i64),
+            Value::Error => Err(super::Reported),
+            v => {
+                let shown = self.show(&v);
+                let place = Place { file: env.file, span: e.span };
+                Err(self.error("FG0209", format!("a whole number is wanted here, found {shown}"), place, &shown))
+            }
+        }
+    }
+
+    /// A condition, which must be static.
+    pub fn condition(&mut self, e: &Expr, env: &Env) -> Result<bool> {
+        let place = Place { file: env.file, span: e.span };
+        match self.expr(e, env)? {
+            Value::Bool(b) => Ok(b),
+            Value::Error => Err(super::Reported),
+            v @ Value::Tensor(_) => {
+                let shown = self.show(&v);
+                Err(self.error_help(
+                    "FG0210",
+                    format!("`if` decides while compiling, and this is only known when training: {shown}"),
+                    place,
+                    &shown,
+                    "choose elementwise with `select(condition, a, b)`",
+                ))
+            }
+            v => {
+                let shown = self.show(&v);
+                Err(self.error_help(
+                    "FG0210",
+                    format!("a condition must be true or false, found {shown}"),
+                    place,
+                    &shown,
+                    "compare it with something: `!= none`, `> 0`",
+                ))
+            }
+        }
+    }
+
+    pub fn name(&mut self, name: &str, env: &Env, place: Place) -> Result<Value> {
+        if let Some(binding) = env.find(name) {
+            self.read.insert(name.to_owned());
+            return match binding.value {
+                Value::Error => Err(super::Reported),
+                value => Ok(value),
+            };
+        }
+        if let Some(s) = env.schedule
+            && let Some(value) = self.schedule_member(s, name, place)?
+        {
+            return Ok(value);
+        }
+        if let Some(found) = self.modules.lookup(env.module, name) {
+            return self.definition(&found, place);
+        }
+        if let Some(value) = self.built_in_name(name) {
+            return Ok(value);
+        }
+        if is_axis(name) {
+            return Ok(Value::Axis(name.into()));
+        }
+        let locals = env.locals();
+        let module = self.modules.names(env.module);
+        let builtins = super::builtin::names();
+        let mut all: Vec<&str> = locals.iter().map(String::as_str).collect();
+        all.extend(module);
+        for builtin in builtins {
+            all.push(builtin);
+        }
+        let suggestion = nearest(name, all.iter().copied()).map(str::to_owned);
+        let help = suggestion.map(|n| format!("did you mean `{n}`?"));
+        Err(self.report(
+            Diagnostic::error("FG0104", format!("`{name}` is not defined")).label(place, "not found here").maybe_help(help),
+        ))
+    }
+
+    /// The value of a module's item.
+    fn definition(&mut self, found: &Definition, place: Place) -> Result<Value> {
+        let module = self.modules.module(found.module);
+        let file = module.file;
+        let env = Env { module: found.module, file, scope: Rc::default(), schedule: None };
+        match &found.item.kind {
+            ItemKind::Let { value, .. } => {
+                self.enter(place, "let")?;
+                let value = self.expr(value, &env);
+                self.frames.pop();
+                value
+            }
+            ItemKind::Fn(f) => Ok(function(f, ClosureKind::Function, &env)),
+            ItemKind::Layer(f) => Ok(function(f, ClosureKind::Layer, &env)),
+            ItemKind::Schedule { name, members } => {
+                Ok(Value::Schedule(self.schedule(found.module, file, &name.text, members)))
+            }
+            ItemKind::Method { name, .. } => {
+                let message = format!("`{}` is a method, and methods cannot be used as values", name.text);
+                Err(self.error("FG0105", message, place, ""))
+            }
+            ItemKind::Use { .. } | ItemKind::Error => Err(super::Reported),
+        }
+    }
+
+    /// A schedule's identity: one an item.
+    pub fn schedule(&mut self, module: crate::module::ModuleId, file: crate::source::FileId, name: &str, members: &[Item]) -> ScheduleId {
+        let key = (module, name.to_owned());
+        if let Some(&id) = self.schedule_ids.get(&key) {
+            return id;
+        }
+        let id = ScheduleId(self.schedules.len() as u32);
+        self.schedules.push(super::elaborate::ScheduleState {
+            name: name.into(),
+            module,
+            file,
+            members: members.iter().cloned().map(Rc::new).collect(),
+            cache: Default::default(),
+        });
+        self.schedule_ids.insert(key, id);
+        id
+    }
+
+    /// A member of a schedule, if it has it.
+    pub fn schedule_member(&mut self, id: ScheduleId, name: &str, place: Place) -> Result<Option<Value>> {
+        let state = &self.schedules[id.0 as usize];
+        if let Some(value) = state.cache.get(name) {
+            return Ok(Some(value.clone()));
+        }
+        let env = Env { module: state.module, file: state.file, scope: Rc::default(), schedule: Some(id) };
+        let named = |item: &&Rc<Item>| crate::module::item_name(item).is_some_and(|n| n.text == name);
+        let Some(item) = state.members.iter().find(named).cloned() else { return Ok(None) };
+        let value = match &item.kind {
+            ItemKind::Let { value, .. } => {
+                self.enter(place, name)?;
+                let value = self.expr(value, &env);
+                self.frames.pop();
+                value?
+            }
+            ItemKind::Fn(f) => function(f, ClosureKind::Member(id), &env),
+            _ => return Ok(None),
+        };
+        self.schedules[id.0 as usize].cache.insert(name.into(), value.clone());
+        Ok(Some(value))
+    }
+
+    fn member(&mut self, base: &Value, name: &Name, env: &Env, place: Place) -> Result<Value> {
+        let at = Place { file: env.file, span: name.span };
+        match base {
+            Value::Error => Err(super::Reported),
+            Value::Record(fields) => match fields.get(&name.text) {
+                Some(value) => Ok(value.clone()),
+                None => {
+                    let known: Vec<&str> = fields.keys().map(String::as_str).collect();
+                    let help = suggestion(&name.text, &known);
+                    Err(self.error_help("FG0106", format!("this record has no field `{}`", name.text), at, "not found", help))
+                }
+            },
+            Value::Schedule(s) => {
+                if name.text == "time" {
+                    return Ok(Value::TimeOf(*s));
+                }
+                if name.text == "name" {
+                    return Ok(Value::str(self.schedule_name(*s)));
+                }
+                match self.schedule_member(*s, &name.text, place)? {
+                    Some(value) => Ok(value),
+                    None => {
+                        let state = &self.schedules[s.0 as usize];
+                        let known: Vec<String> = state
+                            .members
+                            .iter()
+                            .filter_map(|i| crate::module::item_name(i).map(|n| n.text.clone()))
+                            .collect();
+                        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+                        let help = suggestion(&name.text, &known);
+                        let message = format!("schedule `{}` has no `{}`", state.name, name.text);
+                        Err(self.error_help("FG0106", message, at, "not found", help))
+                    }
+                }
+            }
+            Value::Network(net) => self.net_member(*net, &name.text, at),
+            other => {
+                let shown = self.show(other);
+                Err(self.error("FG0106", format!("{shown} has no member `{}`", name.text), at, "not found"))
+            }
+        }
+    }
+
+    fn index(&mut self, base: &Value, at: &Value, place: Place) -> Result<Value> {
+        match (base, at) {
+            (Value::Error, _) | (_, Value::Error) => Err(super::Reported),
+            (Value::List(items), Value::Int(i)) => match usize::try_from(*i).ok().and_then(|i| items.get(i)) {
+                Some(value) => Ok(value.clone()),
+                None => {
+                    let message = format!("there is no entry {i} in a list of {}", items.len());
+                    Err(self.error_help("FG0211", message, place, "out of range", "entries count from 0"))
+                }
+            },
+            (Value::List(_), Value::List(indices)) => {
+                let picked: Result<Vec<Value>> = indices.iter().map(|i| self.index(base, i, place)).collect();
+                Ok(Value::list(picked?))
+            }
+            (Value::Record(fields), Value::Str(key)) => match fields.get(&**key) {
+                Some(value) => Ok(value.clone()),
+                None => {
+                    let known: Vec<&str> = fields.keys().map(String::as_str).collect();
+                    let help = suggestion(key, &known);
+                    Err(self.error_help("FG0106", format!("this record has no field `{key}`"), place, "not found", help))
+                }
+            },
+            (base, at) => {
+                let (base, at) = (self.show(base), self.show(at));
+                Err(self.error_help(
+                    "FG0212",
+                    format!("{base} cannot be indexed by {at}"),
+                    place,
+                    "",
+                    "lists take a whole number or a list of them; tensors `take(x, AXIS, i)` and `gather`",
+                ))
+            }
+        }
+    }
+}
+
+fn function(f: &Function, kind: ClosureKind, env: &Env) -> Value {
+    Value::Function(Rc::new(Closure {
+        name: f.name.text.clone(),
+        kind,
+        params: f.params.clone(),
+        result: f.result.clone(),
+        body: Code::Body(f.body.clone()),
+        env: env.clone(),
+    }))
+}
+
+/// Names of axes are words that start with a capital.
+fn is_axis(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_uppercase()) && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+}
+
+pub fn suggestion(name: &str, known: &[&str]) -> String {
+    match nearest(name, known.iter().copied()) {
+        Some(n) => format!("did you mean `{n}`?"),
+        None if known.is_empty() => "it has none".into(),
+        None => format!("it has {}", known.join(", ")),
+    }
+}

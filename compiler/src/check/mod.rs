@@ -1,0 +1,27 @@
+//! From syntax to graph: one walk over the spec that resolves names, evaluates what is static, checks axes, element
+//! types and clocks, and builds the graph of what is not.
+//!
+//! A method is checked at the shapes of its data, so every extent is a number. Statements run in order; functions and
+//! layers run where they are called, so their tensors land in the graph as if written there. A network's calls become
+//! calls of one graph function per argument types. Gradient flow and unused names are checked afterwards ([`flow`],
+//! [`unused`]).
+
+pub mod axes;
+pub mod bind;
+pub mod block;
+pub mod builtin;
+pub mod call;
+pub mod elaborate;
+pub mod entry;
+pub mod expr;
+pub mod flow;
+pub mod method;
+pub mod net;
+pub mod operator;
+pub mod types;
+pub mod unused;
+pub mod value;
+
+pub use entry::{Checked, check};
+pub use elaborate::{Elaborator, Reported};
+pub use method::{Elaborated, LossTerm, SampleSpec, StepSpec, TypedBinding};

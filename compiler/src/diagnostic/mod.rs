@@ -1,0 +1,93 @@
+//! Diagnostics as values: a stable code, a message, places, a cure. Renderers are separate.
+
+mod render;
+
+use crate::source::{FileId, Sources};
+use fgc_grammar::Span;
+
+pub use render::render;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Severity {
+    Error,
+    Warning,
+}
+
+/// A place in a source file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    pub file: FileId,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Label {
+    pub place: Place,
+    pub text: String,
+}
+
+/// One mistake. The first label is the primary one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Diagnostic {
+    /// `FG0101`; never reused for another mistake.
+    pub code: &'static str,
+    pub severity: Severity,
+    pub message: String,
+    pub labels: Vec<Label>,
+    /// How to cure it.
+    pub help: Option<String>,
+}
+
+impl Diagnostic {
+    pub fn error(code: &'static str, message: impl Into<String>) -> Diagnostic {
+        Diagnostic { code, severity: Severity::Error, message: message.into(), labels: Vec::new(), help: None }
+    }
+
+    pub fn warning(code: &'static str, message: impl Into<String>) -> Diagnostic {
+        Diagnostic { severity: Severity::Warning, ..Diagnostic::error(code, message) }
+    }
+
+    pub fn label(mut self, place: Place, text: impl Into<String>) -> Diagnostic {
+        self.labels.push(Label { place, text: text.into() });
+        self
+    }
+
+    pub fn help(mut self, help: impl Into<String>) -> Diagnostic {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// `help` where there is one to give.
+    pub fn maybe_help(mut self, help: Option<String>) -> Diagnostic {
+        self.help = help.or(self.help);
+        self
+    }
+
+    /// `file:line:column` of the primary label.
+    pub fn position(&self, sources: &Sources) -> Option<String> {
+        let place = self.labels.first()?.place;
+        let file = sources.file(place.file);
+        let before = &file.text[..place.span.start.min(file.text.len())];
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
+        Some(format!("{}:{line}:{column}", file.name))
+    }
+}
+
+/// What a compilation found wrong, with the texts to show it in.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub sources: Sources,
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// The nearest of `names` to `name`, if near enough to be a slip of the hand.
+pub fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = (name.chars().count() / 3).max(1);
+    names
+        .into_iter()
+        .map(|n| (strsim::damerau_levenshtein(name, n), n))
+        .filter(|&(d, _)| d <= limit)
+        .min()
+        .map(|(_, n)| n)
+}

@@ -1,0 +1,215 @@
+//! Modules: files by path, their items by name, what `use` brings in.
+
+use crate::diagnostic::{Diagnostic, Place, nearest};
+use crate::source::{FileId, Sources, standard_module, standard_modules};
+use fgc_grammar::ast::{File, Item, ItemKind, Name};
+use indexmap::IndexMap;
+use std::rc::Rc;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ModuleId(pub u32);
+
+/// One parsed file.
+#[derive(Debug)]
+pub struct Module {
+    /// `std.loss`, or the user's file.
+    pub path: String,
+    pub file: FileId,
+    pub items: Vec<Rc<Item>>,
+    /// Index into `items`.
+    own: IndexMap<String, usize>,
+    imported: IndexMap<String, Import>,
+}
+
+#[derive(Clone, Debug)]
+enum Import {
+    Item { module: ModuleId, item: usize },
+}
+
+/// A found definition.
+#[derive(Clone, Debug)]
+pub struct Definition {
+    pub module: ModuleId,
+    pub item: Rc<Item>,
+}
+
+/// All modules of a compilation.
+#[derive(Debug, Default)]
+pub struct Modules {
+    modules: Vec<Module>,
+    by_path: IndexMap<String, ModuleId>,
+    prelude: Option<ModuleId>,
+}
+
+const PRELUDE: &str = "std.prelude";
+
+impl Modules {
+    /// Loads the user's file `text`, all that it uses, and the prelude.
+    pub fn load_user(
+        &mut self,
+        sources: &mut Sources,
+        name: &str,
+        text: &str,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> ModuleId {
+        self.prelude = self.load_standard(sources, PRELUDE, diagnostics);
+        let file = sources.add(name, text, false);
+        self.load(sources, name, file, diagnostics)
+    }
+
+    /// Loads `std.…`; None if there is no such module.
+    pub fn load_standard(
+        &mut self,
+        sources: &mut Sources,
+        path: &str,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Option<ModuleId> {
+        if let Some(&id) = self.by_path.get(path) {
+            return Some(id);
+        }
+        let parts: Vec<&str> = path.strip_prefix("std.")?.split('.').collect();
+        let text = standard_module(&parts)?;
+        let file = sources.add(&format!("std/{}.fg", parts.join("/")), text, true);
+        Some(self.load(sources, path, file, diagnostics))
+    }
+
+    fn load(&mut self, sources: &mut Sources, path: &str, file: FileId, diagnostics: &mut Vec<Diagnostic>) -> ModuleId {
+        let text = sources.file(file).text.clone();
+        let parsed = fgc_grammar::parse(&text);
+        for e in parsed.errors {
+            let mut d = Diagnostic::error(e.code, e.message).label(Place { file, span: e.span }, "");
+            d.help = e.help;
+            diagnostics.push(d);
+        }
+        let File { items, .. } = parsed.file;
+        let id = ModuleId(self.modules.len() as u32);
+        let items: Vec<Rc<Item>> = items.into_iter().map(Rc::new).collect();
+        self.modules.push(Module {
+            path: path.into(),
+            file,
+            items: items.clone(),
+            own: IndexMap::new(),
+            imported: IndexMap::new(),
+        });
+        self.by_path.insert(path.into(), id);
+        for (index, item) in items.iter().enumerate() {
+            if let Some(name) = item_name(item) {
+                let own = &mut self.modules[id.0 as usize].own;
+                if let Some(&first) = own.get(&name.text) {
+                    let before = item_name(&items[first]).map(|n| n.span).unwrap_or_default();
+                    diagnostics.push(
+                        Diagnostic::error("FG0101", format!("`{}` is defined twice", name.text))
+                            .label(Place { file, span: name.span }, "defined again here")
+                            .label(Place { file, span: before }, "first defined here")
+                            .help("rename one of them"),
+                    );
+                } else {
+                    own.insert(name.text.clone(), index);
+                }
+            }
+        }
+        for item in &items {
+            if let ItemKind::Use { path, names } = &item.kind {
+                self.import(sources, id, file, path, names, diagnostics);
+            }
+        }
+        id
+    }
+
+    fn import(
+        &mut self,
+        sources: &mut Sources,
+        into: ModuleId,
+        file: FileId,
+        path: &[Name],
+        names: &[Name],
+        diagnostics: &mut Vec<Diagnostic>,
+    ) {
+        let joined = |parts: &[Name]| parts.iter().map(|p| p.text.as_str()).collect::<Vec<_>>().join(".");
+        let (module_path, wanted) = match names {
+            [] if path.len() >= 2 => (&path[..path.len() - 1], &path[path.len() - 1..]),
+            _ => (path, names),
+        };
+        let span = path.iter().map(|p| p.span).reduce(|a, b| a.to(b)).unwrap_or_default();
+        // `use std.schedule.edm` may name an item of a module or the module's one item of the same name.
+        let same = joined(path);
+        let (module, wanted) = match self.load_standard(sources, &joined(module_path), diagnostics) {
+            Some(m) => (Some(m), wanted),
+            None if names.is_empty() => (self.load_standard(sources, &same, diagnostics), &path[path.len() - 1..]),
+            None => (None, wanted),
+        };
+        let Some(module) = module else {
+            let known = standard_modules();
+            let help = nearest(&same, known.iter().map(String::as_str))
+                .map(|n| format!("did you mean `{n}`?"))
+                .unwrap_or_else(|| format!("modules are: {}", known.join(", ")));
+            diagnostics.push(
+                Diagnostic::error("FG0102", format!("there is no module `{}`", joined(module_path)))
+                    .label(Place { file, span }, "not found")
+                    .help(help),
+            );
+            return;
+        };
+        for name in wanted {
+            let target = &self.modules[module.0 as usize];
+            let import = match (target.own.get(&name.text), target.imported.get(&name.text)) {
+                (Some(&item), _) => Import::Item { module, item },
+                (None, Some(import)) => import.clone(),
+                (None, None) => {
+                    let known: Vec<&str> = target.own.keys().map(String::as_str).collect();
+                    let help = match nearest(&name.text, known.iter().copied()) {
+                        Some(n) => format!("did you mean `{n}`?"),
+                        None => format!("it defines {}", known.join(", ")),
+                    };
+                    diagnostics.push(
+                        Diagnostic::error("FG0103", format!("`{}` defines no `{}`", target.path, name.text))
+                            .label(Place { file, span: name.span }, "not found there")
+                            .help(help),
+                    );
+                    continue;
+                }
+            };
+            self.modules[into.0 as usize].imported.insert(name.text.clone(), import);
+        }
+    }
+
+    pub fn module(&self, id: ModuleId) -> &Module {
+        &self.modules[id.0 as usize]
+    }
+
+    /// What `name` means in `module`: its own items, its imports, then the prelude.
+    pub fn lookup(&self, module: ModuleId, name: &str) -> Option<Definition> {
+        let here = self.module(module);
+        let found = |module: ModuleId, item: usize| Definition { module, item: self.module(module).items[item].clone() };
+        if let Some(&item) = here.own.get(name) {
+            return Some(found(module, item));
+        }
+        if let Some(Import::Item { module, item }) = here.imported.get(name) {
+            return Some(found(*module, *item));
+        }
+        let prelude = self.prelude.filter(|&p| p != module && !here.path.starts_with(PRELUDE))?;
+        let Import::Item { module, item } = self.module(prelude).imported.get(name)?;
+        Some(found(*module, *item))
+    }
+
+    /// Every name `module` sees, for suggestions.
+    pub fn names(&self, module: ModuleId) -> Vec<&str> {
+        let here = self.module(module);
+        let prelude = self.prelude.map(|p| self.module(p));
+        here.own
+            .keys()
+            .chain(here.imported.keys())
+            .chain(prelude.into_iter().flat_map(|p| p.imported.keys()))
+            .map(String::as_str)
+            .collect()
+    }
+}
+
+/// The name an item defines.
+pub fn item_name(item: &Item) -> Option<&Name> {
+    match &item.kind {
+        ItemKind::Let { name, .. } | ItemKind::Schedule { name, .. } | ItemKind::Method { name, .. } => Some(name),
+        ItemKind::Fn(f) | ItemKind::Layer(f) => Some(&f.name),
+        ItemKind::Use { .. } | ItemKind::Error => None,
+    }
+}
