@@ -53,8 +53,6 @@ pub struct Net {
     pub moments: IndexMap<String, BufferId>,
     /// F64 scalar: updates done so far, the one under way included; the runtime increments it before each.
     pub updates: Option<BufferId>,
-    /// The plan that updates it from its gradients.
-    pub update: Option<usize>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -178,7 +176,8 @@ pub struct Schedule {
 pub struct Turn {
     pub every: usize,
     pub plan: usize,
-    pub updates: Vec<NetId>,
+    /// Each network that learns, with the plan that updates it from its gradients.
+    pub updates: Vec<(NetId, usize)>,
 }
 
 /// Sampling: one plan to start, one repeated, both leaving the carried value as their output `carry`, which the

@@ -181,10 +181,8 @@ impl<'a> Check<'a> {
                     self.problem(&place, format!("parameter `{}` reaches past its end", param.name));
                 }
             }
-            if net.update.is_some_and(|plan| !plan_exists(plan))
-                || net.from.is_some_and(|n| n.0 as usize >= program.nets.len())
-            {
-                self.problem(&place, "names a plan or a network that does not exist".into());
+            if net.from.is_some_and(|n| n.0 as usize >= program.nets.len()) {
+                self.problem(&place, "starts from a network that does not exist".into());
             }
         }
         for input in &program.inputs {
@@ -199,7 +197,7 @@ impl<'a> Check<'a> {
             let nets = turn
                 .updates
                 .iter()
-                .all(|n| program.nets.get(n.0 as usize).is_some_and(|n| n.update.is_some()));
+                .all(|(n, plan)| (n.0 as usize) < program.nets.len() && plan_exists(*plan));
             if turn.every == 0 || !plan_exists(turn.plan) || !nets {
                 self.problem("schedule", format!("turn {turn:?} cannot run"));
             }
