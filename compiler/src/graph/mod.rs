@@ -6,11 +6,23 @@
 
 pub mod build;
 pub mod elementwise;
+pub mod eval;
+pub mod inline;
 pub mod op;
+pub mod print;
 pub mod products;
 pub mod scalar;
 pub mod special;
+pub mod tensor;
+#[cfg(test)]
+pub mod testing;
+pub mod traverse;
 pub mod views;
 
 pub use build::{Func, Graph};
+pub use eval::{EvalError, eval};
+pub use inline::{inline, inline_with};
 pub use op::{FuncId, Node, NodeId, Op, ReduceOp, Source, Ty};
+pub use print::print;
+pub use tensor::{Data, Tensor};
+pub use traverse::{dependents, needed, substitute, substitute_with};

@@ -35,26 +35,45 @@ pub enum Op {
     /// A value from outside the graph.
     Source(Source),
     /// The index along axis `axis`, I64.
-    Iota { axis: usize },
+    Iota {
+        axis: usize,
+    },
     Unary(UnaryOp),
     Binary(BinaryOp),
     /// (cond: Bool, then, otherwise).
     Select,
     Cast(DType),
     /// Removes `axes` (sorted).
-    Reduce { op: ReduceOp, axes: SmallVec<[usize; 4]> },
+    Reduce {
+        op: ReduceOp,
+        axes: SmallVec<[usize; 4]>,
+    },
     /// Row-major reinterpretation.
     Reshape,
     /// Output axis i is input axis `order[i]`.
-    Permute { order: SmallVec<[usize; 6]> },
+    Permute {
+        order: SmallVec<[usize; 6]>,
+    },
     /// Repeats: input axis i becomes output axis `axes[i]` (strictly increasing, equal extents); others are new.
-    Broadcast { axes: SmallVec<[usize; 6]> },
+    Broadcast {
+        axes: SmallVec<[usize; 6]>,
+    },
     /// Along `axis`: elements start, start+step, … as many as the output's extent.
-    Slice { axis: usize, start: usize, step: usize },
+    Slice {
+        axis: usize,
+        start: usize,
+        step: usize,
+    },
     /// Along `axis`: `before` zeros, then the input's elements with `step − 1` zeros between, then zeros up to the
     /// output's extent. The transpose of `Slice`.
-    Pad { axis: usize, before: usize, step: usize },
-    Concat { axis: usize },
+    Pad {
+        axis: usize,
+        before: usize,
+        step: usize,
+    },
+    Concat {
+        axis: usize,
+    },
     /// (a, b) → batch axes, then a's free axes, then b's. `a_batch[i]` pairs with `b_batch[i]`, likewise `*_sum`.
     /// F32 or F64.
     Contract {
@@ -64,21 +83,38 @@ pub enum Op {
         b_sum: SmallVec<[usize; 4]>,
     },
     /// See `fgc_program::Conv`. Inputs are the two that are given, in the order x, w, y; the output is the third.
-    Conv { role: ConvRole, stride: [usize; 2], pad: [[usize; 2]; 2] },
+    Conv {
+        role: ConvRole,
+        stride: [usize; 2],
+        pad: [[usize; 2]; 2],
+    },
     /// (table, at: I64) → the table with axis `axis` replaced by `at`'s axes; indices must be in range (they are
     /// clamped).
-    Gather { axis: usize },
+    Gather {
+        axis: usize,
+    },
     /// (values, at: I64) → zeros of the output's shape with `values` added at `at` along `axis`: the transpose of
     /// `Gather`.
-    ScatterAdd { axis: usize },
+    ScatterAdd {
+        axis: usize,
+    },
     /// The identity, through which no derivative passes.
     Stop,
     /// Result `output` of function `func` at the inputs.
-    Call { func: FuncId, output: usize },
+    Call {
+        func: FuncId,
+        output: usize,
+    },
     /// The derivative of result `output` of `func` at the first half of the inputs along the second half.
-    Jvp { func: FuncId, output: usize },
+    Jvp {
+        func: FuncId,
+        output: usize,
+    },
     /// Parameter `index` of a function, only inside its body; also the variables of a linearisation.
-    Argument { func: FuncId, index: usize },
+    Argument {
+        func: FuncId,
+        index: usize,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -92,22 +128,42 @@ pub enum ReduceOp {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     /// Parameter `param` of `net`, by position in the network's declaration order; F32.
-    Param { net: NetId, param: usize },
+    Param {
+        net: NetId,
+        param: usize,
+    },
     /// A flat F32 vector that belongs to a network: its weights, gradients, average or a moment, from element `start`
     /// on. Only in update plans.
-    Flat { net: NetId, what: FlatKind, start: usize },
+    Flat {
+        net: NetId,
+        what: FlatKind,
+        start: usize,
+    },
     /// F64 scalar: updates of `net` so far, this one included. Only in update plans.
-    Updates { net: NetId },
-    Data { name: String },
-    Draw { name: String, distribution: Distribution },
-    Pin { name: String },
+    Updates {
+        net: NetId,
+    },
+    Data {
+        name: String,
+    },
+    Draw {
+        name: String,
+        distribution: Distribution,
+    },
+    Pin {
+        name: String,
+    },
     /// F64 scalar.
     Iteration,
     /// F64 scalar of a sampler's row.
-    Repeat { position: usize },
+    Repeat {
+        position: usize,
+    },
     /// The value a sampler carries from one repetition to the next.
     Carry,
-    State { name: String },
+    State {
+        name: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -120,7 +176,10 @@ pub enum FlatKind {
 
 impl Ty {
     pub fn new(dtype: DType, shape: &[usize]) -> Ty {
-        Ty { dtype, shape: shape.into() }
+        Ty {
+            dtype,
+            shape: shape.into(),
+        }
     }
 
     pub fn len(&self) -> usize {
