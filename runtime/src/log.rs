@@ -1,5 +1,6 @@
 //! log.jsonl: a line of numbers for each step that is logged.
 
+use crate::picture::Series;
 use indexmap::IndexMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fs::{File, OpenOptions};
@@ -116,18 +117,19 @@ pub fn read(path: &Path) -> Result<Vec<Record>, LogError> {
     }
 }
 
-/// A log's losses as curves: by name, (step, value) in order.
-pub fn curves(records: &[Record]) -> IndexMap<String, Vec<(f64, f64)>> {
-    let mut curves: IndexMap<String, Vec<(f64, f64)>> = IndexMap::new();
+/// A log's losses as curves over steps, in the order their names first appear.
+pub fn curves(records: &[Record]) -> Vec<Series> {
+    let mut curves: IndexMap<&str, Vec<(f64, f64)>> = IndexMap::new();
     for record in records {
         for (name, &value) in &record.losses {
-            curves
-                .entry(name.clone())
-                .or_default()
-                .push((record.step as f64, value));
+            curves.entry(name).or_default().push((record.step as f64, value));
         }
     }
-    curves
+    let series = |(name, points): (&str, _)| Series {
+        name: name.into(),
+        points,
+    };
+    curves.into_iter().map(series).collect()
 }
 
 #[cfg(test)]
@@ -171,7 +173,7 @@ mod tests {
         assert_eq!(steps(&path), [1, 2, 3, 4]);
         assert_eq!(records[3], record(4, 7.0));
         assert_eq!(
-            curves(&records)["vsd_loss"][1..],
+            curves(&records)[0].points[1..],
             [(2.0, 0.5), (3.0, 1.0 / 3.0), (4.0, 7.0)]
         );
         Log::open(&path, 0).unwrap();

@@ -16,19 +16,20 @@ pub enum MetricError {
 }
 
 /// A set of points.
-struct Points<'a> {
-    values: &'a [f32],
+struct Points {
+    values: Vec<f64>,
     dim: usize,
 }
 
-impl<'a> Points<'a> {
-    fn new(values: &'a [f32], dim: usize) -> Result<Points<'a>, MetricError> {
+impl Points {
+    fn new(values: &[f32], dim: usize) -> Result<Points, MetricError> {
         if dim == 0 || !values.len().is_multiple_of(dim) {
             return Err(MetricError::Dimension(values.len(), dim));
         }
         if values.iter().any(|x| !x.is_finite()) {
             return Err(MetricError::NotFinite);
         }
+        let values = values.iter().map(|&x| x.into()).collect();
         Ok(Points { values, dim })
     }
 
@@ -36,12 +37,12 @@ impl<'a> Points<'a> {
         self.values.len() / self.dim
     }
 
-    fn point(&self, i: usize) -> &[f32] {
+    fn point(&self, i: usize) -> &[f64] {
         &self.values[i * self.dim..(i + 1) * self.dim]
     }
 }
 
-fn pair<'a>(x: &'a [f32], y: &'a [f32], dim: usize) -> Result<[Points<'a>; 2], MetricError> {
+fn pair(x: &[f32], y: &[f32], dim: usize) -> Result<[Points; 2], MetricError> {
     let (x, y) = (Points::new(x, dim)?, Points::new(y, dim)?);
     if x.len() != y.len() || x.len() < 2 {
         return Err(MetricError::Sizes(x.len(), y.len()));
@@ -61,14 +62,7 @@ pub fn sliced_wasserstein(x: &[f32], y: &[f32], dim: usize) -> Result<f64, Metri
         let direction: Vec<f64> = (0..dim).map(|d| stream.normal((k * dim + d) as u64)).collect();
         let norm = direction.iter().map(|d| d * d).sum::<f64>().sqrt();
         let [x, y] = [0, 1].map(|s| {
-            let dot = |point: &[f32]| {
-                point
-                    .iter()
-                    .zip(&direction)
-                    .map(|(&x, d)| f64::from(x) * d)
-                    .sum::<f64>()
-                    / norm
-            };
+            let dot = |point: &[f64]| point.iter().zip(&direction).map(|(x, d)| x * d).sum::<f64>() / norm;
             let mut projected: Vec<f64> = sets[s].values.chunks(dim).map(dot).collect();
             projected.sort_unstable_by(f64::total_cmp);
             projected
@@ -103,7 +97,7 @@ pub fn mmd(samples: &[f32], data: &[f32], dim: usize) -> Result<f64, MetricError
 }
 
 fn mmd_of(x: &Points, y: &Points, bandwidths: &[f64]) -> f64 {
-    let kernel = |a: &[f32], b: &[f32]| {
+    let kernel = |a: &[f64], b: &[f64]| {
         let square = square(a, b);
         let each = bandwidths.iter().map(|h| (-square / (2.0 * h * h)).exp());
         each.sum::<f64>() / bandwidths.len() as f64
@@ -125,8 +119,17 @@ fn mmd_of(x: &Points, y: &Points, bandwidths: &[f64]) -> f64 {
     mean(x, x, true) + mean(y, y, true) - 2.0 * mean(x, y, false)
 }
 
-fn square(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(&a, &b)| f64::from(a - b).powi(2)).sum()
+/// ‖a − b‖², added in eight lanes so that it can be vectorised without depending on the machine.
+fn square(a: &[f64], b: &[f64]) -> f64 {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let mut lanes = [0.0; 8];
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..8 {
+            lanes[lane] += (a[lane] - b[lane]) * (a[lane] - b[lane]);
+        }
+    }
+    let rest = a_rest.iter().zip(b_rest).map(|(a, b)| (a - b) * (a - b));
+    lanes.iter().sum::<f64>() + rest.sum::<f64>()
 }
 
 #[cfg(test)]

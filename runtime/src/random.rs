@@ -101,7 +101,7 @@ impl Stream {
     /// The numbers 0..n in random order: sorted by 64 random bits each.
     pub fn permutation(&self, n: usize) -> Vec<usize> {
         let mut keyed: Vec<(u64, usize)> = (0..n).map(|i| (self.bits(i as u64), i)).collect();
-        keyed.par_sort_unstable();
+        keyed.sort_unstable();
         keyed.into_iter().map(|(_, i)| i).collect()
     }
 }

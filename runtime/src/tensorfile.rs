@@ -104,7 +104,8 @@ fn metadata_of(bytes: &[u8], has: u64, path: &Path) -> Result<Metadata, TensorFi
     }
     // Read here and not by the crate, whose errors do not tell a truncated file from a wrong one.
     let end = 8 + length as usize;
-    let header: serde_json::Value = serde_json::from_slice(&bytes[8..end]).map_err(|e| invalid(e.to_string()))?;
+    let header = bytes.get(8..end).ok_or_else(|| truncated(end as u64))?;
+    let header: serde_json::Value = serde_json::from_slice(header).map_err(|e| invalid(e.to_string()))?;
     let tensors = header
         .as_object()
         .ok_or_else(|| invalid("its header is no JSON object".into()))?;
@@ -216,6 +217,7 @@ fn write_to(out: &mut impl Write, tensors: &IndexMap<String, Tensor>, metadata: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn example() -> IndexMap<String, Tensor> {
         let tensors = [
@@ -318,5 +320,19 @@ mod tests {
             error,
             "m.safetensors: tensor `w` has element type F8_E4M3, which is not supported"
         );
+    }
+
+    proptest! {
+        /// Whatever bytes are changed, reading gives tensors or an error.
+        #[test]
+        fn damage_never_panics(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
+            let mut bytes = Vec::new();
+            write_to(&mut bytes, &example(), &Metadata::new()).unwrap();
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            let _ = parse(&bytes, Path::new("x"));
+        }
     }
 }

@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use rayon::prelude::*;
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 /// The fields of some samples, each `[B, …]` and f32. Pixels are in [−1, 1]; classes are one-hot rows of `c`.
 pub type Batch = IndexMap<String, Tensor>;
@@ -19,7 +19,15 @@ pub struct Dataset {
     source: Source,
     skipped: Vec<Skipped>,
     /// The orders of the epochs batches were last asked from; a batch may straddle two.
-    orders: Mutex<VecDeque<(u64, u64, Arc<Vec<usize>>)>>,
+    orders: Mutex<VecDeque<Order>>,
+}
+
+/// The order of the samples in one epoch.
+#[derive(Debug)]
+struct Order {
+    seed: u64,
+    epoch: u64,
+    samples: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -171,12 +179,12 @@ impl Dataset {
         let (epoch, position) = (index / len as u64, (index % len as u64) as usize);
         // A poisoned lock still holds whole entries: they are only pushed and popped.
         let mut orders = self.orders.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some((_, _, order)) = orders.iter().find(|(s, e, _)| (*s, *e) == (seed, epoch)) {
-            return order[position];
+        if let Some(order) = orders.iter().find(|order| (order.seed, order.epoch) == (seed, epoch)) {
+            return order.samples[position];
         }
-        let order = Arc::new(Stream::new(seed, epoch, "data.order").permutation(len));
-        let sample = order[position];
-        orders.push_back((seed, epoch, order));
+        let samples = Stream::new(seed, epoch, "data.order").permutation(len);
+        let sample = samples[position];
+        orders.push_back(Order { seed, epoch, samples });
         if orders.len() > 2 {
             orders.pop_front();
         }

@@ -135,6 +135,7 @@ fn array_of(shape: &str, dtype: &str, elements: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn element_types_become_floats() {
@@ -188,5 +189,21 @@ mod tests {
             assert!(error.contains(reason), "{error} instead of {reason}");
         }
         assert!((0..good.len()).all(|n| npy(&good[..n]).is_err()));
+    }
+
+    proptest! {
+        /// Whatever bytes are changed, reading gives an array or a reason.
+        #[test]
+        fn damage_never_panics(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
+            let mut bytes = array("(2, 3)", &[0.5; 6]);
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            if let Ok(field) = npy(&bytes) {
+                let Elements::Floats(values) = field.values else { panic!("arrays are floats") };
+                assert_eq!(values.len(), field.shape.iter().product::<usize>());
+            }
+        }
     }
 }

@@ -92,7 +92,7 @@ pub(super) fn short(x: f64, step: f64) -> String {
     if x == 0.0 {
         return "0".into();
     }
-    if size < 1e-3 || size >= 1e10 {
+    if !(1e-3..1e10).contains(&size) {
         let text = format!("{x:.1e}");
         return text.replace(".0e", "e");
     }
