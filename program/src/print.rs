@@ -183,30 +183,36 @@ fn infix(op: BinaryOp) -> Option<&'static str> {
 
 impl Display for Index {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
-        let mut terms: Vec<String> = self
-            .terms
-            .iter()
-            .map(|(atom, coefficient)| {
-                if *coefficient == 1 {
-                    atom.to_string()
-                } else {
-                    format!("{coefficient}·{atom}")
-                }
-            })
-            .collect();
-        if self.offset != 0 || terms.is_empty() {
-            terms.push(self.offset.to_string());
+        for (i, (atom, coefficient)) in self.terms.iter().enumerate() {
+            let sign = match (i, *coefficient < 0) {
+                (0, false) => "",
+                (0, true) => "-",
+                (_, false) => " + ",
+                (_, true) => " - ",
+            };
+            match coefficient.unsigned_abs() {
+                1 => write!(f, "{sign}{atom}")?,
+                factor => write!(f, "{sign}{factor}·{atom}")?,
+            }
         }
-        f.write_str(&terms.join(" + "))
+        match self.offset {
+            offset if self.terms.is_empty() => write!(f, "{offset}"),
+            0 => Ok(()),
+            offset => write!(f, " {} {}", if offset < 0 { '-' } else { '+' }, offset.unsigned_abs()),
+        }
     }
 }
 
 impl Display for Atom {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
-        match self {
-            Atom::Var(var) => write!(f, "i{}", var.0),
-            Atom::Div(inner, by) => write!(f, "({inner})/{by}"),
-            Atom::Mod(inner, by) => write!(f, "({inner})%{by}"),
+        let (inner, op, by) = match self {
+            Atom::Var(var) => return write!(f, "i{}", var.0),
+            Atom::Div(inner, by) => (inner, '/', by),
+            Atom::Mod(inner, by) => (inner, '%', by),
+        };
+        match (&inner.terms[..], inner.offset) {
+            ([(Atom::Var(_), 1)], 0) => write!(f, "({inner}{op}{by})"),
+            _ => write!(f, "(({inner}){op}{by})"),
         }
     }
 }

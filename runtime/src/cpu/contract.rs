@@ -131,20 +131,18 @@ pub unsafe fn tiled<T: Real>([m, n, k]: [usize; 3], a: Matrix<T>, b: Matrix<T>, 
     });
 }
 
-/// The tile of an m×n product over k: big enough to be worth packing for, small enough to give 16 threads work.
+/// The tile of an m×n product over k: as large as leaves work for 8 threads, because small tiles are packed more often
+/// (1024³ runs a quarter slower in 16 tiles than in 8).
 fn tile(m: usize, n: usize, k: usize) -> [usize; 2] {
     let work = |m: usize, n: usize| 2usize.saturating_mul(m).saturating_mul(n).saturating_mul(k);
-    let target = (work(m, n) / 16).max(TASK);
+    let target = (work(m, n) / 8).clamp(TASK, 64 * TASK);
     let mut tile = [m.max(1), n.max(1)];
     while work(tile[0], tile[1]) > target {
         let longer = (tile[1] > tile[0]) as usize;
         if tile[longer] <= SIDE {
             break;
         }
-        tile[longer] = (tile[longer].div_ceil(2)).next_multiple_of(SIDE);
-        if tile[longer] == 2 * SIDE && work(tile[0], tile[1]) <= 2 * target {
-            break;
-        }
+        tile[longer] = tile[longer].div_ceil(2).next_multiple_of(SIDE);
     }
     tile
 }
