@@ -8,11 +8,7 @@ use std::sync::{Arc, LazyLock};
 
 /// A program of persistent buffers, one plan and nothing else.
 pub fn program(buffers: Vec<(DType, usize)>, kernels: Vec<Kernel>, launches: Vec<Launch>) -> Program {
-    let buffers = buffers.into_iter().map(|(dtype, len)| Buffer {
-        dtype,
-        len,
-        place: Place::Persistent,
-    });
+    let buffers = buffers.into_iter().map(|(dtype, len)| Buffer { dtype, len, place: Place::Persistent });
     Program {
         method: "test".into(),
         batch: 1,
@@ -20,12 +16,7 @@ pub fn program(buffers: Vec<(DType, usize)>, kernels: Vec<Kernel>, launches: Vec
         inputs: vec![],
         buffers: buffers.collect(),
         kernels,
-        plans: vec![Plan {
-            name: "step".into(),
-            launches,
-            outputs: vec![],
-            inputs: vec![],
-        }],
+        plans: vec![Plan { name: "step".into(), launches, outputs: vec![], inputs: vec![] }],
         schedule: Schedule { steps: vec![] },
         samplers: Default::default(),
         arena: 0,
@@ -36,27 +27,12 @@ pub fn program(buffers: Vec<(DType, usize)>, kernels: Vec<Kernel>, launches: Vec
 pub fn single(kernel: Kernel) -> Program {
     let buffers: Vec<_> = kernel.buffers.iter().map(|b| (b.dtype, b.len)).collect();
     let args = (0..buffers.len() as u32).map(BufferId).collect();
-    program(
-        buffers,
-        vec![kernel],
-        vec![Launch::Kernel {
-            kernel: KernelId(0),
-            args,
-        }],
-    )
+    program(buffers, vec![kernel], vec![Launch::Kernel { kernel: KernelId(0), args }])
 }
 
 pub fn kernel(extent: usize, buffers: Vec<(DType, usize, Access)>, body: Vec<Stmt>) -> Kernel {
-    let buffers = buffers
-        .into_iter()
-        .map(|(dtype, len, access)| KernelBuffer { dtype, len, access })
-        .collect();
-    Kernel {
-        name: "test".into(),
-        buffers,
-        extent,
-        body,
-    }
+    let buffers = buffers.into_iter().map(|(dtype, len, access)| KernelBuffer { dtype, len, access }).collect();
+    Kernel { name: "test".into(), buffers, extent, body }
 }
 
 static CACHE: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().expect("a temporary directory"));
@@ -79,9 +55,7 @@ pub fn device(program: &Program, backend: Backend, threads: usize, inputs: &[Val
 pub fn run(program: &Program, backend: Backend, threads: usize, inputs: &[Values]) -> Vec<Values> {
     let mut device = device(program, backend, threads, inputs);
     device.run(0).unwrap_or_else(|e| panic!("{e}"));
-    (0..program.buffers.len())
-        .map(|i| device.values(BufferId(i as u32)).unwrap())
-        .collect()
+    (0..program.buffers.len()).map(|i| device.values(BufferId(i as u32)).unwrap()).collect()
 }
 
 /// Numbers in [−1, 1) from a seed.
@@ -124,10 +98,7 @@ pub fn var(n: u32) -> Index {
 }
 
 pub fn affine(terms: &[(u32, i64)], offset: i64) -> Index {
-    Index {
-        terms: terms.iter().map(|(v, c)| (Atom::Var(Var(*v)), *c)).collect(),
-        offset,
-    }
+    Index { terms: terms.iter().map(|(v, c)| (Atom::Var(Var(*v)), *c)).collect(), offset }
 }
 
 pub fn load(buffer: usize, index: Index) -> Expr {
@@ -151,56 +122,24 @@ pub fn reg(n: u32) -> Expr {
 }
 
 pub fn select(cond: Expr, then: Expr, otherwise: Expr) -> Expr {
-    Expr::Select {
-        cond: Box::new(cond),
-        then: Box::new(then),
-        otherwise: Box::new(otherwise),
-    }
+    Expr::Select { cond: Box::new(cond), then: Box::new(then), otherwise: Box::new(otherwise) }
 }
 
 /// Rows × cols softmax of buffer 0 into buffer 1: a maximum, a sum, a division.
 pub fn softmax(rows: usize, cols: usize) -> Kernel {
     let at = || affine(&[(0, cols as i64), (1, 1)], 0);
     let f32 = |x: f32| Expr::Const(Scalar::F32(x));
-    let each = |var: u32, body: Vec<Stmt>| Stmt::For {
-        var: Var(var),
-        extent: cols,
-        vector: true,
-        body,
-    };
+    let each = |var: u32, body: Vec<Stmt>| Stmt::For { var: Var(var), extent: cols, vector: true, body };
     let at2 = |v: u32| affine(&[(0, cols as i64), (v, 1)], 0);
     let shifted = |v: u32| un(UnaryOp::Exp, bin(BinaryOp::Sub, load(0, at2(v)), reg(0)));
     kernel(
         rows,
+        vec![(DType::F32, rows * cols, Access::Read), (DType::F32, rows * cols, Access::Write)],
         vec![
-            (DType::F32, rows * cols, Access::Read),
-            (DType::F32, rows * cols, Access::Write),
-        ],
-        vec![
-            Stmt::Accumulator {
-                reg: Reg(0),
-                dtype: DType::F32,
-                init: f32(f32::NEG_INFINITY),
-            },
-            each(
-                1,
-                vec![Stmt::Assign {
-                    reg: Reg(0),
-                    value: bin(BinaryOp::Max, reg(0), load(0, at())),
-                }],
-            ),
-            Stmt::Accumulator {
-                reg: Reg(1),
-                dtype: DType::F32,
-                init: f32(0.0),
-            },
-            each(
-                2,
-                vec![Stmt::Assign {
-                    reg: Reg(1),
-                    value: bin(BinaryOp::Add, reg(1), shifted(2)),
-                }],
-            ),
+            Stmt::Accumulator { reg: Reg(0), dtype: DType::F32, init: f32(f32::NEG_INFINITY) },
+            each(1, vec![Stmt::Assign { reg: Reg(0), value: bin(BinaryOp::Max, reg(0), load(0, at())) }]),
+            Stmt::Accumulator { reg: Reg(1), dtype: DType::F32, init: f32(0.0) },
+            each(2, vec![Stmt::Assign { reg: Reg(1), value: bin(BinaryOp::Add, reg(1), shifted(2)) }]),
             each(3, vec![store(1, at2(3), bin(BinaryOp::Div, shifted(3), reg(1)))]),
         ],
     )

@@ -11,19 +11,13 @@ use std::sync::Arc;
 fn doubling(name: &str, factor: f32) -> Kernel {
     let value = bin(BinaryOp::Mul, load(0, var(0)), Expr::Const(Scalar::F32(factor)));
     let buffers = vec![(DType::F32, 5, Access::Read), (DType::F32, 5, Access::Write)];
-    Kernel {
-        name: name.into(),
-        ..kernel(5, buffers, vec![store(1, var(0), value)])
-    }
+    Kernel { name: name.into(), ..kernel(5, buffers, vec![store(1, var(0), value)]) }
 }
 
 /// A compiler that notes each compilation in `log`.
 fn logging(dir: &Path, then: &str) -> (PathBuf, PathBuf) {
     let (script, log) = (dir.join("cc.sh"), dir.join("log"));
-    let text = format!(
-        "#!/bin/sh\n[ \"$1\" = --version ] || echo run >> {}\n{then}\n",
-        log.display()
-    );
+    let text = format!("#!/bin/sh\n[ \"$1\" = --version ] || echo run >> {}\n{then}\n", log.display());
     std::fs::write(&script, text).unwrap();
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
     (script, log)
@@ -53,13 +47,8 @@ fn a_damaged_cache_entry_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let compiler = Compiler::new("cc", dir.path());
     drop(compiler.compile(&[doubling("k", 2.0)]).unwrap());
-    let entries = std::fs::read_dir(dir.path().join("kernels"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let object = entries
-        .into_iter()
-        .find(|path| path.extension().is_some_and(|e| e == "so"))
-        .unwrap();
+    let entries = std::fs::read_dir(dir.path().join("kernels")).unwrap().map(|entry| entry.unwrap().path());
+    let object = entries.into_iter().find(|path| path.extension().is_some_and(|e| e == "so")).unwrap();
     std::fs::write(&object, b"").unwrap();
     assert_eq!(compiler.compile(&[doubling("k", 2.0)]).unwrap().entries.len(), 1);
 }
@@ -69,25 +58,12 @@ fn a_missing_compiler_is_told_from_a_failing_one() {
     let dir = tempfile::tempdir().unwrap();
     let program = Arc::new(single(doubling("k", 2.0)));
     let missing = Compiler::new("/no/such/compiler", dir.path());
-    let Err(error) = Device::compiled(program.clone(), &missing, 1) else {
-        panic!("compiled without a compiler")
-    };
-    assert!(
-        matches!(error, DeviceError::Compile(CompileError::NoCompiler { .. })),
-        "{error}"
-    );
+    let Err(error) = Device::compiled(program.clone(), &missing, 1) else { panic!("compiled without a compiler") };
+    assert!(matches!(error, DeviceError::Compile(CompileError::NoCompiler { .. })), "{error}");
     assert!(error.to_string().contains("/no/such/compiler"), "{error}");
-    let (script, _) = logging(
-        dir.path(),
-        "[ \"$1\" = --version ] || { echo out of registers >&2; exit 1; }",
-    );
+    let (script, _) = logging(dir.path(), "[ \"$1\" = --version ] || { echo out of registers >&2; exit 1; }");
     let failing = Compiler::new(&script.display().to_string(), dir.path());
-    let Err(error) = Device::compiled(program, &failing, 1) else {
-        panic!("compiled by a failing compiler")
-    };
-    assert!(
-        matches!(error, DeviceError::Compile(CompileError::Failed { .. })),
-        "{error}"
-    );
+    let Err(error) = Device::compiled(program, &failing, 1) else { panic!("compiled by a failing compiler") };
+    assert!(matches!(error, DeviceError::Compile(CompileError::Failed { .. })), "{error}");
     assert!(error.to_string().contains("out of registers"), "{error}");
 }

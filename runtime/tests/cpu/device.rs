@@ -19,52 +19,21 @@ fn network() -> Program {
                 n,
                 k,
                 batch: vec![],
-                a: Operand {
-                    buffer: BufferId(0),
-                    offset: 0,
-                    row: k as isize,
-                    col: 1,
-                },
-                b: Operand {
-                    buffer: BufferId(3),
-                    offset: 0,
-                    row: n as isize,
-                    col: 1,
-                },
-                c: Operand {
-                    buffer: BufferId(4),
-                    offset: 0,
-                    row: n as isize,
-                    col: 1,
-                },
+                a: Operand { buffer: BufferId(0), offset: 0, row: k as isize, col: 1 },
+                b: Operand { buffer: BufferId(3), offset: 0, row: n as isize, col: 1 },
+                c: Operand { buffer: BufferId(4), offset: 0, row: n as isize, col: 1 },
             }),
-            Launch::Kernel {
-                kernel: KernelId(0),
-                args: vec![BufferId(4), BufferId(2)],
-            },
+            Launch::Kernel { kernel: KernelId(0), args: vec![BufferId(4), BufferId(2)] },
         ],
     );
-    program.buffers.push(Buffer {
-        dtype: DType::F32,
-        len: k * n,
-        place: Place::Part {
-            of: BufferId(1),
-            start: 16,
-        },
-    });
-    program.buffers.push(Buffer {
-        dtype: DType::F32,
-        len: m * n,
-        place: Place::Arena { offset: 64 },
-    });
+    program.buffers.push(Buffer { dtype: DType::F32, len: k * n, place: Place::Part { of: BufferId(1), start: 16 } });
+    program.buffers.push(Buffer { dtype: DType::F32, len: m * n, place: Place::Arena { offset: 64 } });
     program.arena = 64 + m * n * 4;
     program
 }
 
 fn inputs(program: &Program) -> Vec<Values> {
-    (0..2)
-        .map(|i| floats(DType::F32, &noise(i as u64 + 7, program.buffers[i].len)))
-        .collect()
+    (0..2).map(|i| floats(DType::F32, &noise(i as u64 + 7, program.buffers[i].len))).collect()
 }
 
 #[test]
@@ -78,38 +47,18 @@ fn bits_do_not_depend_on_the_number_of_threads() {
         assert_eq!(bits(&one[2]), bits(&many[2]), "{threads} threads");
     }
     let expected = as_f64(&run(&program, Backend::Reference, 1, &inputs)[2]);
-    assert!(
-        expected
-            .iter()
-            .zip(as_f64(&one[2]))
-            .all(|(a, b)| close(*a, b, 1e-4, 1e-7))
-    );
+    assert!(expected.iter().zip(as_f64(&one[2])).all(|(a, b)| close(*a, b, 1e-4, 1e-7)));
 }
 
 #[test]
 fn buffers_are_read_and_written_by_dtype() {
     let program = network();
     let mut device = device(&program, Backend::Interpreter, 1, &inputs(&program));
-    assert_eq!(
-        device.read::<f32>(BufferId(3)).unwrap()[0],
-        device.read::<f32>(BufferId(1)).unwrap()[16]
-    );
-    assert!(matches!(
-        device.read::<f64>(BufferId(0)),
-        Err(DeviceError::Mismatch { .. })
-    ));
-    assert!(matches!(
-        device.read::<f32>(BufferId(99)),
-        Err(DeviceError::Mismatch { .. })
-    ));
-    assert!(matches!(
-        device.write(BufferId(0), &[0f32; 3]),
-        Err(DeviceError::Mismatch { .. })
-    ));
-    assert!(matches!(
-        device.copy(BufferId(0), BufferId(1)),
-        Err(DeviceError::Copy { .. })
-    ));
+    assert_eq!(device.read::<f32>(BufferId(3)).unwrap()[0], device.read::<f32>(BufferId(1)).unwrap()[16]);
+    assert!(matches!(device.read::<f64>(BufferId(0)), Err(DeviceError::Mismatch { .. })));
+    assert!(matches!(device.read::<f32>(BufferId(99)), Err(DeviceError::Mismatch { .. })));
+    assert!(matches!(device.write(BufferId(0), &[0f32; 3]), Err(DeviceError::Mismatch { .. })));
+    assert!(matches!(device.copy(BufferId(0), BufferId(1)), Err(DeviceError::Copy { .. })));
     device.copy(BufferId(2), BufferId(4)).unwrap();
     assert!(matches!(device.run(1), Err(DeviceError::NoPlan(1))));
     device.set_profiling(true);
@@ -125,45 +74,25 @@ fn problems(program: Program) -> String {
     }
 }
 
+type Change = fn(&mut Program);
+
 #[test]
 fn an_invalid_program_does_not_run() {
     assert_eq!(problems(network()), "");
-    let broken = |change: fn(&mut Program)| {
+    let broken = |change: Change| {
         let mut program = network();
         change(&mut program);
         problems(program)
     };
-    let cases: [(fn(&mut Program), &str); 12] = [
+    let cases: [(Change, &str); 12] = [
         (|p| p.arena -= 1, "outside the arena"),
         (|p| p.buffers[4].place = Place::Arena { offset: 4 }, "no multiple of 64"),
-        (
-            |p| {
-                p.buffers[3].place = Place::Part {
-                    of: BufferId(1),
-                    start: 17,
-                }
-            },
-            "past the end of buffer 1",
-        ),
-        (
-            |p| {
-                p.buffers[3].place = Place::Part {
-                    of: BufferId(4),
-                    start: 0,
-                }
-            },
-            "no persistent f32",
-        ),
-        (
-            |p| p.plans[0].launches.swap(0, 1),
-            "reads buffer 4 before it is written",
-        ),
+        (|p| p.buffers[3].place = Place::Part { of: BufferId(1), start: 17 }, "past the end of buffer 1"),
+        (|p| p.buffers[3].place = Place::Part { of: BufferId(4), start: 0 }, "no persistent f32"),
+        (|p| p.plans[0].launches.swap(0, 1), "reads buffer 4 before it is written"),
         (|p| p.kernels[0].extent += 1, "goes over 0..=60199"),
         (|p| p.kernels[0].buffers[1].len -= 1, "not f32[59999]"),
-        (
-            |p| p.kernels[0].buffers[1].access = Access::Read,
-            "not there to be written",
-        ),
+        (|p| p.kernels[0].buffers[1].access = Access::Read, "not there to be written"),
         (|p| drop(p.kernels[0].body.remove(2)), "r1 is"),
         (
             |p| {
@@ -203,14 +132,9 @@ fn an_invalid_program_does_not_run() {
 fn arena_buffers_in_use_at_once_must_not_share_memory() {
     let mut program = network();
     // A second buffer at the same place, written while the first is still to be read.
-    program.buffers.push(Buffer {
-        place: Place::Arena { offset: 128 },
-        ..program.buffers[4].clone()
-    });
+    program.buffers.push(Buffer { place: Place::Arena { offset: 128 }, ..program.buffers[4].clone() });
     program.arena += 64;
-    let Launch::Contract(mut again) = program.plans[0].launches[0].clone() else {
-        panic!("no product")
-    };
+    let Launch::Contract(mut again) = program.plans[0].launches[0].clone() else { panic!("no product") };
     again.c.buffer = BufferId(5);
     program.plans[0].launches.insert(1, Launch::Contract(again.clone()));
     let message = problems(program.clone());

@@ -7,35 +7,20 @@ use proptest::prelude::*;
 
 /// Compares buffer `out` after the tuned and the naive run, and 1 thread with 3 bit for bit.
 fn check(program: &Program, out: usize, terms: usize, dtype: DType) {
-    let inputs: Vec<_> = program
-        .buffers
-        .iter()
-        .enumerate()
-        .map(|(i, b)| floats(dtype, &noise(i as u64 + 1, b.len)))
-        .collect();
+    let inputs: Vec<_> =
+        program.buffers.iter().enumerate().map(|(i, b)| floats(dtype, &noise(i as u64 + 1, b.len))).collect();
     let expected = as_f64(&run(program, Backend::Reference, 1, &inputs)[out]);
     let found = run(program, Backend::Interpreter, 1, &inputs);
-    assert_eq!(
-        found,
-        run(program, Backend::Interpreter, 3, &inputs),
-        "1 and 3 threads differ"
-    );
+    assert_eq!(found, run(program, Backend::Interpreter, 3, &inputs), "1 and 3 threads differ");
     let epsilon = if dtype == DType::F32 { 2e-6 } else { 1e-14 };
     for (i, (a, b)) in expected.iter().zip(as_f64(&found[out])).enumerate() {
-        assert!(
-            close(*a, b, 0.0, epsilon * (terms as f64).sqrt().max(1.0)),
-            "element {i}: naive {a}, tuned {b}"
-        );
+        assert!(close(*a, b, 0.0, epsilon * (terms as f64).sqrt().max(1.0)), "element {i}: naive {a}, tuned {b}");
     }
 }
 
 /// Which of the two strides is 1.
 fn strides(rows: usize, cols: usize, column_major: bool) -> (isize, isize, usize) {
-    if column_major {
-        (1, rows as isize, rows * cols)
-    } else {
-        (cols as isize, 1, rows * cols)
-    }
+    if column_major { (1, rows as isize, rows * cols) } else { (cols as isize, 1, rows * cols) }
 }
 
 fn contraction(size: [usize; 3], batch: &[usize], orders: [bool; 3], shared: bool, dtype: DType) -> Program {
@@ -47,34 +32,13 @@ fn contraction(size: [usize; 3], batch: &[usize], orders: [bool; 3], shared: boo
     let mut count = 1usize;
     for extent in batch.iter().rev() {
         let (step, b_step) = (count as isize, if shared { 0 } else { (count * b.2) as isize });
-        dims.insert(
-            0,
-            BatchDim {
-                extent: *extent,
-                a: step * a.2 as isize,
-                b: b_step,
-                c: step * c.2 as isize,
-            },
-        );
+        dims.insert(0, BatchDim { extent: *extent, a: step * a.2 as isize, b: b_step, c: step * c.2 as isize });
         count *= extent;
     }
     let b_len = if shared { b.2 } else { b.2 * count };
-    let operand = |id, s: (isize, isize, usize), offset| Operand {
-        buffer: BufferId(id),
-        offset,
-        row: s.0,
-        col: s.1,
-    };
-    let contract = Contract {
-        dtype,
-        m,
-        n,
-        k,
-        batch: dims,
-        a: operand(0, a, 3),
-        b: operand(1, b, 0),
-        c: operand(2, c, 1),
-    };
+    let operand = |id, s: (isize, isize, usize), offset| Operand { buffer: BufferId(id), offset, row: s.0, col: s.1 };
+    let contract =
+        Contract { dtype, m, n, k, batch: dims, a: operand(0, a, 3), b: operand(1, b, 0), c: operand(2, c, 1) };
     let buffers = vec![(dtype, a.2 * count + 3), (dtype, b_len), (dtype, c.2 * count + 2)];
     program(buffers, vec![], vec![Launch::Contract(contract)])
 }
@@ -97,17 +61,8 @@ proptest! {
 
 #[test]
 fn large_products_are_tiled() {
-    for (size, batch) in [
-        ([300, 500, 130], vec![]),
-        ([64, 1152, 288], vec![]),
-        ([7, 130, 300], vec![40]),
-    ] {
-        check(
-            &contraction(size, &batch, [false, true, false], false, DType::F32),
-            2,
-            size[2],
-            DType::F32,
-        );
+    for (size, batch) in [([300, 500, 130], vec![]), ([64, 1152, 288], vec![]), ([7, 130, 300], vec![40])] {
+        check(&contraction(size, &batch, [false, true, false], false, DType::F32), 2, size[2], DType::F32);
     }
 }
 
@@ -119,10 +74,7 @@ fn a_product_over_nothing_is_zero() {
     device.write(BufferId(2), &[f32::NAN; 14]).unwrap();
     device.run(0).unwrap();
     let c = device.read::<f32>(BufferId(2)).unwrap();
-    assert!(
-        c[0].is_nan() && c[13].is_nan() && c[1..13].iter().all(|x| *x == 0.0),
-        "{c:?}"
-    );
+    assert!(c[0].is_nan() && c[13].is_nan() && c[1..13].iter().all(|x| *x == 0.0), "{c:?}");
 }
 
 fn convolution(role: ConvRole, [batch, height, width, channels, filters]: [usize; 5], window: [usize; 4]) -> Program {
@@ -177,22 +129,12 @@ fn convolutions_in_all_roles() {
             check(&convolution(role, size, window), out, terms, DType::F32);
         }
     }
-    check(
-        &convolution_of(ConvRole::Weight, [2, 8, 8, 5, 7], [3, 1, 1, 1], DType::F64),
-        1,
-        128,
-        DType::F64,
-    );
+    check(&convolution_of(ConvRole::Weight, [2, 8, 8, 5, 7], [3, 1, 1, 1], DType::F64), 1, 128, DType::F64);
 }
 
 #[test]
 fn a_convolution_of_no_images_has_zero_weight_gradient() {
     let program = convolution(ConvRole::Weight, [0, 4, 4, 2, 2], [3, 1, 1, 1]);
-    let found = run(
-        &program,
-        Backend::Interpreter,
-        2,
-        &[floats(DType::F32, &[]), floats(DType::F32, &[1.0; 36])],
-    );
+    let found = run(&program, Backend::Interpreter, 2, &[floats(DType::F32, &[]), floats(DType::F32, &[1.0; 36])]);
     assert_eq!(as_f64(&found[1]), [0.0; 36]);
 }
