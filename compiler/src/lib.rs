@@ -1,2 +1,3 @@
 pub mod derive;
 pub mod graph;
+pub mod simplify;

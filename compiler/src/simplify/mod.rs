@@ -1,0 +1,137 @@
+//! Directional rewrites of a graph that will not be differentiated again.
+//!
+//! Each rule replaces a node by one of the same value (up to rounding) and never costs more: fewer or smaller
+//! operations, or the same ones with a view moved to where it may cancel. They run bottom-up over what the outputs
+//! need, again and again until nothing changes. Rules that only pay if a value has no other use ask for that.
+
+mod algebra;
+mod lift;
+mod products;
+mod reductions;
+mod views;
+
+#[cfg(test)]
+mod tests;
+
+use crate::graph::traverse::rebuild;
+use crate::graph::{Graph, NodeId, needed};
+use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
+
+/// How often the graph is gone through at most.
+const PASSES: usize = 64;
+
+/// How many rules may follow each other at one node in one pass.
+const STEPS: usize = 16;
+
+/// A rewrite of the node given, or None where it does not apply.
+type Apply = fn(&mut Graph, &Uses, NodeId) -> Option<NodeId>;
+
+/// Tried in this order at each node.
+const RULES: &[(&str, Apply)] = &[
+    ("drop-stop", algebra::drop_stop),
+    ("fold-constant-factors", algebra::fold_constant_factors),
+    ("pull-negation", algebra::pull_negation),
+    ("pull-divisor", algebra::pull_divisor),
+    ("subtract-instead", algebra::subtract_instead),
+    ("collect-multiples", algebra::collect_multiples),
+    ("merge-selects", algebra::merge_selects),
+    ("lift-broadcast", lift::lift_broadcast),
+    ("lift-view", lift::lift_view),
+    ("broadcast-of-reshape", views::broadcast_of_reshape),
+    ("slice-of-view", views::slice_of_view),
+    ("sum-of-pads", views::sum_of_pads),
+    ("concat-of-slices", views::concat_of_slices),
+    ("reduce-of-reduce", reductions::reduce_of_reduce),
+    ("reduce-of-broadcast", reductions::reduce_of_broadcast),
+    ("reduce-of-permute", reductions::reduce_of_permute),
+    ("reduce-of-reshape", reductions::reduce_of_reshape),
+    ("sum-of-pad", reductions::sum_of_pad),
+    ("sum-of-scaled", reductions::sum_of_scaled),
+    ("contract-of-permute", products::contract_of_permute),
+    ("contract-of-broadcast", products::contract_of_broadcast),
+    ("permute-of-contract", products::permute_of_contract),
+    ("contract-of-scaled", products::contract_of_scaled),
+];
+
+/// How many times each node is read, outputs included.
+pub struct Uses(FxHashMap<NodeId, u32>);
+
+impl Uses {
+    /// Nothing but its one reader needs the value.
+    fn once(&self, id: NodeId) -> bool {
+        self.count(id) <= 1
+    }
+
+    fn count(&self, id: NodeId) -> u32 {
+        // A node that a rule has just made is only in what the rule gave.
+        self.0.get(&id).copied().unwrap_or(1)
+    }
+}
+
+/// What simplifying gave.
+pub struct Simplified {
+    pub outputs: Vec<NodeId>,
+    /// How often each rule applied, by name.
+    pub applied: BTreeMap<&'static str, usize>,
+    /// False: the limit of passes was reached before nothing changed.
+    pub converged: bool,
+}
+
+/// `outputs` in fewer or cheaper nodes. `Stop` is dropped: differentiate first.
+pub fn simplify(graph: &mut Graph, outputs: &[NodeId]) -> Vec<NodeId> {
+    simplify_with(graph, outputs, &mut |_, _| {}).outputs
+}
+
+/// Like [`simplify`]; `on_new` hears which old node a new one takes the place of: (old, new).
+pub fn simplify_with(graph: &mut Graph, outputs: &[NodeId], on_new: &mut impl FnMut(NodeId, NodeId)) -> Simplified {
+    let mut result = Simplified {
+        outputs: outputs.to_vec(),
+        applied: BTreeMap::new(),
+        converged: false,
+    };
+    for _ in 0..PASSES {
+        let outputs = pass(graph, &result.outputs, &mut result.applied, on_new);
+        if outputs == result.outputs {
+            result.converged = true;
+            break;
+        }
+        result.outputs = outputs;
+    }
+    result
+}
+
+fn pass(
+    graph: &mut Graph,
+    outputs: &[NodeId],
+    applied: &mut BTreeMap<&'static str, usize>,
+    on_new: &mut impl FnMut(NodeId, NodeId),
+) -> Vec<NodeId> {
+    let nodes = needed(graph, outputs);
+    let mut counts: FxHashMap<NodeId, u32> = FxHashMap::default();
+    for &read in nodes.iter().flat_map(|&id| &graph.node(id).inputs).chain(outputs) {
+        *counts.entry(read).or_default() += 1;
+    }
+    let mut new: FxHashMap<NodeId, NodeId> = FxHashMap::default();
+    let mut uses = Uses(FxHashMap::default());
+    for old in nodes {
+        let inputs: Vec<NodeId> = graph.node(old).inputs.iter().map(|input| new[input]).collect();
+        let mut id = rebuild(graph, old, &inputs);
+        for _ in 0..STEPS {
+            let next = RULES.iter().find_map(|(name, apply)| {
+                let next = apply(graph, &uses, id).filter(|&next| next != id)?;
+                Some((*name, next))
+            });
+            let Some((name, next)) = next else { break };
+            debug_assert_eq!(graph.ty(next), graph.ty(id), "{name} changed a type");
+            *applied.entry(name).or_default() += 1;
+            id = next;
+        }
+        if id != old {
+            on_new(old, id);
+        }
+        *uses.0.entry(id).or_default() += counts.get(&old).copied().unwrap_or(0);
+        new.insert(old, id);
+    }
+    outputs.iter().map(|id| new[id]).collect()
+}

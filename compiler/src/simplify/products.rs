@@ -1,0 +1,193 @@
+//! Contractions take in the views and scales around them.
+
+use super::Uses;
+use super::algebra::scaled;
+use crate::graph::{Graph, NodeId, Op};
+
+/// A contraction with its operands' axes side by side.
+struct Contraction {
+    inputs: [NodeId; 2],
+    batch: [Vec<usize>; 2],
+    sum: [Vec<usize>; 2],
+}
+
+impl Contraction {
+    fn of(graph: &Graph, id: NodeId) -> Option<Contraction> {
+        let node = graph.node(id);
+        let Op::Contract {
+            a_batch,
+            b_batch,
+            a_sum,
+            b_sum,
+        } = &node.op
+        else {
+            return None;
+        };
+        Some(Contraction {
+            inputs: [node.inputs[0], node.inputs[1]],
+            batch: [a_batch.to_vec(), b_batch.to_vec()],
+            sum: [a_sum.to_vec(), b_sum.to_vec()],
+        })
+    }
+
+    fn build(&self, graph: &mut Graph) -> NodeId {
+        let [a, b] = self.inputs;
+        graph.contract(a, b, &self.batch[0], &self.batch[1], &self.sum[0], &self.sum[1])
+    }
+
+    /// The free axes of an operand, in order.
+    fn free(&self, graph: &Graph, operand: usize) -> Vec<usize> {
+        (0..graph.shape(self.inputs[operand]).len())
+            .filter(|i| !self.batch[operand].contains(i) && !self.sum[operand].contains(i))
+            .collect()
+    }
+}
+
+fn elements(graph: &Graph, id: NodeId) -> usize {
+    graph.ty(id).len()
+}
+
+/// A contraction reads its operands' axes in any order; if that changes the order of the output's, these are permuted
+/// instead, where that is not more to move.
+pub fn contract_of_permute(graph: &mut Graph, _: &Uses, id: NodeId) -> Option<NodeId> {
+    let before = Contraction::of(graph, id)?;
+    for operand in 0..2 {
+        let Op::Permute { order } = graph.op(before.inputs[operand]).clone() else {
+            continue;
+        };
+        let source = graph.node(before.inputs[operand]).inputs[0];
+        let mut after = Contraction::of(graph, id)?;
+        after.inputs[operand] = source;
+        for axes in [&mut after.batch[operand], &mut after.sum[operand]] {
+            axes.iter_mut().for_each(|axis| *axis = order[*axis]);
+        }
+        let wanted: Vec<usize> = before
+            .free(graph, operand)
+            .into_iter()
+            .map(|axis| order[axis])
+            .collect();
+        let found = after.free(graph, operand);
+        if wanted != found && elements(graph, id) > elements(graph, source) {
+            continue;
+        }
+        let start = after.batch[0].len() + if operand == 1 { after.free(graph, 0).len() } else { 0 };
+        let mut places: Vec<usize> = (0..graph.shape(id).len()).collect();
+        for (i, axis) in wanted.iter().enumerate() {
+            places[start + i] = start + found.iter().position(|other| other == axis).unwrap_or(i);
+        }
+        let value = after.build(graph);
+        return Some(graph.permute(value, &places));
+    }
+    None
+}
+
+/// What is repeated along a free axis is contracted once and the result repeated; along a summed one, the other
+/// operand is summed first; along a batch axis, that becomes a free axis of the other.
+pub fn contract_of_broadcast(graph: &mut Graph, _: &Uses, id: NodeId) -> Option<NodeId> {
+    let c = Contraction::of(graph, id)?;
+    for operand in 0..2 {
+        let Op::Broadcast { axes } = graph.op(c.inputs[operand]).clone() else {
+            continue;
+        };
+        let other = 1 - operand;
+        let source = graph.node(c.inputs[operand]).inputs[0];
+        let is_new = |axis: &usize| !axes.contains(axis);
+        let place = |axis: usize| axes.iter().position(|&to| to == axis).unwrap_or(0);
+
+        // The other operand, summed over what is only repeated here.
+        let gone: Vec<usize> = c.sum[operand]
+            .iter()
+            .zip(&c.sum[other])
+            .filter(|(mine, _)| is_new(mine))
+            .map(|(_, &theirs)| theirs)
+            .collect();
+        let rest = graph.sum(c.inputs[other], &gone);
+        let shift = |axis: usize| axis - gone.iter().filter(|&&g| g < axis).count();
+
+        let mut after = Contraction {
+            inputs: [source; 2],
+            batch: [vec![], vec![]],
+            sum: [vec![], vec![]],
+        };
+        after.inputs[other] = rest;
+        for (from, to) in [(&c.batch, &mut after.batch), (&c.sum, &mut after.sum)] {
+            for (&mine, &theirs) in from[operand].iter().zip(&from[other]).filter(|(mine, _)| !is_new(mine)) {
+                to[operand].push(place(mine));
+                to[other].push(shift(theirs));
+            }
+        }
+        let value = after.build(graph);
+
+        // Axes of `value`, named as (operand, axis before), then found again in the order of the output.
+        let names = |c: &Contraction, graph: &Graph| -> Vec<(usize, usize)> {
+            let batch = c.batch[other].iter().map(|&axis| (other, axis));
+            let free = (0..2).flat_map(|side| c.free(graph, side).into_iter().map(move |axis| (side, axis)));
+            batch.chain(free).collect()
+        };
+        let wanted = names(&c, graph);
+        let unshift = |axis: usize| (0..).filter(|i| !gone.contains(i)).nth(axis).unwrap_or(axis);
+        let found: Vec<(usize, usize)> = names(&after, graph)
+            .into_iter()
+            .map(|(side, axis)| (side, if side == operand { axes[axis] } else { unshift(axis) }))
+            .collect();
+        let kept: Vec<usize> = (0..wanted.len()).filter(|&i| found.contains(&wanted[i])).collect();
+        let order: Vec<usize> = kept
+            .iter()
+            .map(|&i| found.iter().position(|name| *name == wanted[i]).unwrap_or(0))
+            .collect();
+        let value = graph.permute(value, &order);
+        let shape = graph.shape(id).to_vec();
+        return Some(graph.broadcast(value, &kept, &shape));
+    }
+    None
+}
+
+/// A permutation of batch axes, or of one operand's free axes as a whole behind the other's, is another contraction.
+pub fn permute_of_contract(graph: &mut Graph, uses: &Uses, id: NodeId) -> Option<NodeId> {
+    let Op::Permute { order } = graph.op(id).clone() else {
+        return None;
+    };
+    let inner = graph.node(id).inputs[0];
+    let c = Contraction::of(graph, inner)?;
+    if !uses.once(inner) {
+        return None;
+    }
+    let batch = c.batch[0].len();
+    let middle = batch + c.free(graph, 0).len();
+    let (head, tail) = order.split_at(batch);
+    if head.iter().any(|&axis| axis >= batch) {
+        return None;
+    }
+    let straight = tail.iter().copied().eq(batch..order.len());
+    let swapped = tail.iter().copied().eq((middle..order.len()).chain(batch..middle));
+    if !straight && !swapped {
+        return None;
+    }
+    let reorder = |axes: &[usize]| head.iter().map(|&i| axes[i]).collect::<Vec<usize>>();
+    let [a, b] = [0, 1].map(|side| (c.inputs[side], reorder(&c.batch[side]), c.sum[side].clone()));
+    let (first, second) = if straight { (a, b) } else { (b, a) };
+    let after = Contraction {
+        inputs: [first.0, second.0],
+        batch: [first.1, second.1],
+        sum: [first.2, second.2],
+    };
+    Some(after.build(graph))
+}
+
+/// A constant factor or a sign of an operand goes to the result, where that is smaller.
+pub fn contract_of_scaled(graph: &mut Graph, uses: &Uses, id: NodeId) -> Option<NodeId> {
+    let mut c = Contraction::of(graph, id)?;
+    for operand in 0..2 {
+        let input = c.inputs[operand];
+        if let Some((x, factor)) = scaled(graph, input)
+            && uses.once(input)
+            && elements(graph, id) <= elements(graph, input)
+        {
+            c.inputs[operand] = x;
+            let value = c.build(graph);
+            let factor = graph.constant_like(factor, value);
+            return Some(graph.mul(value, factor));
+        }
+    }
+    None
+}

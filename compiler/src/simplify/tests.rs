@@ -1,0 +1,444 @@
+//! Both sides of every rule are evaluated, alone and in random graphs.
+
+use super::{RULES, simplify, simplify_with};
+use crate::derive::grad;
+use crate::graph::testing::{Rng, assert_close, run, variable};
+use crate::graph::{Graph, NodeId, Op, ReduceOp, Tensor, needed, print};
+use fgc_program::{BinaryOp, ConvRole, Scalar};
+use proptest::prelude::*;
+
+/// A variable number, its shape.
+fn var(g: &mut Graph, index: usize, shape: &[usize]) -> NodeId {
+    variable(g, index, shape)
+}
+
+fn number(g: &mut Graph, value: f64, shape: &[usize]) -> NodeId {
+    g.constant(Scalar::F64(value), shape)
+}
+
+/// A graph to which the rule of this name applies, over variables x: [2, 3], y: [2, 3], v: [3], w: [3, 4], q: [2, 3, 4].
+type Example = (&'static str, fn(&mut Graph, [NodeId; 5]) -> NodeId);
+
+const EXAMPLES: &[Example] = &[
+    ("drop-stop", |g, [x, ..]| {
+        let still = g.stop(x);
+        g.sin(still)
+    }),
+    ("fold-constant-factors", |g, [x, y, ..]| {
+        let (two, three) = (number(g, 2.0, &[2, 3]), number(g, 3.0, &[2, 3]));
+        let (double, third) = (g.mul(x, two), g.div(y, three));
+        let product = g.mul(double, third);
+        let shifted = g.add(product, two);
+        g.add(shifted, three)
+    }),
+    ("pull-negation", |g, [x, y, ..]| {
+        let minus = g.neg(x);
+        let product = g.mul(minus, y);
+        g.exp(product)
+    }),
+    ("pull-divisor", |g, [_, _, v, _, q]| {
+        let s = g.broadcast(v, &[1], &[2, 3, 4]);
+        let (sin, quotient) = (g.sin(q), g.div(q, s));
+        g.mul(quotient, sin)
+    }),
+    ("subtract-instead", |g, [x, y, ..]| {
+        let (a, b) = (g.neg(x), g.neg(y));
+        let (first, second) = (g.add(x, b), g.sub(y, a));
+        let difference = g.sub(first, second);
+        g.neg(difference)
+    }),
+    ("collect-multiples", |g, [x, ..]| {
+        let two = number(g, 2.5, &[2, 3]);
+        let part = g.mul(x, two);
+        let sum = g.add(x, part);
+        let minus = g.neg(x);
+        g.add(minus, sum)
+    }),
+    ("merge-selects", |g, [x, y, ..]| {
+        let (zero, cond) = (number(g, 0.0, &[2, 3]), g.lt(x, y));
+        let (a, b) = (g.select(cond, x, zero), g.select(cond, zero, y));
+        let sum = g.add(b, a);
+        let nested = g.select(cond, y, sum);
+        g.select(cond, nested, x)
+    }),
+    ("lift-broadcast", |g, [_, _, v, _, q]| {
+        let (sin, row) = (g.broadcast(v, &[1], &[2, 3, 4]), g.slice(q, 1, 0, 1, 1));
+        let row = g.reshape(row, &[2, 4]);
+        let row = g.broadcast(row, &[0, 2], &[2, 3, 4]);
+        let three = number(g, 3.0, &[2, 3, 4]);
+        let (sin, scaled) = (g.sin(sin), g.mul(row, three));
+        let sum = g.add(sin, scaled);
+        g.mul(sum, q)
+    }),
+    ("lift-view", |g, [x, y, ..]| {
+        let (a, b) = (g.permute(x, &[1, 0]), g.permute(y, &[1, 0]));
+        let sum = g.add(a, b);
+        let flat = g.reshape(sum, &[6]);
+        g.tanh(flat)
+    }),
+    ("broadcast-of-reshape", |g, [_, _, v, _, _]| {
+        let column = g.reshape(v, &[1, 3, 1]);
+        let wide = g.broadcast(column, &[0, 2, 3], &[1, 5, 3, 1]);
+        g.sin(wide)
+    }),
+    ("slice-of-view", |g, [x, y, v, ..]| {
+        let both = g.concat(&[x, y], 0);
+        let part = g.slice(both, 0, 2, 1, 1);
+        let padded = g.pad(x, 1, 1, 2, 8);
+        let picked = g.slice(padded, 1, 3, 2, 2);
+        let picked = g.slice(picked, 0, 0, 1, 1);
+        let wide = g.broadcast(v, &[1], &[4, 3]);
+        let row = g.slice(wide, 0, 1, 1, 1);
+        g.concat(&[part, picked, row], 1)
+    }),
+    ("sum-of-pads", |g, [x, y, ..]| {
+        let (a, b) = (g.pad(x, 1, 1, 1, 7), g.pad(y, 1, 4, 1, 7));
+        g.add(b, a)
+    }),
+    ("concat-of-slices", |g, [.., q]| {
+        let (a, b) = (g.slice(q, 2, 1, 1, 1), g.slice(q, 2, 2, 2, 1));
+        g.concat(&[a, b, q], 2)
+    }),
+    ("reduce-of-reduce", |g, [.., q]| {
+        let inner = g.reduce(ReduceOp::Max, q, &[1]);
+        g.reduce(ReduceOp::Max, inner, &[1])
+    }),
+    ("reduce-of-broadcast", |g, [x, ..]| {
+        let wide = g.broadcast(x, &[1, 2], &[5, 2, 3, 4]);
+        let (sum, most) = (g.sum(wide, &[0, 1]), g.reduce(ReduceOp::Max, wide, &[0, 1]));
+        g.add(sum, most)
+    }),
+    ("reduce-of-permute", |g, [.., q]| {
+        let turned = g.permute(q, &[2, 0, 1]);
+        g.sum(turned, &[1])
+    }),
+    ("reduce-of-reshape", |g, [.., q]| {
+        let groups = g.reshape(q, &[1, 2, 2, 6]);
+        g.sum(groups, &[2, 3])
+    }),
+    ("sum-of-pad", |g, [x, ..]| {
+        let padded = g.pad(x, 1, 2, 1, 6);
+        g.sum(padded, &[1])
+    }),
+    ("sum-of-scaled", |g, [x, _, _, _, q]| {
+        let wide = g.broadcast(x, &[0, 1], &[2, 3, 4]);
+        let (product, minus) = (g.mul(q, wide), g.neg(q));
+        let (a, b) = (g.sum(product, &[2]), g.sum(minus, &[2]));
+        g.mul(a, b)
+    }),
+    ("contract-of-permute", |g, [.., w, q]| {
+        let turned = g.permute(q, &[2, 0, 1]);
+        g.contract(w, turned, &[0], &[2], &[1], &[0])
+    }),
+    ("contract-of-broadcast", |g, [x, _, v, w, q]| {
+        // Repeated along a batch axis, a summed axis and a free one.
+        let wide = g.broadcast(w, &[2, 3], &[2, 5, 3, 4]);
+        let batch = g.contract(wide, q, &[0, 2], &[0, 1], &[3], &[2]);
+        let summed = g.broadcast(v, &[0], &[3, 4]);
+        let summed = g.contract(summed, q, &[0], &[1], &[1], &[2]);
+        let (batch, summed) = (g.sum(batch, &[2]), g.permute(summed, &[1, 0]));
+        let both = g.add(batch, summed);
+        g.add(both, x)
+    }),
+    ("permute-of-contract", |g, [_, _, _, w, q]| {
+        let product = g.contract(w, q, &[], &[], &[1], &[2]);
+        g.permute(product, &[1, 2, 0])
+    }),
+    ("contract-of-scaled", |g, [x, y, ..]| {
+        let minus = g.neg(x);
+        g.contract(minus, y, &[], &[], &[1], &[1])
+    }),
+];
+
+fn example_values(rng: &mut Rng) -> Vec<Tensor> {
+    [&[2, 3][..], &[2, 3], &[3], &[3, 4], &[2, 3, 4]]
+        .map(|shape| rng.tensor(shape, -1.0, 1.0))
+        .into()
+}
+
+#[test]
+fn every_rule_keeps_values() {
+    let covered: Vec<&str> = EXAMPLES.iter().map(|(name, _)| *name).collect();
+    assert_eq!(
+        covered,
+        RULES.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+        "an example of each rule"
+    );
+    for (name, build) in EXAMPLES {
+        let mut g = Graph::new();
+        let values = example_values(&mut Rng(7));
+        let v: Vec<NodeId> = values
+            .iter()
+            .enumerate()
+            .map(|(i, x)| var(&mut g, i, &x.shape))
+            .collect();
+        let before = build(&mut g, [v[0], v[1], v[2], v[3], v[4]]);
+        let result = simplify_with(&mut g, &[before], &mut |_, _| {});
+        assert!(result.converged, "{name} does not end");
+        assert!(
+            result.applied.contains_key(name),
+            "{name} did not apply:\n{}",
+            print(&g, &[before])
+        );
+        let [old, new] = [before, result.outputs[0]].map(|id| run(&g, &[id], &values).remove(0));
+        assert_close(&new, &old, 1e-12, name);
+    }
+}
+
+/// A random value of the pool brought to the shape given by views.
+fn fitted(g: &mut Graph, rng: &mut Rng, id: NodeId, shape: &[usize]) -> NodeId {
+    let mut id = id;
+    while g.shape(id).len() > shape.len() {
+        id = g.sum(id, &[0]);
+    }
+    // Repeat along what is missing, sum what is too long.
+    let from = g.shape(id).to_vec();
+    let offset = if from.len() < shape.len() {
+        rng.below(shape.len() - from.len() + 1)
+    } else {
+        0
+    };
+    let wrong: Vec<usize> = (0..from.len()).filter(|&i| from[i] != shape[offset + i]).collect();
+    let id = g.sum(id, &wrong);
+    let axes: Vec<usize> = (0..from.len())
+        .filter(|i| !wrong.contains(i))
+        .map(|i| offset + i)
+        .collect();
+    g.broadcast(id, &axes, shape)
+}
+
+/// A few dozen random operations over the variables of `example_values`; bounded, smooth but for extrema.
+fn random_graph(g: &mut Graph, rng: &mut Rng, size: usize) -> Vec<NodeId> {
+    let shapes: [&[usize]; 5] = [&[2, 3], &[2, 3], &[3], &[3, 4], &[2, 3, 4]];
+    let mut pool: Vec<NodeId> = shapes.iter().enumerate().map(|(i, shape)| var(g, i, shape)).collect();
+    let cond = g.lt(pool[0], pool[1]);
+    for _ in 0..size {
+        let a = pool[rng.below(pool.len())];
+        let b = pool[rng.below(pool.len())];
+        let shape = g.shape(a).to_vec();
+        let rank = shape.len();
+        let axis = rng.below(rank.max(1));
+        let next = match rng.below(if rank == 0 { 10 } else { 18 }) {
+            0 => g.neg(a),
+            1 => g.tanh(a),
+            2 => {
+                let factor = number(g, rng.uniform(-2.0, 2.0), &shape);
+                g.mul(a, factor)
+            }
+            3..=7 => {
+                let b = fitted(g, rng, b, &shape);
+                match rng.below(5) {
+                    0 => g.add(a, b),
+                    1 => g.sub(a, b),
+                    2 => g.mul(a, b),
+                    3 => g.max(a, b),
+                    _ => {
+                        let positive = g.exp(b);
+                        let one = number(g, 1.0, &shape);
+                        let positive = g.add(positive, one);
+                        g.div(a, positive)
+                    }
+                }
+            }
+            8 => {
+                let [a, b] = [a, b].map(|id| fitted(g, rng, id, &[2, 3]));
+                let zero = number(g, 0.0, &[2, 3]);
+                let [a, b] = [a, b].map(|id| if rng.below(3) == 0 { zero } else { id });
+                g.select(cond, a, b)
+            }
+            9 => g.stop(a),
+            10 => {
+                let axes = rng.axes(rank);
+                let op = [ReduceOp::Sum, ReduceOp::Max][rng.below(2)];
+                g.reduce(op, a, &axes)
+            }
+            11 => g.permute(a, &rng.order(rank)),
+            12 => {
+                let half: usize = shape[axis..].iter().product();
+                let mut merged = shape[..axis].to_vec();
+                merged.push(half);
+                g.reshape(a, &merged)
+            }
+            13 if rank < 4 => {
+                let mut wide = shape.clone();
+                wide.insert(axis, 1 + rng.below(3));
+                let kept: Vec<usize> = (0..=rank).filter(|&i| i != axis).collect();
+                g.broadcast(a, &kept, &wide)
+            }
+            14 => {
+                let start = rng.below(shape[axis]);
+                let len = 1 + rng.below(shape[axis] - start);
+                g.slice(a, axis, start, len, 1)
+            }
+            15 if shape[axis] < 6 => g.pad(a, axis, rng.below(2), 1 + rng.below(2), 2 * shape[axis] + 1),
+            16 => {
+                let b = fitted(g, rng, b, &shape);
+                g.concat(&[a, b], axis)
+            }
+            _ => {
+                let b = fitted(g, rng, b, &shape);
+                let role: Vec<usize> = (0..rank).map(|_| rng.below(3)).collect();
+                let pick = |wanted| (0..rank).filter(|&i| role[i] == wanted).collect::<Vec<_>>();
+                let order = rng.order(rank);
+                let turned = g.permute(b, &order);
+                let place = |axes: &[usize]| {
+                    axes.iter()
+                        .map(|axis| order.iter().position(|o| o == axis).unwrap())
+                        .collect::<Vec<_>>()
+                };
+                let (batch, sum) = (pick(0), pick(1));
+                g.contract(a, turned, &batch, &place(&batch), &sum, &place(&sum))
+            }
+        };
+        if g.ty(next).len() <= 400 && g.shape(next).len() <= 5 {
+            let calm = g.tanh(next);
+            pool.push(if rng.below(4) == 0 { calm } else { next });
+        }
+    }
+    pool.split_off(pool.len() - 6)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn random_graphs_keep_their_values(seed: u64) {
+        let rng = &mut Rng(seed);
+        let mut g = Graph::new();
+        let outputs = random_graph(&mut g, rng, 40);
+        let values = example_values(rng);
+        let before = run(&g, &outputs, &values);
+        let result = simplify_with(&mut g, &outputs, &mut |_, _| {});
+        prop_assert!(result.converged, "applied {:?}", result.applied);
+        for (new, old) in run(&g, &result.outputs, &values).iter().zip(&before) {
+            assert_close(new, old, 1e-8, "output");
+        }
+    }
+
+    #[test]
+    fn random_gradients_keep_their_values(seed: u64) {
+        let rng = &mut Rng(seed);
+        let mut g = Graph::new();
+        let outputs = random_graph(&mut g, rng, 25);
+        let mut total = number(&mut g, 0.0, &[]);
+        for id in outputs {
+            let part = fitted(&mut g, rng, id, &[]);
+            let part = g.sin(part);
+            total = g.add(total, part);
+        }
+        let values = example_values(rng);
+        let inputs: Vec<NodeId> = values.iter().enumerate().map(|(i, x)| var(&mut g, i, &x.shape)).collect();
+        let gradients: Vec<NodeId> = grad(&mut g, total, &inputs).unwrap().into_iter().flatten().collect();
+        let before = run(&g, &gradients, &values);
+        let after = simplify(&mut g, &gradients);
+        for (new, old) in run(&g, &after, &values).iter().zip(&before) {
+            assert_close(new, old, 1e-8, "gradient");
+        }
+    }
+}
+
+fn count(g: &Graph, outputs: &[NodeId], wanted: impl Fn(&Op) -> bool) -> usize {
+    needed(g, outputs).into_iter().filter(|&id| wanted(g.op(id))).count()
+}
+
+/// Loss and gradients of x → silu(x w₁ + b₁) w₂ + b₂ …, with what named axes and means leave behind.
+fn perceptron(g: &mut Graph, layers: usize) -> Vec<NodeId> {
+    let (batch, width) = (8, 4);
+    let mut x = var(g, 0, &[batch, width]);
+    let mut parameters = Vec::new();
+    for layer in 0..layers {
+        let (w, b) = (var(g, 2 * layer + 1, &[width, width]), var(g, 2 * layer + 2, &[width]));
+        parameters.extend([w, b]);
+        // A published weight is [out, in].
+        let wt = g.permute(w, &[1, 0]);
+        let y = g.contract(x, wt, &[], &[], &[1], &[0]);
+        let b = g.broadcast(b, &[1], &[batch, width]);
+        let y = g.add(y, b);
+        let gate = g.sigmoid(y);
+        x = g.mul(y, gate);
+    }
+    let square = g.mul(x, x);
+    let inverse = number(g, 1.0 / (batch * width) as f64, &[batch, width]);
+    let scaled = g.mul(square, inverse);
+    let loss = g.sum(scaled, &[0, 1]);
+    let gradients = grad(g, loss, &parameters).unwrap();
+    [loss].into_iter().chain(gradients.into_iter().flatten()).collect()
+}
+
+#[test]
+fn a_perceptron_step_is_its_products() {
+    let mut g = Graph::new();
+    let outputs = perceptron(&mut g, 3);
+    let before = needed(&g, &outputs).len();
+    let after = simplify(&mut g, &outputs);
+    // Forward 3, weights 3, inputs 2; nothing transposed.
+    assert_eq!(count(&g, &after, |op| matches!(op, Op::Contract { .. })), 8);
+    assert_eq!(
+        count(&g, &after, |op| matches!(op, Op::Permute { .. })),
+        0,
+        "{}",
+        print(&g, &after)
+    );
+    assert!(needed(&g, &after).len() <= before - 6);
+}
+
+#[test]
+fn a_convolutional_step_is_its_convolutions() {
+    let mut g = Graph::new();
+    let (mut x, mut parameters) = (var(&mut g, 0, &[2, 6, 6, 4]), Vec::new());
+    for layer in 0..3 {
+        let (w, b) = (
+            var(&mut g, 2 * layer + 1, &[4, 4, 3, 3]),
+            var(&mut g, 2 * layer + 2, &[4]),
+        );
+        parameters.extend([w, b]);
+        // [filters, channels, height, width] as published.
+        let w = g.permute(w, &[2, 3, 1, 0]);
+        let y = g.conv(ConvRole::Forward, [x, w], [1, 1], [[1, 1], [1, 1]], None);
+        let b = g.broadcast(b, &[3], &[2, 6, 6, 4]);
+        let y = g.add(y, b);
+        // Group normalisation with two groups.
+        let groups = g.reshape(y, &[2, 36, 2, 2]);
+        let inverse = number(&mut g, 1.0 / 72.0, &[2, 2]);
+        let spread = |g: &mut Graph, v| g.broadcast(v, &[0, 2], &[2, 36, 2, 2]);
+        let sum = g.sum(groups, &[1, 3]);
+        let mean = g.mul(sum, inverse);
+        let mean = spread(&mut g, mean);
+        let centred = g.sub(groups, mean);
+        let square = g.mul(centred, centred);
+        let sum = g.sum(square, &[1, 3]);
+        let (variance, eps) = (g.mul(sum, inverse), number(&mut g, 1e-5, &[2, 2]));
+        let variance = g.add(variance, eps);
+        let deviation = g.sqrt(variance);
+        let deviation = spread(&mut g, deviation);
+        let normal = g.div(centred, deviation);
+        let normal = g.reshape(normal, &[2, 6, 6, 4]);
+        let gate = g.sigmoid(normal);
+        x = g.mul(normal, gate);
+    }
+    let square = g.mul(x, x);
+    let loss = g.sum(square, &[0, 1, 2, 3]);
+    let gradients = grad(&mut g, loss, &parameters).unwrap();
+    let outputs: Vec<NodeId> = [loss].into_iter().chain(gradients.into_iter().flatten()).collect();
+    let before = needed(&g, &outputs).len();
+    let result = simplify_with(&mut g, &outputs, &mut |_, _| {});
+    assert_eq!(count(&g, &result.outputs, |op| matches!(op, Op::Conv { .. })), 8);
+    assert!(needed(&g, &result.outputs).len() <= before - 4 && result.converged);
+    // Each layer divides twice at full size, forward and backward; the statistics' divisions are small.
+    let large = |id: &&NodeId| *g.op(**id) == Op::Binary(BinaryOp::Div) && g.ty(**id).len() > 4;
+    assert_eq!(needed(&g, &result.outputs).iter().filter(large).count(), 6);
+}
+
+#[test]
+fn a_long_chain_is_simplified_without_recursion() {
+    let mut g = Graph::new();
+    let x = var(&mut g, 0, &[]);
+    let mut y = x;
+    for _ in 0..100_000 {
+        let minus = g.neg(y);
+        y = g.sin(minus);
+    }
+    let value = [Tensor::f64(&[], vec![0.4])];
+    let after = simplify(&mut g, &[y]);
+    assert_close(&run(&g, &after, &value)[0], &run(&g, &[y], &value)[0], 1e-12, "chain");
+}
