@@ -168,7 +168,8 @@ impl Elaborator<'_> {
         let value = self.make_draw(&name, &law, place)?;
         let Value::Tensor(t) = &value else { return Err(super::Reported) };
         let shape = self.shape_of(t);
-        self.draws.insert(name, super::elaborate::DrawState { place, node: t.node, shape });
+        let local = draw.name.text.clone();
+        self.draws.insert(name, super::elaborate::DrawState { local, place, node: t.node, shape });
         self.record_binding(&draw.name, &value, env);
         env.bind(&draw.name.text, value, false);
         Ok(())

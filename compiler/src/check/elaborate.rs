@@ -45,6 +45,8 @@ pub struct ScheduleState {
 /// A draw as first made, for repeated names and unused ones.
 #[derive(Clone, Debug)]
 pub struct DrawState {
+    /// As written, without prefix and index.
+    pub local: String,
     pub place: Place,
     pub node: NodeId,
     pub shape: Vec<usize>,

@@ -8,7 +8,7 @@ use fgc_grammar::ast::ParamDecl;
 impl Elaborator<'_> {
     /// Warns of draws of the user's file and hyper-parameters that nothing reads.
     pub fn warn_unused(&mut self, params: &[ParamDecl], file: FileId) {
-        let draws: Vec<(String, Place)> = self.draws.iter().map(|(n, d)| (n.clone(), d.place)).collect();
+        let draws: Vec<(String, Place)> = self.draws.values().map(|d| (d.local.clone(), d.place)).collect();
         for (name, place) in draws {
             if place.file == file && !self.read.contains(&name) {
                 self.report(

@@ -1,0 +1,304 @@
+//! From a checked method to what each plan computes: losses, gradients, updates, samples, all as graph nodes.
+
+use crate::check::{Checked, Elaborated, LossTerm, StepSpec};
+use crate::derive::{DeriveError, grad};
+use crate::graph::op::FlatKind;
+use crate::graph::{Graph, NodeId, Op, Source, Ty, needed};
+use crate::optimizer::{self, MOMENTS};
+use crate::simplify::simplify;
+use fgc_program::{DType, Init, NetId};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+/// Parameters begin at multiples of this many elements, so that each is aligned in its network's flat buffer.
+const ALIGN: usize = 16;
+
+/// A network with its parameters laid out.
+#[derive(Clone, Debug)]
+pub struct NetLayout {
+    pub name: String,
+    pub params: Vec<ParamLayout>,
+    /// Elements of its flat buffers.
+    pub len: usize,
+    pub frozen: bool,
+    pub from: Option<NetId>,
+    pub ema: bool,
+    /// Names of the optimiser's moments; empty when it never learns.
+    pub moments: Vec<&'static str>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ParamLayout {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub offset: usize,
+    pub init: Init,
+}
+
+/// What a plan computes.
+#[derive(Clone, Debug)]
+pub struct PlanGraph {
+    /// `step.student`, `update.student.fake_score`, `sample.method.init`.
+    pub name: String,
+    pub outputs: Vec<Computed>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Computed {
+    pub name: String,
+    pub role: Role,
+    pub node: NodeId,
+}
+
+/// What becomes of a computed value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Role {
+    Loss,
+    Metric,
+    /// Goes into the network's gradient buffer.
+    Grad { net: NetId, param: usize },
+    GradNorm { net: NetId },
+    /// Goes into a flat buffer of the network from an element on.
+    Flat { net: NetId, what: FlatKind, start: usize },
+    /// Samples, or what a sampler carries.
+    Sample,
+    /// The next value of a state buffer.
+    State { name: String },
+}
+
+/// Position in `plans` of what one kind of iteration runs.
+#[derive(Clone, Debug)]
+pub struct TurnGraph {
+    pub every: usize,
+    pub step: usize,
+    /// (network, update plan)
+    pub updates: Vec<(NetId, usize)>,
+}
+
+#[derive(Clone, Debug)]
+pub struct SamplerGraph {
+    pub name: String,
+    pub init: usize,
+    pub repeat: Option<(usize, Vec<Vec<f64>>)>,
+}
+
+/// A method as graphs, ready to lower.
+#[derive(Clone, Debug)]
+pub struct Training {
+    pub method: String,
+    pub batch: usize,
+    pub graph: Graph,
+    pub nets: Vec<NetLayout>,
+    pub plans: Vec<PlanGraph>,
+    pub turns: Vec<TurnGraph>,
+    pub samplers: Vec<SamplerGraph>,
+    /// Initial values of state buffers.
+    pub state: Vec<(String, NodeId)>,
+}
+
+/// Differentiates every step, adds updates, simplifies.
+pub fn training(checked: &Checked, batch: usize) -> Result<Training, DeriveError> {
+    let m = &checked.method;
+    let mut graph = m.graph.clone();
+    let mut plans = Vec::new();
+    let mut steps = Vec::new();
+    for step in &m.steps {
+        let (outputs, grads) = step_outputs(&mut graph, m, step)?;
+        plans.push(PlanGraph { name: format!("step.{}", step.name), outputs });
+        steps.push((step, plans.len() - 1, grads));
+    }
+    let mut samplers = Vec::new();
+    for s in &m.samplers {
+        let mut plan = |part: &str, node: NodeId| {
+            let outputs = vec![Computed { name: "carry".into(), role: Role::Sample, node }];
+            plans.push(PlanGraph { name: format!("sample.{}.{part}", s.name), outputs });
+            plans.len() - 1
+        };
+        let init = plan("init", s.init);
+        let repeat = s.repeat.as_ref().map(|(node, rows)| (plan("repeat", *node), rows.clone()));
+        samplers.push(SamplerGraph { name: s.name.clone(), init, repeat });
+    }
+    let state = m.state.iter().map(|(name, s)| (name.clone(), s.initial)).collect();
+    let learning: FxHashSet<(NetId, usize)> = steps.iter().flat_map(|(_, _, grads)| grads.iter().copied()).collect();
+    let nets = layouts(m, &graph, &plans, &learning);
+    let mut turns = Vec::new();
+    for (step, plan, grads) in steps {
+        let mut updates = Vec::new();
+        for net in trained(step) {
+            let layout = &nets[net.0 as usize];
+            let has: Vec<usize> = grads.iter().filter(|(n, _)| *n == net).map(|(_, p)| *p).collect();
+            let ranges = ranges(layout, &has);
+            let training = &m.nets[net.0 as usize].training;
+            let Some(update) = optimizer::update(&mut graph, net, training, batch, &ranges) else { continue };
+            let mut outputs =
+                vec![Computed { name: "grad_norm".into(), role: Role::GradNorm { net }, node: update.grad_norm }];
+            for w in update.writes {
+                let name = format!("{:?}", w.what).to_lowercase();
+                outputs.push(Computed { name, role: Role::Flat { net, what: w.what, start: w.start }, node: w.node });
+            }
+            plans.push(PlanGraph { name: format!("update.{}.{}", step.name, layout.name), outputs });
+            updates.push((net, plans.len() - 1));
+        }
+        turns.push(TurnGraph { every: step.every.unwrap_or(1), step: plan, updates });
+    }
+    for plan in &mut plans {
+        let nodes: Vec<NodeId> = plan.outputs.iter().map(|o| o.node).collect();
+        for (output, node) in plan.outputs.iter_mut().zip(simplify(&mut graph, &nodes)) {
+            output.node = node;
+        }
+    }
+    Ok(Training { method: m.name.clone(), batch, graph, nets, plans, turns, samplers, state })
+}
+
+/// The networks a step trains, each once, in order of declaration.
+fn trained(step: &StepSpec) -> Vec<NetId> {
+    let mut nets: Vec<NetId> = step.losses.iter().flat_map(|l| l.targets.iter().copied()).collect();
+    nets.sort_unstable();
+    nets.dedup();
+    nets
+}
+
+/// A step's losses, metrics and gradients; and which parameters have one.
+fn step_outputs(
+    graph: &mut Graph,
+    m: &Elaborated,
+    step: &StepSpec,
+) -> Result<(Vec<Computed>, Vec<(NetId, usize)>), DeriveError> {
+    let mut outputs = Vec::new();
+    let mut total = None;
+    // One reverse pass for each set of networks that learn together.
+    let mut groups: Vec<(Vec<NetId>, NodeId)> = Vec::new();
+    for loss in &step.losses {
+        outputs.push(Computed { name: loss.name.clone(), role: Role::Loss, node: loss.node });
+        let term = weighted(graph, loss);
+        total = Some(total.map_or(term, |t| graph.add(t, term)));
+        let mut nets = loss.targets.clone();
+        nets.sort_unstable();
+        nets.dedup();
+        match groups.iter().position(|(g, _)| *g == nets) {
+            Some(i) => groups[i].1 = graph.add(groups[i].1, term),
+            None => groups.push((nets, term)),
+        }
+    }
+    if let Some(node) = total {
+        outputs.push(Computed { name: "total_loss".into(), role: Role::Loss, node });
+    }
+    for (name, node) in &step.metrics {
+        outputs.push(Computed { name: name.clone(), role: Role::Metric, node: *node });
+    }
+    let mut grads: FxHashMap<(NetId, usize), NodeId> = FxHashMap::default();
+    for (nets, term) in groups {
+        let mut keys = Vec::new();
+        let mut wrt = Vec::new();
+        for &net in &nets {
+            for (param, p) in m.nets[net.0 as usize].params.values().enumerate() {
+                keys.push((net, param));
+                wrt.push(graph.source(Source::Param { net, param }, Ty::new(DType::F32, &p.shape)));
+            }
+        }
+        for (key, g) in keys.into_iter().zip(grad(graph, term, &wrt)?) {
+            if let Some(g) = g {
+                let sum = match grads.get(&key) {
+                    Some(&before) => graph.add(before, g),
+                    None => g,
+                };
+                grads.insert(key, sum);
+            }
+        }
+    }
+    let mut keys: Vec<(NetId, usize)> = grads.keys().copied().collect();
+    keys.sort_unstable();
+    for &(net, param) in &keys {
+        let state = &m.nets[net.0 as usize];
+        let name = state.params.get_index(param).map(|(n, _)| format!("{}.{n}", state.name)).unwrap_or_default();
+        outputs.push(Computed { name, role: Role::Grad { net, param }, node: grads[&(net, param)] });
+    }
+    for (name, s) in &m.state {
+        if let Some(node) = s.next {
+            outputs.push(Computed { name: name.clone(), role: Role::State { name: name.clone() }, node });
+        }
+    }
+    Ok((outputs, keys))
+}
+
+/// A loss times its weight, F64.
+fn weighted(graph: &mut Graph, loss: &LossTerm) -> NodeId {
+    let node = graph.cast(loss.node, DType::F64);
+    match loss.weight {
+        Some(w) => {
+            let w = graph.cast(w, DType::F64);
+            graph.mul(node, w)
+        }
+        None => node,
+    }
+}
+
+/// Lays out the networks that some plan reads: parameters that learn first, so that an update is one range.
+fn layouts(
+    m: &Elaborated,
+    graph: &Graph,
+    plans: &[PlanGraph],
+    learning: &FxHashSet<(NetId, usize)>,
+) -> Vec<NetLayout> {
+    let outputs: Vec<NodeId> = plans.iter().flat_map(|p| p.outputs.iter().map(|o| o.node)).collect();
+    let mut read = FxHashSet::default();
+    for id in needed(graph, &outputs) {
+        if let Op::Source(Source::Param { net, .. }) = &graph.node(id).op {
+            read.insert(*net);
+        }
+    }
+    m.nets
+        .iter()
+        .enumerate()
+        .map(|(i, state)| {
+            let net = NetId(i as u32);
+            let mut layout = NetLayout {
+                name: state.name.clone(),
+                params: Vec::new(),
+                len: 0,
+                frozen: state.frozen,
+                from: state.from,
+                ema: state.training.ema.is_some(),
+                moments: Vec::new(),
+            };
+            if !read.contains(&net) {
+                return layout;
+            }
+            layout.params = state
+                .params
+                .iter()
+                .map(|(name, p)| ParamLayout { name: name.clone(), shape: p.shape.clone(), offset: 0, init: p.init })
+                .collect();
+            let mut order: Vec<usize> = (0..layout.params.len()).collect();
+            order.sort_by_key(|&p| !learning.contains(&(net, p)));
+            for p in order {
+                layout.params[p].offset = layout.len;
+                let elements: usize = layout.params[p].shape.iter().product();
+                layout.len += elements.div_ceil(ALIGN) * ALIGN;
+            }
+            if learning.iter().any(|(n, _)| *n == net) {
+                layout.moments = MOMENTS.to_vec();
+            }
+            layout
+        })
+        .collect()
+}
+
+/// Element ranges (start, length) that hold these parameters and no others, padding included.
+fn ranges(layout: &NetLayout, params: &[usize]) -> Vec<(usize, usize)> {
+    let mut parts: Vec<(usize, usize)> = params
+        .iter()
+        .map(|&p| {
+            let elements: usize = layout.params[p].shape.iter().product();
+            (layout.params[p].offset, elements.div_ceil(ALIGN) * ALIGN)
+        })
+        .collect();
+    parts.sort_unstable();
+    let mut out: Vec<(usize, usize)> = Vec::new();
+    for (start, len) in parts {
+        match out.last_mut() {
+            Some(last) if last.0 + last.1 == start => last.1 += len,
+            _ => out.push((start, len)),
+        }
+    }
+    out
+}
