@@ -56,10 +56,7 @@ fn rule(graph: &mut Graph, id: NodeId, node: &Node, along: &[Tangent]) -> Result
             Some(graph.select(inputs[0], then, otherwise))
         }
         Op::Cast(dtype) => along[0].map(|t| graph.cast(t, *dtype)),
-        Op::Reduce {
-            op: ReduceOp::Sum,
-            axes,
-        } => along[0].map(|t| graph.sum(t, axes)),
+        Op::Reduce { op: ReduceOp::Sum, axes } => along[0].map(|t| graph.sum(t, axes)),
         Op::Reduce { axes, .. } => Some(extremum(graph, inputs[0], id, axes, present(along[0]))),
         Op::Reshape => along[0].map(|t| graph.reshape(t, shape)),
         Op::Permute { order } => along[0].map(|t| graph.permute(t, order)),
@@ -67,40 +64,24 @@ fn rule(graph: &mut Graph, id: NodeId, node: &Node, along: &[Tangent]) -> Result
         &Op::Slice { axis, start, step } => along[0].map(|t| graph.slice(t, axis, start, shape[axis], step)),
         &Op::Pad { axis, before, step } => along[0].map(|t| graph.pad(t, axis, before, step, shape[axis])),
         Op::Concat { axis } => {
-            let parts: Vec<NodeId> = inputs
-                .iter()
-                .zip(along)
-                .map(|(&input, &t)| or_zeros(graph, t, input))
-                .collect();
+            let parts: Vec<NodeId> = inputs.iter().zip(along).map(|(&input, &t)| or_zeros(graph, t, input)).collect();
             Some(graph.concat(&parts, *axis))
         }
-        Op::Contract {
-            a_batch,
-            b_batch,
-            a_sum,
-            b_sum,
-        } => bilinear(graph, inputs, along, |graph, a, b| {
-            graph.contract(a, b, a_batch, b_batch, a_sum, b_sum)
-        }),
-        &Op::Conv { role, stride, pad } => bilinear(graph, inputs, along, |graph, a, b| {
-            graph.conv(role, [a, b], stride, pad, Some(shape))
-        }),
+        Op::Contract { a_batch, b_batch, a_sum, b_sum } => {
+            bilinear(graph, inputs, along, |graph, a, b| graph.contract(a, b, a_batch, b_batch, a_sum, b_sum))
+        }
+        &Op::Conv { role, stride, pad } => {
+            bilinear(graph, inputs, along, |graph, a, b| graph.conv(role, [a, b], stride, pad, Some(shape)))
+        }
         &Op::Gather { axis } => along[0].map(|t| graph.gather(t, inputs[1], axis)),
         &Op::ScatterAdd { axis } => along[0].map(|t| graph.scatter_add(t, inputs[1], axis, shape[axis])),
         Op::Stop => None,
         &Op::Call { func, output } => {
-            let tangents: Vec<NodeId> = inputs
-                .iter()
-                .zip(along)
-                .map(|(&arg, &t)| or_zeros(graph, t, arg))
-                .collect();
+            let tangents: Vec<NodeId> = inputs.iter().zip(along).map(|(&arg, &t)| or_zeros(graph, t, arg)).collect();
             Some(graph.jvp(func, inputs, &tangents, output))
         }
         Op::Jvp { func, .. } => {
-            let op = format!(
-                "the derivative of the function {} (not inlined)",
-                graph.func(*func).name
-            );
+            let op = format!("the derivative of the function {} (not inlined)", graph.func(*func).name);
             return Err(DeriveError::Unsupported { op, node: id });
         }
         Op::Const(_) | Op::Table(_) | Op::Source(_) | Op::Iota { .. } | Op::Argument { .. } => None,
@@ -198,12 +179,7 @@ fn binary(
     [ta, tb]: [Tangent; 2],
 ) -> Result<Tangent, DeriveError> {
     let g = graph;
-    let unsupported = |operand: &str| {
-        Err(DeriveError::Unsupported {
-            op: format!("{operand} of {op:?}"),
-            node: y,
-        })
-    };
+    let unsupported = |operand: &str| Err(DeriveError::Unsupported { op: format!("{operand} of {op:?}"), node: y });
     Ok(match op {
         BinaryOp::Add => plus(g, ta, tb),
         BinaryOp::Sub => match (ta, tb) {
@@ -238,16 +214,8 @@ fn binary(
         BinaryOp::Max | BinaryOp::Min => {
             let (first, second) = (or_zeros(g, ta, a), or_zeros(g, tb, b));
             // Operands of max and min are in canonical order, a constant last: a clamp passes its argument's tie.
-            let tie = if g.const_value(b).is_some() {
-                first
-            } else {
-                halfway(g, first, second)
-            };
-            let (greater, less) = if op == BinaryOp::Max {
-                (first, second)
-            } else {
-                (second, first)
-            };
+            let tie = if g.const_value(b).is_some() { first } else { halfway(g, first, second) };
+            let (greater, less) = if op == BinaryOp::Max { (first, second) } else { (second, first) };
             let (above, equal) = (g.lt(b, a), g.eq(a, b));
             let rest = g.select(equal, tie, less);
             Some(g.select(above, greater, rest))

@@ -21,9 +21,7 @@ fn loss(g: &mut Graph, y: NodeId) -> NodeId {
 }
 
 fn network_values(rng: &mut Rng) -> Vec<Tensor> {
-    [&[2, 3][..], &[3, 4], &[4], &[4, 2]]
-        .map(|shape| rng.tensor(shape, -1.0, 1.0))
-        .into()
+    [&[2, 3][..], &[3, 4], &[4], &[4, 2]].map(|shape| rng.tensor(shape, -1.0, 1.0)).into()
 }
 
 /// The sum of squares of what is there: a scalar that has seen every element.
@@ -88,9 +86,8 @@ fn derivatives_of_a_gradient_of_a_jvp() {
 #[test]
 fn convolutional_network() {
     let rng = &mut Rng(5);
-    let values: Vec<Tensor> = [&[1, 5, 4, 2][..], &[3, 3, 2, 3], &[2, 2, 3, 2]]
-        .map(|shape| rng.tensor(shape, -1.0, 1.0))
-        .into();
+    let values: Vec<Tensor> =
+        [&[1, 5, 4, 2][..], &[3, 3, 2, 3], &[2, 2, 3, 2]].map(|shape| rng.tensor(shape, -1.0, 1.0)).into();
     let build = |g: &mut Graph, v: &[NodeId]| {
         let hidden = g.conv(ConvRole::Forward, [v[0], v[1]], [1, 1], [[1, 1], [1, 1]], None);
         let gate = g.sigmoid(hidden);
@@ -159,10 +156,7 @@ fn inlining_keeps_values_and_only_what_is_needed() {
     let square = g.mul(v, v);
     let y = g.call(h, &[square], 0);
     let z = g.call(h, &[y], 0);
-    let values = [
-        Tensor::f64(&[3], vec![0.3, -1.0, 2.0]),
-        Tensor::f64(&[3], vec![1.5, 0.2, -0.7]),
-    ];
+    let values = [Tensor::f64(&[3], vec![0.3, -1.0, 2.0]), Tensor::f64(&[3], vec![1.5, 0.2, -0.7])];
     let flat = inline(&mut g, &[z, y]).unwrap();
     assert!(!print(&g, &flat).contains("call"));
     // square, then twice: mul, sin, add.
@@ -174,11 +168,7 @@ fn inlining_keeps_values_and_only_what_is_needed() {
 #[test]
 fn derivatives_of_functions_expand_innermost_first() {
     let rng = &mut Rng(7);
-    let values = [
-        rng.tensor(&[3], -1.0, 1.0),
-        rng.tensor(&[3], -1.0, 1.0),
-        rng.tensor(&[3], -1.0, 1.0),
-    ];
+    let values = [rng.tensor(&[3], -1.0, 1.0), rng.tensor(&[3], -1.0, 1.0), rng.tensor(&[3], -1.0, 1.0)];
     // h(x) = d/ds f(x + s·k, x·x) at s = 0; what follows differentiates h itself.
     let build = |g: &mut Graph, v: &[NodeId]| {
         let f = function(g);
@@ -201,23 +191,14 @@ fn derivatives_of_functions_expand_innermost_first() {
         let (x, k, t) = (x[i], k[i], t[i]);
         (2.0 * x * x.powi(3).cos() - 3.0 * x.powi(4) * x.powi(3).sin()) * k * t
     });
-    assert_close(
-        &run(&g, &[found], &values)[0],
-        &Tensor::f64(&[3], exact.collect()),
-        1e-12,
-        "second derivative",
-    );
+    assert_close(&run(&g, &[found], &values)[0], &Tensor::f64(&[3], exact.collect()), 1e-12, "second derivative");
 }
 
 #[test]
 fn forward_mode_passes_through_calls() {
     let mut g = Graph::new();
     let f = function(&mut g);
-    let (x, k, t) = (
-        variable(&mut g, 0, &[3]),
-        variable(&mut g, 1, &[3]),
-        variable(&mut g, 2, &[3]),
-    );
+    let (x, k, t) = (variable(&mut g, 0, &[3]), variable(&mut g, 1, &[3]), variable(&mut g, 2, &[3]));
     let y = g.call(f, &[x, k], 0);
     let through = jvp(&mut g, &[y], &[(x, t)].into_iter().collect()).unwrap()[0].unwrap();
     let flat = inline(&mut g, &[y]).unwrap()[0];

@@ -60,10 +60,7 @@ fn receive(graph: &mut Graph, received: &mut FxHashMap<NodeId, NodeId>, node: No
 
 /// The gradient of a scalar with respect to each node of `wrt`; None: exactly zero.
 pub fn grad(graph: &mut Graph, scalar: NodeId, wrt: &[NodeId]) -> Result<Vec<Option<NodeId>>, DeriveError> {
-    debug_assert!(
-        graph.shape(scalar).is_empty() && graph.dtype(scalar).is_float(),
-        "a gradient is of a float scalar"
-    );
+    debug_assert!(graph.shape(scalar).is_empty() && graph.dtype(scalar).is_float(), "a gradient is of a float scalar");
     let one = graph.constant_like(1.0, scalar);
     vjp(graph, &[scalar], &[one], wrt)
 }

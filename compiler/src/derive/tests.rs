@@ -233,10 +233,7 @@ fn a_branch_not_taken_does_not_poison_forward_mode() {
     let y = g.select(positive, root, zero);
     let one = g.constant_like(1.0, x);
     let tangent = jvp(&mut g, &[y], &[(x, one)].into_iter().collect()).unwrap()[0].unwrap();
-    assert_eq!(
-        run(&g, &[tangent], &[Tensor::f64(&[2], vec![-1.0, 4.0])])[0].to_f64(),
-        [0.0, 0.25]
-    );
+    assert_eq!(run(&g, &[tangent], &[Tensor::f64(&[2], vec![-1.0, 4.0])])[0].to_f64(), [0.0, 0.25]);
 }
 
 #[test]
@@ -248,10 +245,7 @@ fn exact_zeros_are_absent() {
     let other = variable(&mut g, 1, &[3]);
     let outputs = [still, floor, other];
     let one = g.constant_like(1.0, x);
-    assert_eq!(
-        jvp(&mut g, &outputs, &[(x, one)].into_iter().collect()).unwrap(),
-        [None, None, None]
-    );
+    assert_eq!(jvp(&mut g, &outputs, &[(x, one)].into_iter().collect()).unwrap(), [None, None, None]);
     // x·stop(x): only the first factor counts.
     assert_eq!(
         slopes(&[3.0], |g, x| {
@@ -269,10 +263,7 @@ fn what_has_no_rule_is_an_error_that_names_it() {
     let y = g.binary(BinaryOp::StudentCdf, x, v);
     let error = grad(&mut g, y, &[v]).unwrap_err();
     assert_eq!(error.node(), y);
-    assert_eq!(
-        error.to_string(),
-        "the degrees of freedom of StudentCdf cannot be differentiated"
-    );
+    assert_eq!(error.to_string(), "the degrees of freedom of StudentCdf cannot be differentiated");
     assert!(matches!(grad(&mut g, y, &[x]), Err(DeriveError::Unsupported { .. })));
 }
 

@@ -14,10 +14,7 @@ pub fn transpose(
 ) -> Result<Vec<(NodeId, NodeId)>, DeriveError> {
     let node = graph.node(id).clone();
     let Node { op, inputs, .. } = &node;
-    let not_linear = || DeriveError::NotLinear {
-        op: format!("{op:?}"),
-        node: id,
-    };
+    let not_linear = || DeriveError::NotLinear { op: format!("{op:?}"), node: id };
     let is: Vec<bool> = inputs.iter().map(|&input| linear(input)).collect();
     let only = |i: usize| is.iter().enumerate().all(|(j, &linear)| linear == (i == j));
     let from = |graph: &Graph| graph.shape(inputs[0]).to_vec();
@@ -26,11 +23,7 @@ pub fn transpose(
     match op {
         Op::Unary(UnaryOp::Neg) => one(graph.neg(ct)),
         Op::Binary(BinaryOp::Add | BinaryOp::Sub) => {
-            let second = if *op == Op::Binary(BinaryOp::Sub) && is[1] {
-                graph.neg(ct)
-            } else {
-                ct
-            };
+            let second = if *op == Op::Binary(BinaryOp::Sub) && is[1] { graph.neg(ct) } else { ct };
             Ok(parts(&is, inputs, [ct, second]))
         }
         Op::Binary(BinaryOp::Mul) if only(0) => one(graph.mul(ct, inputs[1])),
@@ -43,10 +36,7 @@ pub fn transpose(
             Ok(parts(&is[1..], &inputs[1..], [then, otherwise]))
         }
         Op::Cast(_) if graph.dtype(inputs[0]).is_float() => one(graph.cast(ct, graph.dtype(inputs[0]))),
-        Op::Reduce {
-            op: ReduceOp::Sum,
-            axes,
-        } => {
+        Op::Reduce { op: ReduceOp::Sum, axes } => {
             let from = from(graph);
             let kept: Vec<usize> = (0..from.len()).filter(|i| !axes.contains(i)).collect();
             one(graph.broadcast(ct, &kept, &from))
@@ -77,24 +67,13 @@ pub fn transpose(
             }
             Ok(all)
         }
-        Op::Contract {
-            a_batch,
-            b_batch,
-            a_sum,
-            b_sum,
-        } => {
-            let dims = Axes {
-                batch: [a_batch, b_batch],
-                sum: [a_sum, b_sum],
-            };
+        Op::Contract { a_batch, b_batch, a_sum, b_sum } => {
+            let dims = Axes { batch: [a_batch, b_batch], sum: [a_sum, b_sum] };
             let operand = if only(0) { 0 } else { 1 };
             if !only(operand) {
                 return Err(not_linear());
             }
-            Ok(vec![(
-                inputs[operand],
-                contract(graph, [inputs[0], inputs[1]], &dims, operand, ct),
-            )])
+            Ok(vec![(inputs[operand], contract(graph, [inputs[0], inputs[1]], &dims, operand, ct))])
         }
         &Op::Conv { role, stride, pad } => {
             let operand = if only(0) { 0 } else { 1 };
@@ -130,9 +109,7 @@ struct Axes<'a> {
 fn contract(graph: &mut Graph, inputs: [NodeId; 2], dims: &Axes, operand: usize, ct: NodeId) -> NodeId {
     let other = 1 - operand;
     let free = |graph: &Graph, i: usize| -> Vec<usize> {
-        (0..graph.shape(inputs[i]).len())
-            .filter(|k| !dims.batch[i].contains(k) && !dims.sum[i].contains(k))
-            .collect()
+        (0..graph.shape(inputs[i]).len()).filter(|k| !dims.batch[i].contains(k) && !dims.sum[i].contains(k)).collect()
     };
     let (mine, theirs) = (free(graph, operand), free(graph, other));
     let batch = dims.batch[0].len();

@@ -69,11 +69,7 @@ impl Graph {
             .enumerate()
             .map(|(index, ty)| self.intern(Op::Argument { func, index }, &[], ty.clone()))
             .collect();
-        self.funcs.push(Func {
-            name: name.into(),
-            args,
-            outputs: Vec::new(),
-        });
+        self.funcs.push(Func { name: name.into(), args, outputs: Vec::new() });
         func
     }
 
@@ -83,19 +79,12 @@ impl Graph {
 
     /// The node of this op, inputs and type, without inference or folding. Prefer the methods below.
     pub fn intern(&mut self, op: Op, inputs: &[NodeId], ty: Ty) -> NodeId {
-        let node = Node {
-            op,
-            inputs: inputs.into(),
-            ty,
-        };
+        let node = Node { op, inputs: inputs.into(), ty };
         if let Some(&id) = self.memo.get(&node) {
             return id;
         }
         let id = NodeId(self.nodes.len() as u32);
-        debug_assert!(
-            inputs.iter().all(|&i| i < id),
-            "an input of {node:?} does not exist yet"
-        );
+        debug_assert!(inputs.iter().all(|&i| i < id), "an input of {node:?} does not exist yet");
         self.nodes.push(node.clone());
         self.memo.insert(node, id);
         id
@@ -119,15 +108,8 @@ impl Graph {
     /// Row-major constants, all of one dtype. A table of equal values becomes a `Const`.
     pub fn table(&mut self, values: Vec<Scalar>, shape: &[usize]) -> NodeId {
         let &first = values.first().expect("a table has at least one element");
-        assert_eq!(
-            values.len(),
-            shape.iter().product::<usize>(),
-            "a table of shape {shape:?}"
-        );
-        assert!(
-            values.iter().all(|v| v.dtype() == first.dtype()),
-            "a table's elements have one dtype"
-        );
+        assert_eq!(values.len(), shape.iter().product::<usize>(), "a table of shape {shape:?}");
+        assert!(values.iter().all(|v| v.dtype() == first.dtype()), "a table's elements have one dtype");
         if values.iter().all(|&v| v == first) {
             return self.constant(first, shape);
         }
@@ -157,7 +139,6 @@ impl Graph {
 
     /// Whether the node is a literal constant equal to `value` (−0 equals 0).
     pub fn is_const(&self, id: NodeId, value: f64) -> bool {
-        self.const_value(id)
-            .is_some_and(|c| c.dtype() != DType::Bool && c.as_f64() == value)
+        self.const_value(id).is_some_and(|c| c.dtype() != DType::Bool && c.as_f64() == value)
     }
 }

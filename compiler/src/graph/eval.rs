@@ -18,11 +18,7 @@ pub enum EvalError {
     #[error("no value for {0}")]
     Missing(String),
     #[error("the value for {what} should be {expected}, not {found}")]
-    WrongType {
-        what: String,
-        expected: String,
-        found: String,
-    },
+    WrongType { what: String, expected: String, found: String },
     #[error(transparent)]
     Derive(#[from] DeriveError),
 }
@@ -49,10 +45,7 @@ pub fn eval_with(
         let outputs = inline(&mut expanded, outputs)?;
         return eval_with(&expanded, &outputs, given, lookup);
     }
-    let given = given
-        .iter()
-        .map(|(&id, tensor)| (id, Rc::new(tensor.clone())))
-        .collect();
+    let given = given.iter().map(|(&id, tensor)| (id, Rc::new(tensor.clone()))).collect();
     let values = evaluate(graph, outputs, &given, lookup)?;
     Ok(values.into_iter().map(Rc::unwrap_or_clone).collect())
 }
@@ -79,11 +72,7 @@ fn evaluate(
                 let found = Ty::new(tensor.dtype(), &tensor.shape);
                 if found != *ty {
                     let (expected, found) = (ty.to_string(), found.to_string());
-                    return Err(EvalError::WrongType {
-                        what: format!("{source:?}"),
-                        expected,
-                        found,
-                    });
+                    return Err(EvalError::WrongType { what: format!("{source:?}"), expected, found });
                 }
                 Rc::new(tensor)
             }
@@ -168,12 +157,9 @@ fn apply(op: &Op, inputs: &[&Tensor], ty: &Ty) -> Data {
             }
             data
         }
-        Op::Contract {
-            a_batch,
-            b_batch,
-            a_sum,
-            b_sum,
-        } => contract(inputs[0], inputs[1], [a_batch, b_batch], [a_sum, b_sum], ty),
+        Op::Contract { a_batch, b_batch, a_sum, b_sum } => {
+            contract(inputs[0], inputs[1], [a_batch, b_batch], [a_sum, b_sum], ty)
+        }
         &Op::Conv { role, stride, pad } => conv(role, inputs, stride, pad, ty),
         &Op::Gather { axis } => inputs[0].data.pick(&indexed(&inputs[0].shape, inputs[1], axis)),
         &Op::ScatterAdd { axis } => {
@@ -196,15 +182,8 @@ fn floats(dtype: DType, values: Vec<f64>) -> Data {
 fn reduce(op: ReduceOp, a: &Tensor, axes: &[usize], ty: &Ty) -> Data {
     let kept = strides(&ty.shape);
     let mut next = kept.iter();
-    let to: Vec<usize> = (0..a.shape.len())
-        .map(|i| {
-            if axes.contains(&i) {
-                0
-            } else {
-                *next.next().unwrap_or(&0)
-            }
-        })
-        .collect();
+    let to: Vec<usize> =
+        (0..a.shape.len()).map(|i| if axes.contains(&i) { 0 } else { *next.next().unwrap_or(&0) }).collect();
     let at = positions(&a.shape, &to, 0);
     if let Data::I64(values) = &a.data {
         let start = match op {
@@ -266,9 +245,7 @@ fn contract(a: &Tensor, b: &Tensor, batch: [&[usize]; 2], sum: [&[usize]; 2], ty
         positions(&pick(&t.shape), &pick(&stride), 0)
     };
     let free = |t: &Tensor, batch: &[usize], sum: &[usize]| {
-        (0..t.shape.len())
-            .filter(|i| !batch.contains(i) && !sum.contains(i))
-            .collect::<Vec<_>>()
+        (0..t.shape.len()).filter(|i| !batch.contains(i) && !sum.contains(i)).collect::<Vec<_>>()
     };
     let (a_values, b_values) = (a.to_f64(), b.to_f64());
     let (a_sum, b_sum) = (part(a, sum[0]), part(b, sum[1]));
@@ -277,10 +254,7 @@ fn contract(a: &Tensor, b: &Tensor, batch: [&[usize]; 2], sum: [&[usize]; 2], ty
     for (a_base, b_base) in part(a, batch[0]).into_iter().zip(part(b, batch[1])) {
         for i in &a_free {
             for j in &b_free {
-                let terms = a_sum
-                    .iter()
-                    .zip(&b_sum)
-                    .map(|(k, l)| a_values[a_base + i + k] * b_values[b_base + j + l]);
+                let terms = a_sum.iter().zip(&b_sum).map(|(k, l)| a_values[a_base + i + k] * b_values[b_base + j + l]);
                 out.push(terms.sum());
             }
         }
@@ -300,10 +274,7 @@ fn conv(role: ConvRole, inputs: &[&Tensor], stride: [usize; 2], pad: [[usize; 2]
     let (xs, ws, ys) = (strides(x), strides(w), strides(y));
     let mut out = vec![0.0; ty.len()];
     for index in 0..y.iter().product::<usize>() * w[..3].iter().product::<usize>() {
-        let (y_at, k) = (
-            index / w[..3].iter().product::<usize>(),
-            index % w[..3].iter().product::<usize>(),
-        );
+        let (y_at, k) = (index / w[..3].iter().product::<usize>(), index % w[..3].iter().product::<usize>());
         let [n, oh, ow, f] = [0, 1, 2, 3].map(|i| y_at / ys[i] % y[i]);
         let [kh, kw, c] = [k / (w[1] * w[2]), k / w[2] % w[1], k % w[2]];
         let (h, v) = (oh * stride[0] + kh, ow * stride[1] + kw);

@@ -19,13 +19,7 @@ pub fn inline_with(
     outputs: &[NodeId],
     on_new: &mut impl FnMut(NodeId, NodeId),
 ) -> Result<Vec<NodeId>, DeriveError> {
-    Inliner {
-        graph,
-        on_new,
-        bodies: FxHashMap::default(),
-        instances: FxHashMap::default(),
-    }
-    .expand(outputs)
+    Inliner { graph, on_new, bodies: FxHashMap::default(), instances: FxHashMap::default() }.expand(outputs)
 }
 
 /// What is copied where a function is called: an output without calls, and the nodes that depend on the arguments.
@@ -63,11 +57,7 @@ impl<F: FnMut(NodeId, NodeId)> Inliner<'_, F> {
             let inputs: Vec<NodeId> = self.graph.node(old).inputs.iter().map(|input| new[input]).collect();
             let id = match op {
                 Op::Call { func, output } => {
-                    let body = self.body(Key {
-                        func,
-                        output,
-                        along: None,
-                    })?;
+                    let body = self.body(Key { func, output, along: None })?;
                     self.instantiate(&body, &inputs)
                 }
                 Op::Jvp { func, output } => self.derivative(func, output, &inputs)?,
@@ -87,11 +77,7 @@ impl<F: FnMut(NodeId, NodeId)> Inliner<'_, F> {
         let along: Vec<bool> = tangents.iter().map(moves).collect();
         let moving = along.iter().zip(tangents).filter(|(moves, _)| **moves).map(|(_, &t)| t);
         let inputs: Vec<NodeId> = args.iter().copied().chain(moving).collect();
-        let body = self.body(Key {
-            func,
-            output,
-            along: Some(along),
-        })?;
+        let body = self.body(Key { func, output, along: Some(along) })?;
         Ok(self.instantiate(&body, &inputs))
     }
 
@@ -106,19 +92,9 @@ impl<F: FnMut(NodeId, NodeId)> Inliner<'_, F> {
                 (function.args, output)
             }
             Some(along) => {
-                let primal = self
-                    .body(Key {
-                        along: None,
-                        ..key.clone()
-                    })?
-                    .output;
-                let moving: Vec<NodeId> = function
-                    .args
-                    .iter()
-                    .zip(along)
-                    .filter(|(_, moves)| **moves)
-                    .map(|(&arg, _)| arg)
-                    .collect();
+                let primal = self.body(Key { along: None, ..key.clone() })?.output;
+                let moving: Vec<NodeId> =
+                    function.args.iter().zip(along).filter(|(_, moves)| **moves).map(|(&arg, _)| arg).collect();
                 let types: Vec<Ty> = moving.iter().map(|&arg| self.graph.ty(arg).clone()).collect();
                 let name = format!("{}.tangent", function.name);
                 let variables = self.graph.new_func(&name, &types);

@@ -14,10 +14,13 @@ pub mod products;
 pub mod scalar;
 pub mod special;
 pub mod tensor;
-#[cfg(test)]
-pub mod testing;
 pub mod traverse;
 pub mod views;
+
+#[cfg(test)]
+pub mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use build::{Func, Graph};
 pub use eval::{EvalError, eval};

@@ -176,10 +176,7 @@ pub enum FlatKind {
 
 impl Ty {
     pub fn new(dtype: DType, shape: &[usize]) -> Ty {
-        Ty {
-            dtype,
-            shape: shape.into(),
-        }
+        Ty { dtype, shape: shape.into() }
     }
 
     pub fn len(&self) -> usize {

@@ -11,11 +11,7 @@ pub fn print(graph: &Graph, outputs: &[NodeId]) -> String {
     let mut text = String::new();
     for func in called(graph, outputs) {
         let function = graph.func(func);
-        let args: Vec<String> = function
-            .args
-            .iter()
-            .map(|&arg| format!("%{}: {}", arg.0, graph.ty(arg)))
-            .collect();
+        let args: Vec<String> = function.args.iter().map(|&arg| format!("%{}: {}", arg.0, graph.ty(arg))).collect();
         // Writing to a string cannot fail.
         let _ = writeln!(text, "fn {}.{}({})", function.name, func.0, args.join(", "));
         block(graph, &function.outputs, &mut text);
@@ -78,12 +74,7 @@ fn describe(graph: &Graph, op: &Op) -> String {
         Op::Slice { axis, start, step } => format!("slice axis {axis} from {start} step {step}"),
         Op::Pad { axis, before, step } => format!("pad axis {axis} before {before} step {step}"),
         Op::Concat { axis } => format!("concat axis {axis}"),
-        Op::Contract {
-            a_batch,
-            b_batch,
-            a_sum,
-            b_sum,
-        } => {
+        Op::Contract { a_batch, b_batch, a_sum, b_sum } => {
             format!("contract batch {a_batch:?} {b_batch:?} sum {a_sum:?} {b_sum:?}")
         }
         Op::Conv { role, stride, pad } => format!("conv {} stride {stride:?} pad {pad:?}", lower(role)),

@@ -18,18 +18,10 @@ impl Graph {
         b_sum: &[usize],
     ) -> NodeId {
         let dtype = self.dtype(a);
-        assert!(
-            dtype.is_float() && dtype == self.dtype(b),
-            "contraction of {} and {}",
-            self.ty(a),
-            self.ty(b)
-        );
+        assert!(dtype.is_float() && dtype == self.dtype(b), "contraction of {} and {}", self.ty(a), self.ty(b));
         let pairs = |x: &[usize], y: &[usize]| {
             let extent = |id, i: usize| self.shape(id).get(i).copied();
-            x.len() == y.len()
-                && x.iter()
-                    .zip(y)
-                    .all(|(&i, &j)| extent(a, i).is_some() && extent(a, i) == extent(b, j))
+            x.len() == y.len() && x.iter().zip(y).all(|(&i, &j)| extent(a, i).is_some() && extent(a, i) == extent(b, j))
         };
         let fits = pairs(a_batch, b_batch) && pairs(a_sum, b_sum);
         let once = |x: &[usize], y: &[usize]| {
@@ -46,22 +38,14 @@ impl Graph {
         let mut shape: SmallVec<[usize; 6]> = a_batch.iter().map(|&i| self.shape(a)[i]).collect();
         for (id, batch, sum) in [(a, a_batch, a_sum), (b, b_batch, b_sum)] {
             let extents = self.shape(id);
-            shape.extend(
-                (0..extents.len())
-                    .filter(|i| !batch.contains(i) && !sum.contains(i))
-                    .map(|i| extents[i]),
-            );
+            shape.extend((0..extents.len()).filter(|i| !batch.contains(i) && !sum.contains(i)).map(|i| extents[i]));
         }
         let ty = Ty { dtype, shape };
         if self.is_const(a, 0.0) || self.is_const(b, 0.0) {
             return self.zeros(&ty);
         }
-        let op = Op::Contract {
-            a_batch: a_batch.into(),
-            b_batch: b_batch.into(),
-            a_sum: a_sum.into(),
-            b_sum: b_sum.into(),
-        };
+        let op =
+            Op::Contract { a_batch: a_batch.into(), b_batch: b_batch.into(), a_sum: a_sum.into(), b_sum: b_sum.into() };
         self.intern(op, &[a, b], ty)
     }
 
@@ -76,13 +60,7 @@ impl Graph {
         out: Option<&[usize]>,
     ) -> NodeId {
         let dtype = self.dtype(inputs[0]);
-        let describe = || {
-            format!(
-                "convolution {role:?} of {} and {}",
-                self.ty(inputs[0]),
-                self.ty(inputs[1])
-            )
-        };
+        let describe = || format!("convolution {role:?} of {} and {}", self.ty(inputs[0]), self.ty(inputs[1]));
         assert!(dtype.is_float() && dtype == self.dtype(inputs[1]), "{}", describe());
         let dims = |id| <[usize; 4]>::try_from(self.shape(id)).unwrap_or_else(|_| panic!("{}: not rank 4", describe()));
         let given = out.map(|shape| <[usize; 4]>::try_from(shape).expect("a convolution's shape has rank 4"));
@@ -93,36 +71,20 @@ impl Graph {
             ConvRole::Input => (missing(), first, Some(second)),
             ConvRole::Weight => (first, missing(), Some(second)),
         };
-        assert!(
-            x[3] == w[2] && stride.iter().all(|&s| s > 0),
-            "{}: channels, strides",
-            describe()
-        );
+        assert!(x[3] == w[2] && stride.iter().all(|&s| s > 0), "{}: channels, strides", describe());
         let [height, width] = [0, 1].map(|i| {
             let padded = x[i + 1] + pad[i][0] + pad[i][1];
-            assert!(
-                w[i] >= 1 && padded >= w[i],
-                "{}: the kernel is larger than the padded input",
-                describe()
-            );
+            assert!(w[i] >= 1 && padded >= w[i], "{}: the kernel is larger than the padded input", describe());
             (padded - w[i]) / stride[i] + 1
         });
         let inferred = [x[0], height, width, w[3]];
-        assert!(
-            y.is_none_or(|y| y == inferred),
-            "{}: y should be {inferred:?}",
-            describe()
-        );
+        assert!(y.is_none_or(|y| y == inferred), "{}: y should be {inferred:?}", describe());
         let shape = match role {
             ConvRole::Forward => inferred,
             ConvRole::Input => x,
             ConvRole::Weight => w,
         };
-        assert!(
-            given.is_none_or(|given| given == shape),
-            "{}: output should be {shape:?}",
-            describe()
-        );
+        assert!(given.is_none_or(|given| given == shape), "{}: output should be {shape:?}", describe());
         let ty = Ty::new(dtype, &shape);
         if inputs.iter().any(|&input| self.is_const(input, 0.0)) {
             return self.zeros(&ty);
@@ -134,11 +96,7 @@ impl Graph {
     pub fn gather(&mut self, table: NodeId, at: NodeId, axis: usize) -> NodeId {
         let Ty { dtype, shape } = self.ty(table).clone();
         assert_eq!(self.dtype(at), DType::I64, "the indices of a gather");
-        assert!(
-            axis < shape.len() && shape[axis] > 0,
-            "gather along {axis} of {}",
-            self.ty(table)
-        );
+        assert!(axis < shape.len() && shape[axis] > 0, "gather along {axis} of {}", self.ty(table));
         let mut out: SmallVec<[usize; 6]> = shape[..axis].into();
         out.extend_from_slice(self.shape(at));
         out.extend_from_slice(&shape[axis + 1..]);
@@ -191,11 +149,7 @@ impl Graph {
         for (&arg, &tangent) in args.iter().zip(tangents) {
             assert_eq!(self.ty(arg), self.ty(tangent), "a tangent of {}", self.func(func).name);
         }
-        if !ty.dtype.is_float()
-            || tangents
-                .iter()
-                .all(|&t| !self.dtype(t).is_float() || self.is_const(t, 0.0))
-        {
+        if !ty.dtype.is_float() || tangents.iter().all(|&t| !self.dtype(t).is_float() || self.is_const(t, 0.0)) {
             return self.zeros(&ty);
         }
         let inputs: SmallVec<[NodeId; 8]> = args.iter().chain(tangents).copied().collect();
@@ -203,18 +157,10 @@ impl Graph {
     }
 
     fn output_ty(&self, func: FuncId, args: &[NodeId], output: usize) -> Ty {
-        let Func {
-            name,
-            args: expected,
-            outputs,
-        } = self.func(func);
+        let Func { name, args: expected, outputs } = self.func(func);
         let agrees = expected.len() == args.len() && expected.iter().zip(args).all(|(&e, &a)| self.ty(e) == self.ty(a));
         assert!(agrees, "arguments of {name}");
-        assert!(
-            output < outputs.len(),
-            "{name} has {} outputs, not output {output}",
-            outputs.len()
-        );
+        assert!(output < outputs.len(), "{name} has {} outputs, not output {output}", outputs.len());
         self.ty(outputs[output]).clone()
     }
 }

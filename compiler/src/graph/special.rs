@@ -30,22 +30,11 @@ fn guess(p: f64) -> f64 {
     let poly = |coefficients: &[f64], x: f64| coefficients.iter().fold(0.0, |sum, c| sum * x + c);
     if p < 0.02425 {
         let q = (-2.0 * p.ln()).sqrt();
-        let top = [
-            -7.784894002430293e-3,
-            -3.223964580411365e-1,
-            -2.400758277161838,
-            -2.549732539343734,
-        ]
-        .iter()
-        .chain(&[4.374664141464968, 2.938163982698783])
-        .fold(0.0, |sum, c| sum * q + c);
-        let bottom = [
-            7.784695709041462e-3,
-            3.224671290700398e-1,
-            2.445134137142996,
-            3.754408661907416,
-            1.0,
-        ];
+        let top = [-7.784894002430293e-3, -3.223964580411365e-1, -2.400758277161838, -2.549732539343734]
+            .iter()
+            .chain(&[4.374664141464968, 2.938163982698783])
+            .fold(0.0, |sum, c| sum * q + c);
+        let bottom = [7.784695709041462e-3, 3.224671290700398e-1, 2.445134137142996, 3.754408661907416, 1.0];
         return top / poly(&bottom, q);
     }
     let q = p - 0.5;
@@ -85,22 +74,11 @@ fn student_tail(t: f64, v: f64) -> f64 {
         return 0.5 * libm::erfc(t.abs() * FRAC_1_SQRT_2);
     }
     // Dividing by the larger keeps t² from overflowing: with few degrees of freedom t reaches 1e150 and beyond.
-    let (ratio, far) = if t * t < v {
-        (t * t / v, false)
-    } else {
-        (v / t / t, true)
-    };
-    let (x, y) = if far {
-        (ratio / (1.0 + ratio), 1.0 / (1.0 + ratio))
-    } else {
-        (1.0 / (1.0 + ratio), ratio / (1.0 + ratio))
-    };
+    let (ratio, far) = if t * t < v { (t * t / v, false) } else { (v / t / t, true) };
+    let (x, y) =
+        if far { (ratio / (1.0 + ratio), 1.0 / (1.0 + ratio)) } else { (1.0 / (1.0 + ratio), ratio / (1.0 + ratio)) };
     let (a, b) = (0.5 * v, 0.5);
-    let log_x = if far {
-        ratio.ln() - ratio.ln_1p()
-    } else {
-        -ratio.ln_1p()
-    };
+    let log_x = if far { ratio.ln() - ratio.ln_1p() } else { -ratio.ln_1p() };
     if t == 0.0 {
         return 0.5;
     }
@@ -108,11 +86,7 @@ fn student_tail(t: f64, v: f64) -> f64 {
         return 0.0;
     }
     // ln of v/t² survives where the ratio itself underflows.
-    let log_x = if ratio == 0.0 {
-        v.ln() - 2.0 * t.abs().ln()
-    } else {
-        log_x
-    };
+    let log_x = if ratio == 0.0 { v.ln() - 2.0 * t.abs().ln() } else { log_x };
     let log_front = libm::lgamma(a + b) - libm::lgamma(a) - libm::lgamma(b) + a * log_x + b * y.ln();
     if x < (a + 1.0) / (a + b + 2.0) {
         0.5 * log_front.exp() * beta_fraction(a, b, x) / a
@@ -147,11 +121,7 @@ pub fn student_cdf(t: f64, v: f64) -> f64 {
     if t.is_nan() || v.is_nan() || v <= 0.0 {
         return f64::NAN;
     }
-    if t > 0.0 {
-        1.0 - student_tail(t, v)
-    } else {
-        student_tail(t, v)
-    }
+    if t > 0.0 { 1.0 - student_tail(t, v) } else { student_tail(t, v) }
 }
 
 /// The t with P(T ≤ t) = p: bisection on ln t, which reaches the 1e150 of few degrees of freedom, then Newton.

@@ -38,15 +38,8 @@ impl Tensor {
     }
 
     pub fn new(shape: &[usize], data: Data) -> Tensor {
-        assert_eq!(
-            data.len(),
-            shape.iter().product::<usize>(),
-            "elements of a tensor of shape {shape:?}"
-        );
-        Tensor {
-            shape: shape.into(),
-            data,
-        }
+        assert_eq!(data.len(), shape.iter().product::<usize>(), "elements of a tensor of shape {shape:?}");
+        Tensor { shape: shape.into(), data }
     }
 
     pub fn dtype(&self) -> DType {
@@ -145,10 +138,7 @@ pub fn strides(shape: &[usize]) -> Vec<usize> {
 pub fn positions(shape: &[usize], strides: &[usize], offset: usize) -> Vec<usize> {
     let mut all = vec![offset];
     for (&extent, &stride) in shape.iter().zip(strides) {
-        all = all
-            .iter()
-            .flat_map(|&base| (0..extent).map(move |i| base + i * stride))
-            .collect();
+        all = all.iter().flat_map(|&base| (0..extent).map(move |i| base + i * stride)).collect();
     }
     all
 }

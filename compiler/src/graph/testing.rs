@@ -57,20 +57,11 @@ impl Rng {
 
 /// The F64 source number `index`.
 pub fn variable(graph: &mut Graph, index: usize, shape: &[usize]) -> NodeId {
-    graph.source(
-        Source::Data {
-            name: index.to_string(),
-        },
-        Ty::new(DType::F64, shape),
-    )
+    graph.source(Source::Data { name: index.to_string() }, Ty::new(DType::F64, shape))
 }
 
 pub fn variables(graph: &mut Graph, values: &[Tensor]) -> Vec<NodeId> {
-    values
-        .iter()
-        .enumerate()
-        .map(|(i, value)| variable(graph, i, &value.shape))
-        .collect()
+    values.iter().enumerate().map(|(i, value)| variable(graph, i, &value.shape)).collect()
 }
 
 /// Evaluates with the value of variable i at position i.
@@ -102,11 +93,8 @@ pub fn check(what: &str, rng: &mut Rng, values: &[Tensor], build: impl Fn(&mut G
     let output = build(&mut graph, &inputs);
     let along: Vec<Tensor> = values.iter().map(|value| rng.tensor(&value.shape, -1.0, 1.0)).collect();
     let count = values.len();
-    let tangents: Vec<NodeId> = along
-        .iter()
-        .enumerate()
-        .map(|(i, t)| variable(&mut graph, count + i, &t.shape))
-        .collect();
+    let tangents: Vec<NodeId> =
+        along.iter().enumerate().map(|(i, t)| variable(&mut graph, count + i, &t.shape)).collect();
     let shape = graph.shape(output).to_vec();
     let weights = rng.tensor(&shape, -1.0, 1.0);
     let cotangent = variable(&mut graph, 2 * count, &shape);
@@ -121,27 +109,15 @@ pub fn check(what: &str, rng: &mut Rng, values: &[Tensor], build: impl Fn(&mut G
         let moved: Vec<Tensor> = values
             .iter()
             .zip(&along)
-            .map(|(x, v)| {
-                Tensor::f64(
-                    &x.shape,
-                    x.to_f64().iter().zip(v.to_f64()).map(|(x, v)| x + h * v).collect(),
-                )
-            })
+            .map(|(x, v)| Tensor::f64(&x.shape, x.to_f64().iter().zip(v.to_f64()).map(|(x, v)| x + h * v).collect()))
             .collect();
         run(&graph, &[output], &moved).remove(0).to_f64()
     };
     // Fourth order: the error is h⁴ and rounding/h.
     let h = 1e-3;
     let (a, b, c, d) = (at(2.0 * h), at(h), at(-h), at(-2.0 * h));
-    let differences = (0..a.len())
-        .map(|i| (8.0 * (b[i] - c[i]) - (a[i] - d[i])) / (12.0 * h))
-        .collect();
-    assert_close(
-        &tangent,
-        &Tensor::f64(&shape, differences),
-        1e-7,
-        &format!("{what}: forward mode"),
-    );
+    let differences = (0..a.len()).map(|i| (8.0 * (b[i] - c[i]) - (a[i] - d[i])) / (12.0 * h)).collect();
+    assert_close(&tangent, &Tensor::f64(&shape, differences), 1e-7, &format!("{what}: forward mode"));
 
     let pulled: f64 = backward
         .iter()
@@ -149,8 +125,5 @@ pub fn check(what: &str, rng: &mut Rng, values: &[Tensor], build: impl Fn(&mut G
         .filter_map(|(node, v)| node.map(|node| dot(&run(&graph, &[node], &all)[0], v)))
         .sum();
     let pushed = dot(&weights, &tangent);
-    assert!(
-        (pulled - pushed).abs() <= 1e-10 * (1.0 + pushed.abs()),
-        "{what}: ⟨Jᵀw, v⟩ = {pulled}, ⟨w, Jv⟩ = {pushed}"
-    );
+    assert!((pulled - pushed).abs() <= 1e-10 * (1.0 + pushed.abs()), "{what}: ⟨Jᵀw, v⟩ = {pulled}, ⟨w, Jv⟩ = {pushed}");
 }

@@ -65,12 +65,7 @@ pub(crate) fn rebuild_all(
 ) {
     for &old in nodes {
         if !new.contains_key(&old) {
-            let inputs: Vec<NodeId> = graph
-                .node(old)
-                .inputs
-                .iter()
-                .map(|i| *new.get(i).unwrap_or(i))
-                .collect();
+            let inputs: Vec<NodeId> = graph.node(old).inputs.iter().map(|i| *new.get(i).unwrap_or(i)).collect();
             let id = rebuild(graph, old, &inputs);
             on_new(old, id);
             new.insert(old, id);
@@ -97,12 +92,9 @@ pub fn rebuild(graph: &mut Graph, like: NodeId, inputs: &[NodeId]) -> NodeId {
         Op::Slice { axis, start, step } => graph.slice(inputs[0], axis, start, shape[axis], step),
         Op::Pad { axis, before, step } => graph.pad(inputs[0], axis, before, step, shape[axis]),
         Op::Concat { axis } => graph.concat(inputs, axis),
-        Op::Contract {
-            a_batch,
-            b_batch,
-            a_sum,
-            b_sum,
-        } => graph.contract(inputs[0], inputs[1], &a_batch, &b_batch, &a_sum, &b_sum),
+        Op::Contract { a_batch, b_batch, a_sum, b_sum } => {
+            graph.contract(inputs[0], inputs[1], &a_batch, &b_batch, &a_sum, &b_sum)
+        }
         Op::Conv { role, stride, pad } => graph.conv(role, [inputs[0], inputs[1]], stride, pad, Some(shape)),
         Op::Gather { axis } => graph.gather(inputs[0], inputs[1], axis),
         Op::ScatterAdd { axis } => graph.scatter_add(inputs[0], inputs[1], axis, shape[axis]),

@@ -13,25 +13,11 @@ impl Graph {
         let mut axes: SmallVec<[usize; 4]> = axes.into();
         axes.sort_unstable();
         assert!(dtype != DType::Bool, "{op:?} of {}", self.ty(a));
-        assert!(
-            axes.windows(2).all(|w| w[0] < w[1]),
-            "{op:?} over {axes:?}: an axis twice"
-        );
-        assert!(
-            axes.last().is_none_or(|&last| last < shape.len()),
-            "{op:?} over {axes:?} of {}",
-            self.ty(a)
-        );
+        assert!(axes.windows(2).all(|w| w[0] < w[1]), "{op:?} over {axes:?}: an axis twice");
+        assert!(axes.last().is_none_or(|&last| last < shape.len()), "{op:?} over {axes:?} of {}", self.ty(a));
         let count: usize = axes.iter().map(|&axis| shape[axis]).product();
-        assert!(
-            count > 0 || op == ReduceOp::Sum,
-            "{op:?} of no elements: {}",
-            self.ty(a)
-        );
-        let out: SmallVec<[usize; 6]> = (0..shape.len())
-            .filter(|i| !axes.contains(i))
-            .map(|i| shape[i])
-            .collect();
+        assert!(count > 0 || op == ReduceOp::Sum, "{op:?} of no elements: {}", self.ty(a));
+        let out: SmallVec<[usize; 6]> = (0..shape.len()).filter(|i| !axes.contains(i)).map(|i| shape[i]).collect();
         if let Some(value) = self.const_value(a) {
             let value = match (op, value) {
                 (ReduceOp::Sum, Scalar::I64(i)) => Scalar::I64(i.wrapping_mul(count as i64)),
@@ -42,9 +28,7 @@ impl Graph {
         }
         if axes.iter().any(|&axis| shape[axis] == 1) {
             // Axes of extent 1 go by a reshape.
-            let kept: Vec<usize> = (0..shape.len())
-                .filter(|i| !(axes.contains(i) && shape[*i] == 1))
-                .collect();
+            let kept: Vec<usize> = (0..shape.len()).filter(|i| !(axes.contains(i) && shape[*i] == 1)).collect();
             let squeezed: Vec<usize> = kept.iter().map(|&i| shape[i]).collect();
             let left: Vec<usize> = (0..kept.len()).filter(|&i| axes.contains(&kept[i])).collect();
             let a = self.reshape(a, &squeezed);
@@ -89,11 +73,7 @@ impl Graph {
         let Ty { dtype, shape } = self.ty(a).clone();
         let mut sorted: SmallVec<[usize; 6]> = order.into();
         sorted.sort_unstable();
-        assert!(
-            sorted.iter().copied().eq(0..shape.len()),
-            "permute of {} by {order:?}",
-            self.ty(a)
-        );
+        assert!(sorted.iter().copied().eq(0..shape.len()), "permute of {} by {order:?}", self.ty(a));
         let out: SmallVec<[usize; 6]> = order.iter().map(|&i| shape[i]).collect();
         let long: SmallVec<[usize; 6]> = order.iter().copied().filter(|&i| shape[i] != 1).collect();
         if long.windows(2).all(|w| w[0] < w[1]) {
@@ -123,10 +103,7 @@ impl Graph {
         let Ty { dtype, shape: from } = self.ty(a).clone();
         let fits = axes.len() == from.len()
             && axes.windows(2).all(|w| w[0] < w[1])
-            && axes
-                .iter()
-                .zip(&from)
-                .all(|(&axis, &extent)| shape.get(axis) == Some(&extent));
+            && axes.iter().zip(&from).all(|(&axis, &extent)| shape.get(axis) == Some(&extent));
         assert!(fits, "broadcast of {} to axes {axes:?} of {shape:?}", self.ty(a));
         if (0..shape.len()).all(|i| axes.contains(&i) || shape[i] == 1) {
             return self.reshape(a, shape);
@@ -164,11 +141,7 @@ impl Graph {
                 let value = *value;
                 self.constant(value, &shape)
             }
-            &Op::Slice {
-                axis: inner,
-                start: first,
-                step: stride,
-            } if inner == axis => {
+            &Op::Slice { axis: inner, start: first, step: stride } if inner == axis => {
                 let a = self.node(a).inputs[0];
                 self.slice(a, axis, first + start * stride, len, step * stride)
             }
@@ -182,11 +155,7 @@ impl Graph {
         assert!(axis < shape.len() && step > 0, "pad along {axis} of {}", self.ty(a));
         let extent = shape[axis];
         let fits = extent == 0 || before + (extent - 1) * step < len;
-        assert!(
-            fits,
-            "pad of {} along {axis} after {before} by {step} to {len}",
-            self.ty(a)
-        );
+        assert!(fits, "pad of {} along {axis} after {before} by {step} to {len}", self.ty(a));
         if len == extent {
             return a;
         }
@@ -196,11 +165,7 @@ impl Graph {
         }
         let step = if extent < 2 { 1 } else { step };
         match self.op(a) {
-            &Op::Pad {
-                axis: inner,
-                before: first,
-                step: stride,
-            } if inner == axis => {
+            &Op::Pad { axis: inner, before: first, step: stride } if inner == axis => {
                 let a = self.node(a).inputs[0];
                 self.pad(a, axis, before + first * step, step * stride, len)
             }

@@ -72,11 +72,7 @@ pub fn fold_constant_factors(graph: &mut Graph, uses: &Uses, id: NodeId) -> Opti
     if let Some([x, y]) = operands(graph, id, BinaryOp::Div) {
         let inverse = graph.const_value(y).map(|c| 1.0 / c.as_f64());
         // Where the inverse has fewer digits than the type it stays a division.
-        let smallest = if graph.dtype(id) == DType::F32 {
-            f32::MIN_POSITIVE as f64
-        } else {
-            f64::MIN_POSITIVE
-        };
+        let smallest = if graph.dtype(id) == DType::F32 { f32::MIN_POSITIVE as f64 } else { f64::MIN_POSITIVE };
         if let Some(inverse) = inverse.filter(|inverse| inverse.is_finite() && inverse.abs() >= smallest) {
             return Some(scale(graph, x, inverse));
         }
@@ -95,11 +91,7 @@ pub fn fold_constant_factors(graph: &mut Graph, uses: &Uses, id: NodeId) -> Opti
                 continue;
             }
             // Of a quotient only the numerator; constants meet outside.
-            let factors: &[(NodeId, NodeId)] = if op == BinaryOp::Mul {
-                &[(a, b), (b, a)]
-            } else {
-                &[(a, b)]
-            };
+            let factors: &[(NodeId, NodeId)] = if op == BinaryOp::Mul { &[(a, b), (b, a)] } else { &[(a, b)] };
             for &(with, other) in factors {
                 if uses.once(with)
                     && let Some((x, c)) = scaled(graph, with)
@@ -207,18 +199,10 @@ pub fn merge_selects(graph: &mut Graph, _: &Uses, id: NodeId) -> Option<NodeId> 
         };
     }
     let (cond, then, otherwise) = branches(graph, id)?;
-    let decided_then = branches(graph, then)
-        .filter(|inner| inner.0 == cond)
-        .map(|inner| inner.1);
-    let decided_otherwise = branches(graph, otherwise)
-        .filter(|inner| inner.0 == cond)
-        .map(|inner| inner.2);
+    let decided_then = branches(graph, then).filter(|inner| inner.0 == cond).map(|inner| inner.1);
+    let decided_otherwise = branches(graph, otherwise).filter(|inner| inner.0 == cond).map(|inner| inner.2);
     if decided_then.is_none() && decided_otherwise.is_none() {
         return None;
     }
-    Some(graph.select(
-        cond,
-        decided_then.unwrap_or(then),
-        decided_otherwise.unwrap_or(otherwise),
-    ))
+    Some(graph.select(cond, decided_then.unwrap_or(then), decided_otherwise.unwrap_or(otherwise)))
 }

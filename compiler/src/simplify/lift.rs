@@ -35,10 +35,8 @@ pub fn lift_broadcast(graph: &mut Graph, _: &Uses, id: NodeId) -> Option<NodeId>
         .map(|&input| match graph.op(input).clone() {
             Op::Const(value) => graph.constant(value, &inner),
             Op::Broadcast { axes } => {
-                let places: Vec<usize> = axes
-                    .iter()
-                    .map(|axis| kept.iter().position(|k| k == axis).unwrap_or(0))
-                    .collect();
+                let places: Vec<usize> =
+                    axes.iter().map(|axis| kept.iter().position(|k| k == axis).unwrap_or(0)).collect();
                 let source = graph.node(input).inputs[0];
                 graph.broadcast(source, &places, &inner)
             }
@@ -56,11 +54,7 @@ pub fn lift_view(graph: &mut Graph, uses: &Uses, id: NodeId) -> Option<NodeId> {
     if !is_elementwise(&node.op) {
         return None;
     }
-    let mut views = node
-        .inputs
-        .iter()
-        .copied()
-        .filter(|&input| graph.const_value(input).is_none());
+    let mut views = node.inputs.iter().copied().filter(|&input| graph.const_value(input).is_none());
     let first = views.next()?;
     let view = graph.op(first).clone();
     if !matches!(view, Op::Permute { .. } | Op::Reshape) {

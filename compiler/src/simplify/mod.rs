@@ -85,11 +85,7 @@ pub fn simplify(graph: &mut Graph, outputs: &[NodeId]) -> Vec<NodeId> {
 
 /// Like [`simplify`]; `on_new` hears which old node a new one takes the place of: (old, new).
 pub fn simplify_with(graph: &mut Graph, outputs: &[NodeId], on_new: &mut impl FnMut(NodeId, NodeId)) -> Simplified {
-    let mut result = Simplified {
-        outputs: outputs.to_vec(),
-        applied: BTreeMap::new(),
-        converged: false,
-    };
+    let mut result = Simplified { outputs: outputs.to_vec(), applied: BTreeMap::new(), converged: false };
     for _ in 0..PASSES {
         let outputs = pass(graph, &result.outputs, &mut result.applied, on_new);
         if outputs == result.outputs {

@@ -14,13 +14,7 @@ struct Contraction {
 impl Contraction {
     fn of(graph: &Graph, id: NodeId) -> Option<Contraction> {
         let node = graph.node(id);
-        let Op::Contract {
-            a_batch,
-            b_batch,
-            a_sum,
-            b_sum,
-        } = &node.op
-        else {
+        let Op::Contract { a_batch, b_batch, a_sum, b_sum } = &node.op else {
             return None;
         };
         Some(Contraction {
@@ -61,11 +55,7 @@ pub fn contract_of_permute(graph: &mut Graph, _: &Uses, id: NodeId) -> Option<No
         for axes in [&mut after.batch[operand], &mut after.sum[operand]] {
             axes.iter_mut().for_each(|axis| *axis = order[*axis]);
         }
-        let wanted: Vec<usize> = before
-            .free(graph, operand)
-            .into_iter()
-            .map(|axis| order[axis])
-            .collect();
+        let wanted: Vec<usize> = before.free(graph, operand).into_iter().map(|axis| order[axis]).collect();
         let found = after.free(graph, operand);
         if wanted != found && elements(graph, id) > elements(graph, source) {
             continue;
@@ -104,11 +94,7 @@ pub fn contract_of_broadcast(graph: &mut Graph, _: &Uses, id: NodeId) -> Option<
         let rest = graph.sum(c.inputs[other], &gone);
         let shift = |axis: usize| axis - gone.iter().filter(|&&g| g < axis).count();
 
-        let mut after = Contraction {
-            inputs: [source; 2],
-            batch: [vec![], vec![]],
-            sum: [vec![], vec![]],
-        };
+        let mut after = Contraction { inputs: [source; 2], batch: [vec![], vec![]], sum: [vec![], vec![]] };
         after.inputs[other] = rest;
         for (from, to) in [(&c.batch, &mut after.batch), (&c.sum, &mut after.sum)] {
             for (&mine, &theirs) in from[operand].iter().zip(&from[other]).filter(|(mine, _)| !is_new(mine)) {
@@ -131,10 +117,8 @@ pub fn contract_of_broadcast(graph: &mut Graph, _: &Uses, id: NodeId) -> Option<
             .map(|(side, axis)| (side, if side == operand { axes[axis] } else { unshift(axis) }))
             .collect();
         let kept: Vec<usize> = (0..wanted.len()).filter(|&i| found.contains(&wanted[i])).collect();
-        let order: Vec<usize> = kept
-            .iter()
-            .map(|&i| found.iter().position(|name| *name == wanted[i]).unwrap_or(0))
-            .collect();
+        let order: Vec<usize> =
+            kept.iter().map(|&i| found.iter().position(|name| *name == wanted[i]).unwrap_or(0)).collect();
         let value = graph.permute(value, &order);
         let shape = graph.shape(id).to_vec();
         return Some(graph.broadcast(value, &kept, &shape));
@@ -166,11 +150,7 @@ pub fn permute_of_contract(graph: &mut Graph, uses: &Uses, id: NodeId) -> Option
     let reorder = |axes: &[usize]| head.iter().map(|&i| axes[i]).collect::<Vec<usize>>();
     let [a, b] = [0, 1].map(|side| (c.inputs[side], reorder(&c.batch[side]), c.sum[side].clone()));
     let (first, second) = if straight { (a, b) } else { (b, a) };
-    let after = Contraction {
-        inputs: [first.0, second.0],
-        batch: [first.1, second.1],
-        sum: [first.2, second.2],
-    };
+    let after = Contraction { inputs: [first.0, second.0], batch: [first.1, second.1], sum: [first.2, second.2] };
     Some(after.build(graph))
 }
 

@@ -19,16 +19,10 @@ fn reduction(graph: &Graph, id: NodeId) -> Option<Reduction> {
     let Op::Reduce { op, axes } = &node.op else { return None };
     let input = node.inputs[0];
     let inner = graph.node(input).clone();
-    Some(Reduction {
-        op: *op,
-        axes: axes.to_vec(),
-        input,
-        inner,
-        shape: node.ty.shape.to_vec(),
-    })
+    Some(Reduction { op: *op, axes: axes.to_vec(), input, inner, shape: node.ty.shape.to_vec() })
 }
 
-/// Two reductions of a kind are one. Extrema whatever else reads the inner one; sums if nothing does.
+/// Two reductions of a kind are one.
 pub fn reduce_of_reduce(graph: &mut Graph, uses: &Uses, id: NodeId) -> Option<NodeId> {
     let outer = reduction(graph, id)?;
     let inner = reduction(graph, outer.input)?;
@@ -36,15 +30,8 @@ pub fn reduce_of_reduce(graph: &mut Graph, uses: &Uses, id: NodeId) -> Option<No
         return None;
     }
     let source = inner.input;
-    let left: Vec<usize> = (0..graph.shape(source).len())
-        .filter(|i| !inner.axes.contains(i))
-        .collect();
-    let axes: Vec<usize> = inner
-        .axes
-        .iter()
-        .copied()
-        .chain(outer.axes.iter().map(|&i| left[i]))
-        .collect();
+    let left: Vec<usize> = (0..graph.shape(source).len()).filter(|i| !inner.axes.contains(i)).collect();
+    let axes: Vec<usize> = inner.axes.iter().copied().chain(outer.axes.iter().map(|&i| left[i])).collect();
     Some(graph.reduce(outer.op, source, &axes))
 }
 
@@ -57,12 +44,7 @@ pub fn reduce_of_broadcast(graph: &mut Graph, _: &Uses, id: NodeId) -> Option<No
     let source = r.inner.inputs[0];
     let before: Vec<usize> = (0..places.len()).filter(|&i| r.axes.contains(&places[i])).collect();
     let small = graph.reduce(r.op, source, &before);
-    let repeats: usize = r
-        .axes
-        .iter()
-        .filter(|axis| !places.contains(axis))
-        .map(|&i| r.inner.ty.shape[i])
-        .product();
+    let repeats: usize = r.axes.iter().filter(|axis| !places.contains(axis)).map(|&i| r.inner.ty.shape[i]).product();
     let value = if r.op == ReduceOp::Sum {
         let count = graph.constant_like(repeats as f64, small);
         graph.mul(small, count)
@@ -84,12 +66,8 @@ pub fn reduce_of_permute(graph: &mut Graph, _: &Uses, id: NodeId) -> Option<Node
     let reduced = graph.reduce(r.op, r.inner.inputs[0], &axes);
     // Where each axis that is left stands in `reduced`.
     let place = |axis: usize| axis - axes.iter().filter(|&&gone| gone < axis).count();
-    let order: Vec<usize> = order
-        .iter()
-        .enumerate()
-        .filter(|(i, _)| !r.axes.contains(i))
-        .map(|(_, &axis)| place(axis))
-        .collect();
+    let order: Vec<usize> =
+        order.iter().enumerate().filter(|(i, _)| !r.axes.contains(i)).map(|(_, &axis)| place(axis)).collect();
     Some(graph.permute(reduced, &order))
 }
 
@@ -169,11 +147,7 @@ pub fn sum_of_scaled(graph: &mut Graph, uses: &Uses, id: NodeId) -> Option<NodeI
         _ => return None,
     };
     let [a, b] = [r.inner.inputs[0], r.inner.inputs[1]];
-    let choices: &[(NodeId, NodeId)] = if op == BinaryOp::Mul {
-        &[(a, b), (b, a)]
-    } else {
-        &[(a, b)]
-    };
+    let choices: &[(NodeId, NodeId)] = if op == BinaryOp::Mul { &[(a, b), (b, a)] } else { &[(a, b)] };
     for &(x, s) in choices {
         let Op::Broadcast { axes } = graph.op(s).clone() else {
             continue;

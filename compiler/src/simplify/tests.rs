@@ -151,35 +151,21 @@ const EXAMPLES: &[Example] = &[
 ];
 
 fn example_values(rng: &mut Rng) -> Vec<Tensor> {
-    [&[2, 3][..], &[2, 3], &[3], &[3, 4], &[2, 3, 4]]
-        .map(|shape| rng.tensor(shape, -1.0, 1.0))
-        .into()
+    [&[2, 3][..], &[2, 3], &[3], &[3, 4], &[2, 3, 4]].map(|shape| rng.tensor(shape, -1.0, 1.0)).into()
 }
 
 #[test]
 fn every_rule_keeps_values() {
     let covered: Vec<&str> = EXAMPLES.iter().map(|(name, _)| *name).collect();
-    assert_eq!(
-        covered,
-        RULES.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
-        "an example of each rule"
-    );
+    assert_eq!(covered, RULES.iter().map(|(name, _)| *name).collect::<Vec<_>>(), "an example of each rule");
     for (name, build) in EXAMPLES {
         let mut g = Graph::new();
         let values = example_values(&mut Rng(7));
-        let v: Vec<NodeId> = values
-            .iter()
-            .enumerate()
-            .map(|(i, x)| var(&mut g, i, &x.shape))
-            .collect();
+        let v: Vec<NodeId> = values.iter().enumerate().map(|(i, x)| var(&mut g, i, &x.shape)).collect();
         let before = build(&mut g, [v[0], v[1], v[2], v[3], v[4]]);
         let result = simplify_with(&mut g, &[before], &mut |_, _| {});
         assert!(result.converged, "{name} does not end");
-        assert!(
-            result.applied.contains_key(name),
-            "{name} did not apply:\n{}",
-            print(&g, &[before])
-        );
+        assert!(result.applied.contains_key(name), "{name} did not apply:\n{}", print(&g, &[before]));
         let [old, new] = [before, result.outputs[0]].map(|id| run(&g, &[id], &values).remove(0));
         assert_close(&new, &old, 1e-12, name);
     }
@@ -193,17 +179,10 @@ fn fitted(g: &mut Graph, rng: &mut Rng, id: NodeId, shape: &[usize]) -> NodeId {
     }
     // Repeat along what is missing, sum what is too long.
     let from = g.shape(id).to_vec();
-    let offset = if from.len() < shape.len() {
-        rng.below(shape.len() - from.len() + 1)
-    } else {
-        0
-    };
+    let offset = if from.len() < shape.len() { rng.below(shape.len() - from.len() + 1) } else { 0 };
     let wrong: Vec<usize> = (0..from.len()).filter(|&i| from[i] != shape[offset + i]).collect();
     let id = g.sum(id, &wrong);
-    let axes: Vec<usize> = (0..from.len())
-        .filter(|i| !wrong.contains(i))
-        .map(|i| offset + i)
-        .collect();
+    let axes: Vec<usize> = (0..from.len()).filter(|i| !wrong.contains(i)).map(|i| offset + i).collect();
     g.broadcast(id, &axes, shape)
 }
 
@@ -282,9 +261,7 @@ fn random_graph(g: &mut Graph, rng: &mut Rng, size: usize) -> Vec<NodeId> {
                 let order = rng.order(rank);
                 let turned = g.permute(b, &order);
                 let place = |axes: &[usize]| {
-                    axes.iter()
-                        .map(|axis| order.iter().position(|o| o == axis).unwrap())
-                        .collect::<Vec<_>>()
+                    axes.iter().map(|axis| order.iter().position(|o| o == axis).unwrap()).collect::<Vec<_>>()
                 };
                 let (batch, sum) = (pick(0), pick(1));
                 g.contract(a, turned, &batch, &place(&batch), &sum, &place(&sum))
@@ -373,12 +350,7 @@ fn a_perceptron_step_is_its_products() {
     let after = simplify(&mut g, &outputs);
     // Forward 3, weights 3, inputs 2; nothing transposed.
     assert_eq!(count(&g, &after, |op| matches!(op, Op::Contract { .. })), 8);
-    assert_eq!(
-        count(&g, &after, |op| matches!(op, Op::Permute { .. })),
-        0,
-        "{}",
-        print(&g, &after)
-    );
+    assert_eq!(count(&g, &after, |op| matches!(op, Op::Permute { .. })), 0, "{}", print(&g, &after));
     assert!(needed(&g, &after).len() <= before - 6);
 }
 
@@ -387,10 +359,7 @@ fn a_convolutional_step_is_its_convolutions() {
     let mut g = Graph::new();
     let (mut x, mut parameters) = (var(&mut g, 0, &[2, 6, 6, 4]), Vec::new());
     for layer in 0..3 {
-        let (w, b) = (
-            var(&mut g, 2 * layer + 1, &[4, 4, 3, 3]),
-            var(&mut g, 2 * layer + 2, &[4]),
-        );
+        let (w, b) = (var(&mut g, 2 * layer + 1, &[4, 4, 3, 3]), var(&mut g, 2 * layer + 2, &[4]));
         parameters.extend([w, b]);
         // [filters, channels, height, width] as published.
         let w = g.permute(w, &[2, 3, 1, 0]);

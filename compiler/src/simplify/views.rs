@@ -46,11 +46,7 @@ pub fn slice_of_view(graph: &mut Graph, _: &Uses, id: NodeId) -> Option<NodeId> 
             }
             None
         }
-        &Op::Pad {
-            axis: along,
-            before,
-            step: stride,
-        } if along == axis => {
+        &Op::Pad { axis: along, before, step: stride } if along == axis => {
             let source = source?;
             let extent = graph.shape(source)[axis];
             let end = before + (extent - 1) * stride + 1;
@@ -91,11 +87,7 @@ pub fn sum_of_pads(graph: &mut Graph, uses: &Uses, id: NodeId) -> Option<NodeId>
     if first.0 != second.0 || !uses.once(a) || !uses.once(b) {
         return None;
     }
-    let (first, second) = if first.1 <= second.1 {
-        (first, second)
-    } else {
-        (second, first)
-    };
+    let (first, second) = if first.1 <= second.1 { (first, second) } else { (second, first) };
     let (axis, before, end, source) = first;
     (end == second.1).then(|| {
         let both = graph.concat(&[source, second.3], axis);
@@ -108,11 +100,7 @@ pub fn concat_of_slices(graph: &mut Graph, _: &Uses, id: NodeId) -> Option<NodeI
     let node = graph.node(id).clone();
     let Op::Concat { axis } = node.op else { return None };
     let part = |graph: &Graph, id: NodeId| match *graph.op(id) {
-        Op::Slice {
-            axis: along,
-            start,
-            step: 1,
-        } if along == axis => Some((graph.node(id).inputs[0], start)),
+        Op::Slice { axis: along, start, step: 1 } if along == axis => Some((graph.node(id).inputs[0], start)),
         _ => None,
     };
     let mut parts: Vec<NodeId> = Vec::new();
