@@ -1,9 +1,12 @@
 //! Derivatives of derivatives, and of networks.
 
 use super::{grad, jvp, vjp};
-use crate::graph::testing::{Rng, assert_close, check, run, variable};
+use crate::graph::testing::{
+    Rng, assert_close, check, dot, example_values, fitted, random_graph, run, variable, variables,
+};
 use crate::graph::{Graph, NodeId, ReduceOp, Tensor, Ty, inline, print};
 use fgc_program::{ConvRole, DType, Scalar};
+use proptest::prelude::*;
 
 /// x[B, 3] → tanh(x w₁ + b)·w₂ [B, 2], a sum of squares away from a loss.
 fn network(g: &mut Graph, x: NodeId, w: &[NodeId]) -> NodeId {
@@ -208,4 +211,71 @@ fn forward_mode_passes_through_calls() {
     let both = inline(&mut g, &[y, through]).unwrap();
     assert_eq!(crate::graph::needed(&g, &both).len(), 3 + 2 + 3);
     assert!(vjp(&mut g, &[y], &[t], &[x]).is_err(), "reverse mode asks for inlining");
+}
+
+/// A scalar of everything a random graph gave, its variables, and tangents u and v of these.
+fn random_scalar(g: &mut Graph, rng: &mut Rng, stops: bool) -> (NodeId, Vec<NodeId>, [Vec<NodeId>; 2], Vec<Tensor>) {
+    let mut total = g.constant(Scalar::F64(0.0), &[]);
+    for id in random_graph(g, rng, 25, stops) {
+        let part = fitted(g, rng, id, &[]);
+        let part = g.sin(part);
+        total = g.add(total, part);
+    }
+    let mut values = example_values(rng);
+    let inputs = variables(g, &values);
+    let tangents = [1, 2].map(|k| {
+        let more = example_values(rng);
+        let nodes = more.iter().enumerate().map(|(i, t)| variable(g, k * inputs.len() + i, &t.shape)).collect();
+        values.extend(more);
+        nodes
+    });
+    (total, inputs, tangents, values)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn both_modes_agree_on_random_graphs(seed: u64) {
+        let (g, rng) = (&mut Graph::new(), &mut Rng(seed));
+        let (total, inputs, [u, _], values) = random_scalar(g, rng, true);
+        let seeds = inputs.iter().copied().zip(u).collect();
+        let forward = jvp(g, &[total], &seeds).unwrap()[0];
+        let forward = forward.map_or(0.0, |node| run(g, &[node], &values)[0].to_f64()[0]);
+        let gradients = grad(g, total, &inputs).unwrap();
+        let parts = gradients.iter().enumerate().filter_map(|(i, node)| {
+            node.map(|node| dot(&run(g, &[node], &values)[0], &values[inputs.len() + i]))
+        });
+        let backward: f64 = parts.sum();
+        prop_assert!((forward - backward).abs() <= 1e-9 * (1.0 + forward.abs()), "{forward} and {backward}");
+    }
+
+    /// ⟨u, H v⟩ = ⟨v, H u⟩, with H v as the forward derivative of the gradient and as the gradient of the forward one.
+    #[test]
+    fn second_derivatives_are_symmetric(seed: u64) {
+        let (g, rng) = (&mut Graph::new(), &mut Rng(seed));
+        let (total, inputs, tangents, values) = random_scalar(g, rng, false);
+        let count = inputs.len();
+        let along = |g: &Graph, nodes: &[Option<NodeId>], k: usize| -> f64 {
+            let parts = nodes.iter().enumerate().filter_map(|(i, node)| {
+                node.map(|node| dot(&run(g, &[node], &values)[0], &values[k * count + i]))
+            });
+            parts.sum()
+        };
+        let gradients = grad(g, total, &inputs).unwrap();
+        let mut found = Vec::new();
+        for (k, other) in [(0, 2), (1, 1)] {
+            let seeds = inputs.iter().copied().zip(tangents[k].iter().copied()).collect();
+            let present: Vec<NodeId> = gradients.iter().flatten().copied().collect();
+            let mut moved = jvp(g, &present, &seeds).unwrap().into_iter();
+            let product: Vec<Option<NodeId>> = gradients.iter().map(|node| node.and_then(|_| moved.next()?)).collect();
+            found.push(along(g, &product, other));
+            if let Some(slope) = jvp(g, &[total], &seeds).unwrap()[0] {
+                let product = grad(g, slope, &inputs).unwrap();
+                found.push(along(g, &product, other));
+            }
+        }
+        let first = found[0];
+        prop_assert!(found.iter().all(|x| (x - first).abs() <= 1e-8 * (1.0 + first.abs())), "{found:?}");
+    }
 }

@@ -2,19 +2,12 @@
 
 use super::{RULES, simplify, simplify_with};
 use crate::derive::grad;
-use crate::graph::testing::{Rng, assert_close, run, variable};
+use crate::graph::testing::{
+    Rng, assert_close, example_values, fitted, number, random_graph, run, variable as var, variables,
+};
 use crate::graph::{Graph, NodeId, Op, ReduceOp, Tensor, needed, print};
-use fgc_program::{BinaryOp, ConvRole, Scalar};
+use fgc_program::{BinaryOp, ConvRole};
 use proptest::prelude::*;
-
-/// A variable number, its shape.
-fn var(g: &mut Graph, index: usize, shape: &[usize]) -> NodeId {
-    variable(g, index, shape)
-}
-
-fn number(g: &mut Graph, value: f64, shape: &[usize]) -> NodeId {
-    g.constant(Scalar::F64(value), shape)
-}
 
 /// A graph to which the rule of this name applies, over variables x: [2, 3], y: [2, 3], v: [3], w: [3, 4], q: [2, 3, 4].
 type Example = (&'static str, fn(&mut Graph, [NodeId; 5]) -> NodeId);
@@ -150,10 +143,6 @@ const EXAMPLES: &[Example] = &[
     }),
 ];
 
-fn example_values(rng: &mut Rng) -> Vec<Tensor> {
-    [&[2, 3][..], &[2, 3], &[3], &[3, 4], &[2, 3, 4]].map(|shape| rng.tensor(shape, -1.0, 1.0)).into()
-}
-
 #[test]
 fn every_rule_keeps_values() {
     let covered: Vec<&str> = EXAMPLES.iter().map(|(name, _)| *name).collect();
@@ -161,7 +150,7 @@ fn every_rule_keeps_values() {
     for (name, build) in EXAMPLES {
         let mut g = Graph::new();
         let values = example_values(&mut Rng(7));
-        let v: Vec<NodeId> = values.iter().enumerate().map(|(i, x)| var(&mut g, i, &x.shape)).collect();
+        let v: Vec<NodeId> = variables(&mut g, &values);
         let before = build(&mut g, [v[0], v[1], v[2], v[3], v[4]]);
         let result = simplify_with(&mut g, &[before], &mut |_, _| {});
         assert!(result.converged, "{name} does not end");
@@ -171,110 +160,6 @@ fn every_rule_keeps_values() {
     }
 }
 
-/// A random value of the pool brought to the shape given by views.
-fn fitted(g: &mut Graph, rng: &mut Rng, id: NodeId, shape: &[usize]) -> NodeId {
-    let mut id = id;
-    while g.shape(id).len() > shape.len() {
-        id = g.sum(id, &[0]);
-    }
-    // Repeat along what is missing, sum what is too long.
-    let from = g.shape(id).to_vec();
-    let offset = if from.len() < shape.len() { rng.below(shape.len() - from.len() + 1) } else { 0 };
-    let wrong: Vec<usize> = (0..from.len()).filter(|&i| from[i] != shape[offset + i]).collect();
-    let id = g.sum(id, &wrong);
-    let axes: Vec<usize> = (0..from.len()).filter(|i| !wrong.contains(i)).map(|i| offset + i).collect();
-    g.broadcast(id, &axes, shape)
-}
-
-/// A few dozen random operations over the variables of `example_values`; bounded, smooth but for extrema.
-fn random_graph(g: &mut Graph, rng: &mut Rng, size: usize) -> Vec<NodeId> {
-    let shapes: [&[usize]; 5] = [&[2, 3], &[2, 3], &[3], &[3, 4], &[2, 3, 4]];
-    let mut pool: Vec<NodeId> = shapes.iter().enumerate().map(|(i, shape)| var(g, i, shape)).collect();
-    let cond = g.lt(pool[0], pool[1]);
-    for _ in 0..size {
-        let a = pool[rng.below(pool.len())];
-        let b = pool[rng.below(pool.len())];
-        let shape = g.shape(a).to_vec();
-        let rank = shape.len();
-        let axis = rng.below(rank.max(1));
-        let next = match rng.below(if rank == 0 { 10 } else { 18 }) {
-            0 => g.neg(a),
-            1 => g.tanh(a),
-            2 => {
-                let factor = number(g, rng.uniform(-2.0, 2.0), &shape);
-                g.mul(a, factor)
-            }
-            3..=7 => {
-                let b = fitted(g, rng, b, &shape);
-                match rng.below(5) {
-                    0 => g.add(a, b),
-                    1 => g.sub(a, b),
-                    2 => g.mul(a, b),
-                    3 => g.max(a, b),
-                    _ => {
-                        let positive = g.exp(b);
-                        let one = number(g, 1.0, &shape);
-                        let positive = g.add(positive, one);
-                        g.div(a, positive)
-                    }
-                }
-            }
-            8 => {
-                let [a, b] = [a, b].map(|id| fitted(g, rng, id, &[2, 3]));
-                let zero = number(g, 0.0, &[2, 3]);
-                let [a, b] = [a, b].map(|id| if rng.below(3) == 0 { zero } else { id });
-                g.select(cond, a, b)
-            }
-            9 => g.stop(a),
-            10 => {
-                let axes = rng.axes(rank);
-                let op = [ReduceOp::Sum, ReduceOp::Max][rng.below(2)];
-                g.reduce(op, a, &axes)
-            }
-            11 => g.permute(a, &rng.order(rank)),
-            12 => {
-                let half: usize = shape[axis..].iter().product();
-                let mut merged = shape[..axis].to_vec();
-                merged.push(half);
-                g.reshape(a, &merged)
-            }
-            13 if rank < 4 => {
-                let mut wide = shape.clone();
-                wide.insert(axis, 1 + rng.below(3));
-                let kept: Vec<usize> = (0..=rank).filter(|&i| i != axis).collect();
-                g.broadcast(a, &kept, &wide)
-            }
-            14 => {
-                let start = rng.below(shape[axis]);
-                let len = 1 + rng.below(shape[axis] - start);
-                g.slice(a, axis, start, len, 1)
-            }
-            15 if shape[axis] < 6 => g.pad(a, axis, rng.below(2), 1 + rng.below(2), 2 * shape[axis] + 1),
-            16 => {
-                let b = fitted(g, rng, b, &shape);
-                g.concat(&[a, b], axis)
-            }
-            _ => {
-                let b = fitted(g, rng, b, &shape);
-                let role: Vec<usize> = (0..rank).map(|_| rng.below(3)).collect();
-                let pick = |wanted| (0..rank).filter(|&i| role[i] == wanted).collect::<Vec<_>>();
-                let order = rng.order(rank);
-                let turned = g.permute(b, &order);
-                let place = |axes: &[usize]| {
-                    axes.iter().map(|axis| order.iter().position(|o| o == axis).unwrap()).collect::<Vec<_>>()
-                };
-                let (batch, sum) = (pick(0), pick(1));
-                g.contract(a, turned, &batch, &place(&batch), &sum, &place(&sum))
-            }
-        };
-        if g.ty(next).len() <= 400 && g.shape(next).len() <= 5 {
-            let calm = g.tanh(next);
-            pool.push(if rng.below(4) == 0 { calm } else { next });
-        }
-    }
-    pool.split_off(pool.len() - 6)
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..Default::default() })]
 
@@ -282,7 +167,7 @@ proptest! {
     fn random_graphs_keep_their_values(seed: u64) {
         let rng = &mut Rng(seed);
         let mut g = Graph::new();
-        let outputs = random_graph(&mut g, rng, 40);
+        let outputs = random_graph(&mut g, rng, 40, true);
         let values = example_values(rng);
         let before = run(&g, &outputs, &values);
         let result = simplify_with(&mut g, &outputs, &mut |_, _| {});
@@ -296,7 +181,7 @@ proptest! {
     fn random_gradients_keep_their_values(seed: u64) {
         let rng = &mut Rng(seed);
         let mut g = Graph::new();
-        let outputs = random_graph(&mut g, rng, 25);
+        let outputs = random_graph(&mut g, rng, 25, true);
         let mut total = number(&mut g, 0.0, &[]);
         for id in outputs {
             let part = fitted(&mut g, rng, id, &[]);
@@ -304,7 +189,7 @@ proptest! {
             total = g.add(total, part);
         }
         let values = example_values(rng);
-        let inputs: Vec<NodeId> = values.iter().enumerate().map(|(i, x)| var(&mut g, i, &x.shape)).collect();
+        let inputs: Vec<NodeId> = variables(&mut g, &values);
         let gradients: Vec<NodeId> = grad(&mut g, total, &inputs).unwrap().into_iter().flatten().collect();
         let before = run(&g, &gradients, &values);
         let after = simplify(&mut g, &gradients);
