@@ -15,5 +15,6 @@ pub mod random;
 pub mod tensor;
 pub mod tensorboard;
 pub mod tensorfile;
+pub mod train;
 
 pub use tensor::{Tensor, Values};

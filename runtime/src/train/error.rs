@@ -1,0 +1,71 @@
+//! What can go wrong in training.
+
+use crate::checkpoint::CheckpointError;
+use crate::cpu::DeviceError;
+use crate::data::DataError;
+use crate::log::LogError;
+use crate::metrics::MetricError;
+use crate::picture::PictureError;
+use crate::random::DrawError;
+use crate::tensorfile::TensorFileError;
+use std::io;
+use std::path::PathBuf;
+
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    File(#[from] TensorFileError),
+    #[error(transparent)]
+    Data(#[from] DataError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Picture(#[from] PictureError),
+    #[error(transparent)]
+    Metric(#[from] MetricError),
+    #[error("draw `{name}`: {source}")]
+    Draw { name: String, source: DrawError },
+    #[error(
+        "loss `{loss}` is {value} at iteration {iteration}; no weight was changed. \
+         Lower the learning rate, or go on past such steps with --skip-nonfinite"
+    )]
+    Loss { iteration: u64, loss: String, value: f64 },
+    #[error(
+        "the gradient of `{net}` is not finite at iteration {iteration}, first in `{param}`; no weight was changed. \
+         Lower the learning rate, or go on past such steps with --skip-nonfinite"
+    )]
+    Gradient { iteration: u64, net: String, param: String },
+    #[error("`{name}` must be given: the program reads it and nothing provides it")]
+    NoInput { name: String },
+    #[error("`{name}` has shape {found:?}, and the program wants {expected:?}")]
+    InputShape { name: String, expected: Vec<usize>, found: Vec<usize> },
+    #[error("`{name}` holds values that are no {dtype}")]
+    InputValues { name: String, dtype: fgc_program::DType },
+    #[error(
+        "network `{net}` is frozen and has no weights: give it a trained network with --teacher RUN \
+         (make one with: fgc run methods/sft.fg --preset PRESET)"
+    )]
+    NoWeights { net: String },
+    #[error("{from} has no `{tensor}`{hint}")]
+    Missing { from: String, tensor: String, hint: String },
+    #[error("{from}: `{tensor}` has shape {found:?}, and the network's is {expected:?}")]
+    Shape { from: String, tensor: String, expected: Vec<usize>, found: Vec<usize> },
+    #[error("there is no sampler `{name}`; there is {known}")]
+    NoSampler { name: String, known: String },
+    #[error("class {class} is out of range: the data have {classes}")]
+    Class { class: usize, classes: usize },
+    #[error("the data set's thread ended unexpectedly")]
+    Loader,
+    #[error("{path} already holds a run; choose another name with --name, or go on with --resume", path = path.display())]
+    Exists { path: PathBuf },
+    #[error("there is no run at {path}: it has no checkpoint", path = path.display())]
+    NoRun { path: PathBuf },
+    #[error("cannot write {path}: {source}", path = path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("cannot read {path}: {source}", path = path.display())]
+    Read { path: PathBuf, source: io::Error },
+}

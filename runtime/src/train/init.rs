@@ -1,0 +1,151 @@
+//! How weights start: drawn, given, or copied from another network.
+
+use super::model::{Model, elements, uses};
+use crate::Tensor;
+use crate::cpu::Device;
+use crate::names::closest;
+use crate::random::Stream;
+use crate::train::TrainError;
+use fgc_program::{Init, NetId, OutputKind, Param};
+use indexmap::IndexMap;
+
+/// Weights given from outside, by network.
+#[derive(Clone, Debug, Default)]
+pub struct Weights {
+    /// Parameters by name, and where they are from, for messages.
+    pub nets: IndexMap<String, (String, IndexMap<String, Tensor>)>,
+}
+
+impl Weights {
+    /// All of a file's tensors that are named `<net>.<param>` for a network of `nets`.
+    pub fn from_file(from: &str, tensors: IndexMap<String, Tensor>, nets: &[&str]) -> Weights {
+        let mut weights = Weights::default();
+        for (name, tensor) in tensors {
+            if let Some((net, param)) = name.split_once('.').filter(|(net, _)| nets.contains(net)) {
+                let entry = weights.nets.entry(net.into()).or_insert_with(|| (from.into(), IndexMap::new()));
+                entry.1.insert(param.into(), tensor);
+            }
+        }
+        weights
+    }
+}
+
+impl Model {
+    /// A model at iteration 0: weights drawn from each parameter's law, overwritten by those given, then copied along
+    /// `from` where the source has weights of the same names and shapes. Also what is worth telling about that.
+    pub fn new(device: Device, seed: u64, given: &Weights) -> Result<(Model, Vec<String>), TrainError> {
+        let program = device.program().clone();
+        let mut model =
+            Model { device, program, seed, iteration: 0, skipped: 0, without_weights: Vec::new(), last_step: None };
+        let program = model.program.clone();
+        let mut notes = Vec::new();
+        let mut filled: Vec<bool> = Vec::new();
+        for net in &program.nets {
+            for param in &net.params {
+                let name = format!("init.{}.{}", net.name, param.name);
+                model.set_parameter(param, net.weights, &drawn(param, &Stream::new(seed, 0, &name)))?;
+            }
+            filled.push(given.nets.contains_key(&net.name));
+            if let Some((from, tensors)) = given.nets.get(&net.name) {
+                for param in &net.params {
+                    let values = matching(from, &net.name, param, tensors)?;
+                    model.set_parameter(param, net.weights, &values)?;
+                }
+            }
+        }
+        for (i, net) in program.nets.iter().enumerate() {
+            let Some(source) = net.from.filter(|_| !filled[i]) else { continue };
+            let origin = &program.nets[source.0 as usize];
+            if origin.params.is_empty() || (origin.frozen && !filled[source.0 as usize]) {
+                continue;
+            }
+            let pairs: Option<Vec<(&Param, &Param)>> = net
+                .params
+                .iter()
+                .map(|p| Some((p, origin.params.iter().find(|o| o.name == p.name && o.shape == p.shape)?)))
+                .collect();
+            match pairs {
+                Some(pairs) => {
+                    for (param, same) in pairs {
+                        let values = model.device.read::<f32>(origin.weights)?;
+                        let values = values[same.offset..same.offset + elements(same)].to_vec();
+                        model.set_parameter(param, net.weights, &values)?;
+                    }
+                    filled[i] = true;
+                }
+                None => notes.push(format!(
+                    "`{}` starts from its own random weights: those of `{}` have other names or shapes",
+                    net.name, origin.name
+                )),
+            }
+        }
+        for (i, net) in program.nets.iter().enumerate() {
+            if let Some(ema) = net.ema {
+                model.device.copy(net.weights, ema)?;
+            }
+            if net.frozen && !net.params.is_empty() && !filled[i] {
+                model.without_weights.push(NetId(i as u32));
+            }
+        }
+        model.initial_state()?;
+        Ok((model, notes))
+    }
+
+    /// Refuses to train against a frozen network that nobody gave weights.
+    pub fn check_weights(&self) -> Result<(), TrainError> {
+        for id in &self.without_weights {
+            let net = &self.program.nets[id.0 as usize];
+            if self.program.schedule.steps.iter().any(|turn| uses(&self.program, turn.plan, net)) {
+                return Err(TrainError::NoWeights { net: net.name.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Computes the initial values of state buffers.
+    fn initial_state(&mut self) -> Result<(), TrainError> {
+        let program = self.program.clone();
+        for (plan, p) in program.plans.iter().enumerate().filter(|(_, p)| p.name == "init") {
+            self.device.run(plan)?;
+            for output in &p.outputs {
+                if let OutputKind::State { state } = output.kind {
+                    self.device.copy(output.buffer, state)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn drawn(param: &Param, stream: &Stream) -> Vec<f32> {
+    let all = 0..elements(param) as u64;
+    match param.init {
+        Init::Constant(value) => all.map(|_| value as f32).collect(),
+        Init::Uniform { bound } => all.map(|i| ((2.0 * stream.uniform(i) - 1.0) * bound) as f32).collect(),
+        Init::Normal { std } => all.map(|i| (stream.normal(i) * std) as f32).collect(),
+    }
+}
+
+/// The given values of a parameter, if there are such of its shape.
+fn matching(
+    from: &str,
+    net: &str,
+    param: &Param,
+    tensors: &IndexMap<String, Tensor>,
+) -> Result<Vec<f32>, TrainError> {
+    let tensor = format!("{net}.{}", param.name);
+    match tensors.get(&param.name) {
+        None => {
+            let near = closest(&param.name, tensors.keys().map(String::as_str));
+            let hint = near.map(|n| format!("; is it `{net}.{n}`?")).unwrap_or_default();
+            Err(TrainError::Missing { from: from.into(), tensor, hint })
+        }
+        Some(found) if found.shape() != param.shape => Err(TrainError::Shape {
+            from: from.into(),
+            tensor,
+            expected: param.shape.clone(),
+            found: found.shape().to_vec(),
+        }),
+        Some(found) => Ok(found.to_f32()),
+    }
+}

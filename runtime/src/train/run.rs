@@ -1,0 +1,228 @@
+//! The training loop: steps, and what is logged, drawn, saved and measured around them.
+
+use super::curves::{GRAD_NORM, Means, chart};
+use super::evaluate::{Distance, evaluate};
+use super::run_dir::RunDir;
+use super::sampling::conditions;
+use super::trainer::Trainer;
+use crate::data::{Dataset, Description, Kind};
+use crate::log::{self, Log, Record};
+use crate::picture::{self, PictureError, RgbImage, grid, scatter};
+use crate::progress::Progress;
+use crate::tensorboard::EventWriter;
+use crate::train::TrainError;
+use crate::Tensor;
+use indexmap::IndexMap;
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Every how many steps things happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cadence {
+    pub log: u64,
+    pub sample: u64,
+    pub checkpoint: u64,
+}
+
+impl Cadence {
+    /// For a run of so many steps: about 300 lines of log, ten pictures, ten checkpoints.
+    pub fn of(iterations: u64) -> Cadence {
+        let log = (iterations / 300).max(1);
+        let tenth = (iterations / 10).next_multiple_of(log).max(log);
+        Cadence { log, sample: tenth, checkpoint: tenth }
+    }
+}
+
+/// What to train, and what to call it.
+pub struct Job {
+    pub method: String,
+    pub preset_name: String,
+    /// Texts that checkpoints carry.
+    pub spec: String,
+    pub preset: String,
+    /// Steps in all, those of the run before it was resumed included.
+    pub iterations: u64,
+    pub cadence: Cadence,
+    /// Samples to measure at the end; 0 for none.
+    pub evaluate: usize,
+    /// Data to measure against.
+    pub held_out: Arc<Dataset>,
+    pub compile_seconds: f64,
+}
+
+/// What came out of a run; summary.json.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    pub method: String,
+    pub preset: String,
+    pub seed: u64,
+    pub iterations: u64,
+    pub skipped: u64,
+    /// Of training, resumed runs included.
+    pub seconds: f64,
+    pub compile_seconds: f64,
+    pub steps_per_second: f64,
+    /// Means over the last logged steps.
+    pub losses: IndexMap<String, f64>,
+    pub evaluation: Vec<Distance>,
+}
+
+/// Points of a scatter plot.
+const POINTS: usize = 2048;
+/// Seed of the pictures' samples: all pictures of a run start from the same noise.
+const PICTURES: u64 = 0;
+const SHOW_EVERY: Duration = Duration::from_millis(100);
+
+/// Trains to the end, and measures. What was on the disk before stays whole whatever happens.
+pub fn run(trainer: &mut Trainer, dir: &RunDir, job: &Job) -> Result<Summary, TrainError> {
+    let program = trainer.model.program().clone();
+    let checkpoints = dir.checkpoints();
+    let first = trainer.model.iteration();
+    let mut log = Log::open(&dir.log(), first)?;
+    let before = log::read(&dir.log())?.last().map_or(0.0, |r| r.seconds);
+    let mut events = EventWriter::new(dir.path(), first).map_err(|e| write_error(dir, e))?;
+    let mut means = Means::default();
+    let mut shown: IndexMap<String, f64> = IndexMap::new();
+    if first == 0 {
+        checkpoints.save(&trainer.model.checkpoint(&job.spec, &job.preset)?)?;
+    }
+    let mut progress = Progress::new(first, job.iterations);
+    let begun = Instant::now();
+    let (mut logged, mut drawn) = ((first, begun), begun);
+    while trainer.model.iteration() < job.iterations {
+        let report = trainer.step()?;
+        let step = trainer.model.iteration();
+        match &report.skipped {
+            Some(why) => progress.println(&format!("skipped: {why}")),
+            None => means.add(&report, &program),
+        }
+        let last = step == job.iterations;
+        if last || drawn.elapsed() >= SHOW_EVERY {
+            shown.extend(report.losses.iter().map(|(k, v)| (k.clone(), *v)));
+            shown.shift_remove("total_loss");
+            progress.update(step, begun.elapsed(), shown.iter().map(|(k, v)| (k.as_str(), *v)));
+            drawn = Instant::now();
+        }
+        if last || step.is_multiple_of(job.cadence.log) {
+            let now = Instant::now();
+            let steps_per_second = (step - logged.0) as f64 / (now - logged.1).as_secs_f64().max(1e-9);
+            logged = (step, now);
+            let record = Record {
+                step,
+                seconds: before + (now - begun).as_secs_f64(),
+                steps_per_second,
+                losses: means.take(),
+                learning_rates: IndexMap::new(),
+                skipped: trainer.model.skipped(),
+            };
+            log.write(&record)?;
+            let tagged: Vec<(String, f64)> = record.losses.iter().map(|(name, &value)| (tag(name), value)).collect();
+            events
+                .scalars(step, tagged.iter().map(|(name, value)| (name.as_str(), *value)))
+                .map_err(|e| write_error(dir, e))?;
+        }
+        if last || step.is_multiple_of(job.cadence.checkpoint) {
+            checkpoints.save(&trainer.model.checkpoint(&job.spec, &job.preset)?)?;
+        }
+        if last || step.is_multiple_of(job.cadence.sample) {
+            pictures(trainer, dir, job, &mut events)?;
+        }
+    }
+    progress.finish();
+    let records = log::read(&dir.log())?;
+    let train = trainer.data().clone();
+    let evaluation = match job.evaluate {
+        0 => Vec::new(),
+        n => evaluate(&mut trainer.model, &train, &job.held_out, n)?,
+    };
+    let done = trainer.model.iteration();
+    let seconds = records.last().map_or(0.0, |r| r.seconds);
+    let summary = Summary {
+        method: job.method.clone(),
+        preset: job.preset_name.clone(),
+        seed: trainer.model.seed(),
+        iterations: done,
+        skipped: trainer.model.skipped(),
+        seconds,
+        compile_seconds: job.compile_seconds,
+        steps_per_second: done as f64 / seconds.max(1e-9),
+        losses: records.last().map(|r| r.losses.clone()).unwrap_or_default(),
+        evaluation,
+    };
+    let text = serde_json::to_string_pretty(&summary).map_err(|e| write_error(dir, e.into()))?;
+    dir.write("summary.json", &(text + "\n"))?;
+    Ok(summary)
+}
+
+/// Draws samples of the method's own sampler, and the log's curves.
+fn pictures(trainer: &mut Trainer, dir: &RunDir, job: &Job, events: &mut EventWriter) -> Result<(), TrainError> {
+    let step = trainer.model.iteration();
+    if let Some(name) = trainer.model.program().samplers.keys().next().cloned() {
+        let description = trainer.data().description().clone();
+        let n = match description.kind() {
+            Kind::Vector => POINTS,
+            _ => 8 * columns(&description).unwrap_or(8),
+        };
+        let given = conditions(description.classes(), n, None)?;
+        let samples = trainer.model.sample(&name, n, &given, PICTURES)?;
+        if let Some(picture) = draw(&samples, &description, &job.held_out)? {
+            picture::save(&picture, &dir.samples(step))?;
+            let png = picture::encode(&picture);
+            events
+                .image(step, "samples", picture.width(), picture.height(), &png)
+                .map_err(|e| write_error(dir, e))?;
+        }
+    }
+    Ok(picture::save(&chart(&log::read(&dir.log())?), &dir.curves())?)
+}
+
+/// A grid of images, or points over those of the data; None for data of one dimension.
+pub fn draw(samples: &Tensor, description: &Description, data: &Dataset) -> Result<Option<RgbImage>, PictureError> {
+    match description.kind() {
+        Kind::Vector => {
+            let dim: usize = description.shape().iter().product();
+            if dim < 2 {
+                return Ok(None);
+            }
+            let n = data.len().unwrap_or(POINTS).min(POINTS);
+            let points = data.batch(n, PICTURES, 0)["x"].to_f32();
+            scatter(&samples.to_f32(), &points, dim).map(Some)
+        }
+        Kind::Image | Kind::Video => {
+            let columns = columns(description).filter(|c| samples.shape()[0].is_multiple_of(*c));
+            grid(&samples.to_f32(), samples.shape(), columns).map(Some)
+        }
+    }
+}
+
+/// A column for each class, where they are few.
+fn columns(description: &Description) -> Option<usize> {
+    Some(description.classes()).filter(|classes| (1..=16).contains(classes))
+}
+
+/// TensorBoard groups by what stands before a slash.
+fn tag(name: &str) -> String {
+    match name.strip_prefix(GRAD_NORM) {
+        Some(net) => format!("grad_norm/{net}"),
+        None => format!("loss/{name}"),
+    }
+}
+
+fn write_error(dir: &RunDir, source: std::io::Error) -> TrainError {
+    TrainError::Write { path: dir.path().into(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_fall_on_logged_steps() {
+        for iterations in [1, 20, 299, 300, 1234, 3000, 100_000] {
+            let c = Cadence::of(iterations);
+            assert!(c.log > 0 && c.checkpoint.is_multiple_of(c.log) && c.sample.is_multiple_of(c.log), "{c:?}");
+            assert!(iterations / c.log <= 600 && iterations / c.checkpoint <= 20, "{iterations}: {c:?}");
+        }
+    }
+}
