@@ -25,6 +25,15 @@ fn negated(graph: &mut Graph, id: NodeId) -> Option<NodeId> {
     .map(|(x, ())| x)
 }
 
+/// x for −x, also repeated: for rules by which the sign goes altogether.
+fn subtracted(graph: &mut Graph, id: NodeId) -> Option<NodeId> {
+    if !matches!(graph.op(id), Op::Broadcast { .. }) {
+        return negated(graph, id);
+    }
+    let x = negated(graph, graph.node(id).inputs[0])?;
+    Some(rebuild(graph, id, &[x]))
+}
+
 /// (x, c) for x·c with a literal c, which stands last; (x, −1) for −x; also under one reshape or permutation. Floats
 /// only: integers have no such factors in derivatives.
 pub(super) fn scaled(graph: &mut Graph, id: NodeId) -> Option<(NodeId, f64)> {
@@ -146,14 +155,14 @@ pub fn pull_divisor(graph: &mut Graph, uses: &Uses, id: NodeId) -> Option<NodeId
 /// x + (−y) → x − y, x − (−y) → x + y, −(x − y) → y − x.
 pub fn subtract_instead(graph: &mut Graph, uses: &Uses, id: NodeId) -> Option<NodeId> {
     if let Some([a, b]) = operands(graph, id, BinaryOp::Add) {
-        return match (negated(graph, a), negated(graph, b)) {
+        return match (subtracted(graph, a), subtracted(graph, b)) {
             (_, Some(y)) => Some(graph.sub(a, y)),
             (Some(x), None) => Some(graph.sub(b, x)),
             _ => None,
         };
     }
     if let Some([a, b]) = operands(graph, id, BinaryOp::Sub) {
-        let y = negated(graph, b)?;
+        let y = subtracted(graph, b)?;
         return Some(graph.add(a, y));
     }
     let difference = negated(graph, id)?;

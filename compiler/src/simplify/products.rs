@@ -127,31 +127,36 @@ pub fn contract_of_broadcast(graph: &mut Graph, _: &Uses, id: NodeId) -> Option<
 }
 
 /// A permutation of batch axes, or of one operand's free axes as a whole behind the other's, is another contraction.
+/// Any other is left with the axis that comes out innermost already there, if exchanging the operands does that.
 pub fn permute_of_contract(graph: &mut Graph, uses: &Uses, id: NodeId) -> Option<NodeId> {
-    let Op::Permute { order } = graph.op(id).clone() else {
-        return None;
-    };
+    let Op::Permute { order } = graph.op(id).clone() else { return None };
     let inner = graph.node(id).inputs[0];
     let c = Contraction::of(graph, inner)?;
     if !uses.once(inner) {
         return None;
     }
-    let batch = c.batch[0].len();
+    let (rank, batch) = (order.len(), c.batch[0].len());
     let middle = batch + c.free(graph, 0).len();
+    let exchanged: Vec<usize> = (0..batch).chain(middle..rank).chain(batch..middle).collect();
     let (head, tail) = order.split_at(batch);
-    if head.iter().any(|&axis| axis >= batch) {
+    let straight = tail.iter().copied().eq(batch..rank);
+    let swapped = tail.iter().eq(&exchanged[batch..]);
+    let whole = head.iter().all(|&axis| axis < batch) && (straight || swapped);
+    let innermost = order.last() != Some(&(rank - 1)) && order.last() == exchanged.last();
+    if !whole && !innermost {
         return None;
     }
-    let straight = tail.iter().copied().eq(batch..order.len());
-    let swapped = tail.iter().copied().eq((middle..order.len()).chain(batch..middle));
-    if !straight && !swapped {
-        return None;
-    }
+    let head: Vec<usize> = if whole { head.to_vec() } else { (0..batch).collect() };
     let reorder = |axes: &[usize]| head.iter().map(|&i| axes[i]).collect::<Vec<usize>>();
     let [a, b] = [0, 1].map(|side| (c.inputs[side], reorder(&c.batch[side]), c.sum[side].clone()));
-    let (first, second) = if straight { (a, b) } else { (b, a) };
+    let (first, second) = if whole && straight { (a, b) } else { (b, a) };
     let after = Contraction { inputs: [first.0, second.0], batch: [first.1, second.1], sum: [first.2, second.2] };
-    Some(after.build(graph))
+    let value = after.build(graph);
+    if whole {
+        return Some(value);
+    }
+    let places: Vec<usize> = order.iter().map(|axis| exchanged.iter().position(|e| e == axis).unwrap_or(0)).collect();
+    Some(graph.permute(value, &places))
 }
 
 /// A constant factor or a sign of an operand goes to the result, where that is smaller.

@@ -6,7 +6,7 @@ use crate::graph::testing::{
     Rng, assert_close, example_values, fitted, number, random_graph, run, variable as var, variables,
 };
 use crate::graph::{Graph, NodeId, Op, ReduceOp, Tensor, needed, print};
-use fgc_program::{BinaryOp, ConvRole};
+use fgc_program::{BinaryOp, ConvRole, UnaryOp};
 use proptest::prelude::*;
 
 /// A graph to which the rule of this name applies, over variables x: [2, 3], y: [2, 3], v: [3], w: [3, 4], q: [2, 3, 4].
@@ -295,4 +295,65 @@ fn a_long_chain_is_simplified_without_recursion() {
     let value = [Tensor::f64(&[], vec![0.4])];
     let after = simplify(&mut g, &[y]);
     assert_close(&run(&g, &after, &value)[0], &run(&g, &[y], &value)[0], 1e-12, "chain");
+}
+/// Layer normalisation, packed queries, keys and values, two heads, a projection, a residual.
+fn attention_block(g: &mut Graph, v: &[NodeId]) -> NodeId {
+    let (b, t, h, d) = (2, 4, 2, 3);
+    let c = h * d;
+    let (inverse, eps) = (number(g, 1.0 / c as f64, &[b, t]), number(g, 1e-5, &[b, t]));
+    let spread = |g: &mut Graph, x| g.broadcast(x, &[0, 1], &[b, t, c]);
+    let sum = g.sum(v[0], &[2]);
+    let mean = g.mul(sum, inverse);
+    let mean = spread(g, mean);
+    let centred = g.sub(v[0], mean);
+    let square = g.mul(centred, centred);
+    let sum = g.sum(square, &[2]);
+    let variance = g.mul(sum, inverse);
+    let variance = g.add(variance, eps);
+    let deviation = g.sqrt(variance);
+    let deviation = spread(g, deviation);
+    let normal = g.div(centred, deviation);
+    let packed = g.contract(normal, v[1], &[], &[], &[2], &[1]);
+    let [q, k, value] = [0, 1, 2].map(|i| {
+        let part = g.slice(packed, 2, i * c, c, 1);
+        g.reshape(part, &[b, t, h, d])
+    });
+    let scores = g.contract(q, k, &[0, 2], &[0, 2], &[3], &[3]);
+    let wide = |g: &mut Graph, x| g.broadcast(x, &[0, 1, 2], &[b, h, t, t]);
+    let top = g.reduce(ReduceOp::Max, scores, &[3]);
+    let top = g.stop(top);
+    let top = wide(g, top);
+    let shifted = g.sub(scores, top);
+    let e = g.exp(shifted);
+    let sum = g.sum(e, &[3]);
+    let sum = wide(g, sum);
+    let weights = g.div(e, sum);
+    let out = g.contract(weights, value, &[0, 1], &[0, 2], &[3], &[1]);
+    let out = g.permute(out, &[0, 2, 1, 3]);
+    let out = g.reshape(out, &[b, t, c]);
+    let out = g.contract(out, v[2], &[], &[], &[2], &[1]);
+    g.add(out, v[0])
+}
+
+#[test]
+fn an_attention_step_is_its_products() {
+    let mut g = Graph::new();
+    let rng = &mut Rng(8);
+    let values = [&[2, 4, 6][..], &[18, 6], &[6, 6]].map(|shape| rng.tensor(shape, -1.0, 1.0));
+    let v = variables(&mut g, &values);
+    let y = attention_block(&mut g, &v);
+    let square = g.mul(y, y);
+    let loss = g.sum(square, &[0, 1, 2]);
+    let gradients: Vec<NodeId> = grad(&mut g, loss, &v).unwrap().into_iter().flatten().collect();
+    let after = simplify(&mut g, &gradients);
+    for (new, old) in run(&g, &after, &values).iter().zip(&run(&g, &gradients, &values)) {
+        assert_close(new, old, 1e-10, "gradient");
+    }
+    // Forward 4, and two for each of them backward; the three parts' gradients are written side by side.
+    assert_eq!(count(&g, &after, |op| matches!(op, Op::Contract { .. })), 12);
+    assert_eq!(count(&g, &after, |op| matches!(op, Op::Concat { .. })), 1);
+    assert_eq!(count(&g, &after, |op| matches!(op, Op::Pad { .. } | Op::Stop | Op::Unary(UnaryOp::Neg))), 0);
+    // Heads are moved behind tokens, forward once and backward for each part; channels stay innermost.
+    assert_eq!(count(&g, &after, |op| matches!(op, Op::Permute { .. })), 4);
+    assert_eq!(count(&g, &after, |op| matches!(op, Op::Permute { order } if order[3] != 3)), 0);
 }
