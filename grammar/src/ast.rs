@@ -39,15 +39,29 @@ pub struct Item {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum ItemKind {
     /// `use std.loss.{vsd, cfg}`, `use std.schedule.edm`. `names` empty: the path's last segment is what is named.
-    Use { path: Vec<Name>, names: Vec<Name> },
+    Use {
+        path: Vec<Name>,
+        names: Vec<Name>,
+    },
     /// `let sigma_data = 0.5`
-    Let { name: Name, ty: Option<Type>, value: Expr },
+    Let {
+        name: Name,
+        ty: Option<Type>,
+        value: Expr,
+    },
     Fn(Function),
     /// A function that owns parameters, called as `linear@name(…)`.
     Layer(Function),
     /// `schedule edm { let t_min = 0.002 fn alpha(t) = 1 … }`: members are `Let` and `Fn` items.
-    Schedule { name: Name, members: Vec<Item> },
-    Method { name: Name, params: Vec<ParamDecl>, body: Block },
+    Schedule {
+        name: Name,
+        members: Vec<Item>,
+    },
+    Method {
+        name: Name,
+        params: Vec<ParamDecl>,
+        body: Block,
+    },
     /// Text that is not an item; its error is in the parse's error list.
     Error,
 }
@@ -127,37 +141,89 @@ pub struct Stmt {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum StmtKind {
     /// `let x = e`, `let a, b = e` (a list taken apart).
-    Let { names: Vec<Name>, ty: Option<Type>, value: Expr },
+    Let {
+        names: Vec<Name>,
+        ty: Option<Type>,
+        value: Expr,
+    },
     /// `var x = e`: may be assigned again.
-    Var { name: Name, ty: Option<Type>, value: Expr },
+    Var {
+        name: Name,
+        ty: Option<Type>,
+        value: Expr,
+    },
     /// `x = e`, `x += e`.
-    Assign { name: Name, op: AssignOp, value: Expr },
+    Assign {
+        name: Name,
+        op: AssignOp,
+        value: Expr,
+    },
     /// Static: only the branch taken is elaborated, in the enclosing scope. `otherwise` may hold one `If` (else if).
-    If { cond: Expr, then: Block, otherwise: Option<Block> },
+    If {
+        cond: Expr,
+        then: Block,
+        otherwise: Option<Block>,
+    },
     /// Static: `for i in 0..n { … }`, `for a, b in pairs { … }`, a scope an iteration.
-    For { names: Vec<Name>, iter: Expr, body: Block },
+    For {
+        names: Vec<Name>,
+        iter: Expr,
+        body: Block,
+    },
     /// Dynamic: elaborated once, repeated at run time over rows of numbers: `scan t, u in rows carry x { … }`.
-    Scan { names: Vec<Name>, iter: Expr, carry: Name, body: Block },
+    Scan {
+        names: Vec<Name>,
+        iter: Expr,
+        carry: Name,
+        body: Block,
+    },
     Return(Expr),
     /// `draw t ~ law`, `draw a ~ l, b ~ m` gives one statement each entry.
     Draw(Vec<DrawDecl>),
     /// `data x, c`, `data x: f32[B, C], path: f32[B, P, ..]`
     Data(Vec<(Name, Option<Type>)>),
     /// `net student = denoiser() from teacher adamw(lr = 1e-4) ema(0.9999)`
-    Net { name: Name, value: Expr, attrs: Vec<NetAttr> },
+    Net {
+        name: Name,
+        value: Expr,
+        attrs: Vec<NetAttr>,
+    },
     /// In layers: `param weight: f32[O = out, C = n] ~ uniform(0.1)`
-    Param { name: Name, ty: Type, init: Option<Expr> },
+    Param {
+        name: Name,
+        ty: Type,
+        init: Option<Expr>,
+    },
     /// `state bins: f64[K = 10] = 1`
-    State { name: Name, ty: Option<Type>, value: Expr },
+    State {
+        name: Name,
+        ty: Option<Type>,
+        value: Expr,
+    },
     /// `loss name = e -> student, critic`; `loss name = e weight w -> student`: reported as e, minimised as w·e
     /// (`weight` is a keyword only here).
-    Loss { name: Name, value: Expr, weight: Option<Expr>, targets: Vec<Name> },
+    Loss {
+        name: Name,
+        value: Expr,
+        weight: Option<Expr>,
+        targets: Vec<Name>,
+    },
     /// `metric name = e`
-    Metric { name: Name, value: Expr },
+    Metric {
+        name: Name,
+        value: Expr,
+    },
     /// `step every k { … }`; `step otherwise { … }` has no `every`. `name`: `step student every k { … }`.
-    Step { name: Option<Name>, every: Option<Expr>, body: Block },
+    Step {
+        name: Option<Name>,
+        every: Option<Expr>,
+        body: Block,
+    },
     /// `sample few_step(student)`, `sample teacher = ode(teacher)`.
-    Sample { name: Option<Name>, value: Expr },
+    Sample {
+        name: Option<Name>,
+        value: Expr,
+    },
     /// Text that is not a statement; its error is in the parse's error list.
     Error,
 }
@@ -187,7 +253,10 @@ pub enum NetAttrKind {
     Frozen,
     From(Name),
     /// `adamw(lr = 1e-4)`, `ema(0.9999)`, `clip(1.0)`, `warmup(500)`.
-    Call { name: Name, args: Vec<Arg> },
+    Call {
+        name: Name,
+        args: Vec<Arg>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -210,19 +279,48 @@ pub enum ExprKind {
     /// `{ out: e, features: f }`, field order kept; `{ out }` is `{ out: out }`.
     Record(Vec<(Name, Expr)>),
     /// `a..b`: the integers from a to b − 1.
-    Range { lo: Expr, hi: Expr },
-    Unary { op: UnaryOp, value: Expr },
-    Binary { op: BinaryOp, op_span: Span, left: Expr, right: Expr },
+    Range {
+        lo: Expr,
+        hi: Expr,
+    },
+    Unary {
+        op: UnaryOp,
+        value: Expr,
+    },
+    Binary {
+        op: BinaryOp,
+        op_span: Span,
+        left: Expr,
+        right: Expr,
+    },
     /// `if c then a else b`, c static: only the branch taken is elaborated.
-    If { cond: Expr, then: Expr, otherwise: Expr },
+    If {
+        cond: Expr,
+        then: Expr,
+        otherwise: Expr,
+    },
     /// `fn(a, b) = e`
-    Lambda { params: Vec<ParamDecl>, body: Expr },
+    Lambda {
+        params: Vec<ParamDecl>,
+        body: Expr,
+    },
     /// `e.name`
-    Member { base: Expr, name: Name },
+    Member {
+        base: Expr,
+        name: Name,
+    },
     /// `e[i]`
-    Index { base: Expr, index: Expr },
+    Index {
+        base: Expr,
+        index: Expr,
+    },
     /// `f(a, k = b over C, H)`, `linear@"blocks.{i}"(x, 32)`, `linear@inp(x, 32)`.
-    Call { callee: Expr, scope: Option<Scope>, args: Vec<Arg>, over: Option<Over> },
+    Call {
+        callee: Expr,
+        scope: Option<Scope>,
+        args: Vec<Arg>,
+        over: Option<Over>,
+    },
     Error,
 }
 
