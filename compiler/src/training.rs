@@ -212,10 +212,8 @@ fn step_outputs(
         let name = state.params.get_index(param).map(|(n, _)| format!("{}.{n}", state.name)).unwrap_or_default();
         outputs.push(Computed { name, role: Role::Grad { net, param }, node: grads[&(net, param)] });
     }
-    for (name, s) in &m.state {
-        if let Some(node) = s.next {
-            outputs.push(Computed { name: name.clone(), role: Role::State { name: name.clone() }, node });
-        }
+    for (name, node) in &step.state {
+        outputs.push(Computed { name: name.clone(), role: Role::State { name: name.clone() }, node: *node });
     }
     Ok((outputs, keys))
 }

@@ -16,8 +16,12 @@ impl Elaborator<'_> {
                 Ok(None) => {}
                 Err(_) => {
                     failed = true;
+                    // One slot of several may be wrong; those bound before it stay.
+                    let several = matches!(stmt.kind, StmtKind::Data(_) | StmtKind::Draw(_));
                     for name in bound_names(stmt) {
-                        env.bind(&name.text, Value::Error, true);
+                        if !several || env.find(&name.text).is_none() {
+                            env.bind(&name.text, Value::Error, true);
+                        }
                     }
                 }
             }

@@ -57,7 +57,7 @@ fn outputs(m: &Elaborated) -> Vec<NodeId> {
             out.push(loss.node);
             out.extend(loss.weight);
         }
-        out.extend(step.metrics.iter().map(|(_, n)| *n));
+        out.extend(step.metrics.iter().chain(&step.state).map(|(_, n)| *n));
     }
     for s in &m.samplers {
         out.push(s.init);
@@ -65,7 +65,6 @@ fn outputs(m: &Elaborated) -> Vec<NodeId> {
     }
     for s in m.state.values() {
         out.push(s.initial);
-        out.extend(s.next);
     }
     out
 }
@@ -90,7 +89,7 @@ fn inline_method(m: &mut Elaborated) -> Result<(), String> {
                 take(weight);
             }
         }
-        step.metrics.iter_mut().for_each(|(_, n)| take(n));
+        step.metrics.iter_mut().chain(&mut step.state).for_each(|(_, n)| take(n));
     }
     for s in &mut m.samplers {
         take(&mut s.init);
@@ -100,9 +99,6 @@ fn inline_method(m: &mut Elaborated) -> Result<(), String> {
     }
     for s in m.state.values_mut() {
         take(&mut s.initial);
-        if let Some(next) = &mut s.next {
-            take(next);
-        }
     }
     Ok(())
 }

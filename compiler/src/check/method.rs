@@ -32,6 +32,8 @@ pub struct StepSpec {
     pub every: Option<usize>,
     pub losses: Vec<LossTerm>,
     pub metrics: Vec<(String, NodeId)>,
+    /// New values of state buffers.
+    pub state: Vec<(String, NodeId)>,
     pub place: Place,
 }
 
@@ -56,10 +58,10 @@ pub struct ScanState {
 /// `state bins = …`: a buffer kept from step to step.
 #[derive(Clone, Debug)]
 pub struct StateSpec {
+    /// The first step's.
     pub initial: NodeId,
-    pub node: NodeId,
-    pub next: Option<NodeId>,
-    pub place: Place,
+    /// What steps read.
+    pub value: Tensor,
 }
 
 /// A name the method binds, for the typed printing and editors.
@@ -108,10 +110,8 @@ impl Elaborator<'_> {
         }
         match &stmt.kind {
             StmtKind::Data(slots) => {
-                for (name, ty) in slots {
-                    self.data(name, ty.as_ref(), env)?;
-                }
-                Ok(())
+                let results: Vec<Result<()>> = slots.iter().map(|(name, ty)| self.data(name, ty.as_ref(), env)).collect();
+                results.into_iter().collect()
             }
             StmtKind::Net { name, value, attrs } => self.net(name, value, attrs, env),
             StmtKind::State { name, value, .. } => self.state_buffer(name, value, env),
@@ -133,6 +133,10 @@ impl Elaborator<'_> {
             // Data without classes have no condition: every network is asked without one.
             if name.text == "c" {
                 env.bind("c", Value::None, false);
+                return Ok(());
+            }
+            if ty.is_some_and(|t| t.optional) {
+                env.bind(&name.text, Value::None, false);
                 return Ok(());
             }
             let known: Vec<&str> = self.setup.fields.keys().map(String::as_str).collect();
@@ -410,8 +414,9 @@ impl Elaborator<'_> {
         let t = self.tensor_from(&value, DType::F64, place)?;
         let source = Source::State { name: name.text.clone() };
         let node = self.graph.source(source, self.graph.ty(t.node).clone());
-        self.state.insert(name.text.clone(), StateSpec { initial: t.node, node, next: None, place });
-        env.bind(&name.text, Value::Tensor(Tensor { node, ..t }), false);
+        let held = Tensor { node, ..t.clone() };
+        self.state.insert(name.text.clone(), StateSpec { initial: t.node, value: held.clone() });
+        env.bind(&name.text, Value::Tensor(held), true);
         Ok(())
     }
 
@@ -454,6 +459,7 @@ impl Elaborator<'_> {
                 }
             }
         };
+        let node = self.scalar_value(value, env, &format!("loss `{}`", name.text));
         let mut nets = Vec::new();
         for target in targets {
             let at = Place { file: env.file, span: target.span };
@@ -476,7 +482,7 @@ impl Elaborator<'_> {
                 }
             }
         }
-        let node = self.scalar_value(value, env, &format!("loss `{}`", name.text))?;
+        let node = node?;
         self.note(node, place);
         if let Some(before) = self.pending.iter().find(|l| l.name == name.text) {
             let first = before.place;
@@ -521,8 +527,32 @@ impl Elaborator<'_> {
                 Diagnostic::error("FG0610", message).label(place, "never reached").label(first, format!("this step {why}")),
             ));
         }
-        self.steps.push(StepSpec { name: label, every, losses, metrics, place });
+        let state = self.state_updates(env, place)?;
+        self.steps.push(StepSpec { name: label, every, losses, metrics, state, place });
         Ok(())
+    }
+
+    /// What a step assigned to state buffers; the next step starts from the buffers again.
+    fn state_updates(&mut self, env: &Env, place: Place) -> Result<Vec<(String, NodeId)>> {
+        let mut out = Vec::new();
+        for (name, spec) in self.state.clone() {
+            let Some(Binding { value: Value::Tensor(now), .. }) = env.assign(&name, Value::Tensor(spec.value.clone())) else {
+                continue;
+            };
+            if now.node == spec.value.node {
+                continue;
+            }
+            if now.axes.iter().any(|a| !spec.value.axes.contains(a)) {
+                let (was, is) = (self.show(&Value::Tensor(spec.value)), self.show(&Value::Tensor(now)));
+                return Err(self.error("FG0201", format!("state `{name}` is {was} and becomes {is}"), place, ""));
+            }
+            let shape = self.shape_of(&spec.value);
+            let node = self.to_axes(&now, &spec.value.axes, &shape);
+            let node = self.graph.cast(node, self.dtype_of(&spec.value));
+            let node = self.graph.stop(node);
+            out.push((name, node));
+        }
+        Ok(out)
     }
 
     fn sample(&mut self, name: Option<&Name>, value: &Expr, env: &Env, place: Place) -> Result<()> {

@@ -96,6 +96,19 @@ pub const TABLE: &[Builtin] = &[
         },
     },
     Builtin {
+        name: "words",
+        signature: "words(text, separator)",
+        doc: "The parts of a string between separators; those that are numbers as numbers.",
+        run: |e, args| {
+            let [text, separator] = e.fixed(&args, "words(text, separator)", false)?;
+            let (Value::Str(text), Value::Str(separator)) = (&text, &separator) else {
+                return Err(e.error("FG0209", "`words(text, separator)` needs strings", args.place, ""));
+            };
+            let part = |p: &str| p.parse().map_or_else(|_| Value::str(p), Value::Float);
+            Ok(Value::list(text.split(&**separator).map(part).collect()))
+        },
+    },
+    Builtin {
         name: "int",
         signature: "int(x)",
         doc: "The whole part of a number.",
