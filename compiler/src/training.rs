@@ -1,69 +1,16 @@
 //! From a checked method to what each plan computes: losses, gradients, updates, samples, all as graph nodes.
 
-use crate::check::{Checked, Elaborated, LossTerm, StepSpec};
+use crate::check::{Checked, Elaborated, LossTerm, StateSpec, StepSpec};
 use crate::derive::{DeriveError, grad};
-use crate::graph::op::FlatKind;
 use crate::graph::{Graph, NodeId, Op, Source, Ty, needed};
+use crate::lower::{Computed, NetLayout, ParamLayout, PlanGraph, Role};
 use crate::optimizer::{self, MOMENTS};
 use crate::simplify::simplify;
-use fgc_program::{DType, Init, NetId};
+use fgc_program::{DType, NetId};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Parameters begin at multiples of this many elements, so that each is aligned in its network's flat buffer.
 const ALIGN: usize = 16;
-
-/// A network with its parameters laid out.
-#[derive(Clone, Debug)]
-pub struct NetLayout {
-    pub name: String,
-    pub params: Vec<ParamLayout>,
-    /// Elements of its flat buffers.
-    pub len: usize,
-    pub frozen: bool,
-    pub from: Option<NetId>,
-    pub ema: bool,
-    /// Names of the optimiser's moments; empty when it never learns.
-    pub moments: Vec<&'static str>,
-}
-
-#[derive(Clone, Debug)]
-pub struct ParamLayout {
-    pub name: String,
-    pub shape: Vec<usize>,
-    pub offset: usize,
-    pub init: Init,
-}
-
-/// What a plan computes.
-#[derive(Clone, Debug)]
-pub struct PlanGraph {
-    /// `step.student`, `update.student.fake_score`, `sample.method.init`.
-    pub name: String,
-    pub outputs: Vec<Computed>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Computed {
-    pub name: String,
-    pub role: Role,
-    pub node: NodeId,
-}
-
-/// What becomes of a computed value.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Role {
-    Loss,
-    Metric,
-    /// Goes into the network's gradient buffer.
-    Grad { net: NetId, param: usize },
-    GradNorm { net: NetId },
-    /// Goes into a flat buffer of the network from an element on.
-    Flat { net: NetId, what: FlatKind, start: usize },
-    /// Samples, or what a sampler carries.
-    Sample,
-    /// The next value of a state buffer.
-    State { name: String },
-}
 
 /// Position in `plans` of what one kind of iteration runs.
 #[derive(Clone, Debug)]
@@ -91,8 +38,6 @@ pub struct Training {
     pub plans: Vec<PlanGraph>,
     pub turns: Vec<TurnGraph>,
     pub samplers: Vec<SamplerGraph>,
-    /// Initial values of state buffers.
-    pub state: Vec<(String, NodeId)>,
 }
 
 /// Differentiates every step, adds updates, simplifies.
@@ -117,7 +62,14 @@ pub fn training(checked: &Checked, batch: usize) -> Result<Training, DeriveError
         let repeat = s.repeat.as_ref().map(|(node, rows)| (plan("repeat", *node), rows.clone()));
         samplers.push(SamplerGraph { name: s.name.clone(), init, repeat });
     }
-    let state = m.state.iter().map(|(name, s)| (name.clone(), s.initial)).collect();
+    if !m.state.is_empty() {
+        let initial = |(name, s): (&String, &StateSpec)| Computed {
+            name: name.clone(),
+            role: Role::State { name: name.clone() },
+            node: s.initial,
+        };
+        plans.push(PlanGraph { name: "start".into(), outputs: m.state.iter().map(initial).collect() });
+    }
     let learning: FxHashSet<(NetId, usize)> = steps.iter().flat_map(|(_, _, grads)| grads.iter().copied()).collect();
     let nets = layouts(m, &graph, &plans, &learning);
     let mut turns = Vec::new();
@@ -146,7 +98,7 @@ pub fn training(checked: &Checked, batch: usize) -> Result<Training, DeriveError
             output.node = node;
         }
     }
-    Ok(Training { method: m.name.clone(), batch, graph, nets, plans, turns, samplers, state })
+    Ok(Training { method: m.name.clone(), batch, graph, nets, plans, turns, samplers })
 }
 
 /// The networks a step trains, each once, in order of declaration.

@@ -24,5 +24,5 @@ pub use kernel::{Access, BinaryOp, Expr, Kernel, KernelBuffer, Reg, Stmt, UnaryO
 pub use launch::{BatchDim, Contract, Conv, ConvRole, Launch, Operand};
 pub use program::{
     Buffer, BufferId, Distribution, Init, Input, InputKind, KernelId, Net, NetId, Output, OutputKind, Param, Place,
-    Plan, Program, Repeat, Sampler, Schedule,
+    Plan, Program, Repeat, Sampler, Schedule, Turn,
 };

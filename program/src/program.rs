@@ -24,6 +24,7 @@ pub struct Program {
     pub inputs: Vec<Input>,
     pub buffers: Vec<Buffer>,
     pub kernels: Vec<Kernel>,
+    /// One named `start`, if there is one, runs once before training: it fills the state buffers.
     pub plans: Vec<Plan>,
     pub schedule: Schedule,
     /// By name, first the method's own; `teacher` where it has one to compare with.

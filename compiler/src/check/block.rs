@@ -184,7 +184,10 @@ impl Elaborator<'_> {
 fn bound_names(stmt: &Stmt) -> Vec<&Name> {
     match &stmt.kind {
         StmtKind::Let { names, .. } => names.iter().collect(),
-        StmtKind::Var { name, .. } | StmtKind::Net { name, .. } | StmtKind::State { name, .. } => vec![name],
+        StmtKind::Var { name, .. }
+        | StmtKind::Net { name, .. }
+        | StmtKind::State { name, .. }
+        | StmtKind::Param { name, .. } => vec![name],
         StmtKind::Draw(draws) => draws.iter().map(|d| &d.name).collect(),
         StmtKind::Data(slots) => slots.iter().map(|(n, _)| n).collect(),
         StmtKind::If { then, otherwise, .. } => {

@@ -165,6 +165,10 @@ impl Elaborator<'_> {
         if is_axis(name) {
             return Ok(Value::Axis(name.into()));
         }
+        if let Some(path) = self.standard_home(name) {
+            let help = format!("`{path}` defines it: `use {path}.{name}`");
+            return Err(self.error_help("FG0104", format!("`{name}` is not defined here"), place, "not found here", help));
+        }
         let locals = env.locals();
         let module = self.modules.names(env.module);
         let builtins = super::builtin::names();
@@ -178,6 +182,17 @@ impl Elaborator<'_> {
         Err(self.report(
             Diagnostic::error("FG0104", format!("`{name}` is not defined")).label(place, "not found here").maybe_help(help),
         ))
+    }
+
+    /// The standard module that defines a name.
+    fn standard_home(&mut self, name: &str) -> Option<String> {
+        crate::source::standard_modules().into_iter().find(|path| {
+            let id = self.modules.load_standard(self.sources, path, &mut Vec::new());
+            id.is_some_and(|id| {
+                let items = &self.modules.module(id).items;
+                items.iter().any(|i| crate::module::item_name(i).is_some_and(|n| n.text == name))
+            })
+        })
     }
 
     /// The value of a module's item.

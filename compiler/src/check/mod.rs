@@ -24,4 +24,4 @@ pub mod value;
 
 pub use entry::{Checked, check};
 pub use elaborate::{Elaborator, Reported};
-pub use method::{Elaborated, LossTerm, SampleSpec, StepSpec, TypedBinding};
+pub use method::{Elaborated, LossTerm, SampleSpec, StateSpec, StepSpec, TypedBinding};
