@@ -1,1 +1,55 @@
-fn main() {}
+//! `fgc`: trains, samples from, prints and checks methods.
+
+mod build;
+mod check;
+mod device;
+mod fmt;
+mod preset;
+mod problem;
+mod run;
+mod sample;
+mod setup;
+mod source;
+mod step;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Compiles and runs methods that distil diffusion models.
+///
+/// A method is a `.fg` file: what is drawn, what is asked of which network, what is minimised. A preset says on which
+/// data and with which networks. Exit status: 0 success, 1 failure, 2 wrong usage.
+#[derive(Parser)]
+#[command(name = "fgc", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(run::Args),
+    Sample(sample::Args),
+    Build(build::Args),
+    Check(check::Args),
+    Fmt(fmt::Args),
+    Step(step::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(args) => run::main(args),
+        Command::Sample(args) => sample::main(args),
+        Command::Build(args) => build::main(args),
+        Command::Check(args) => check::main(args),
+        Command::Fmt(args) => fmt::main(args),
+        Command::Step(args) => step::main(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            problem.report();
+            ExitCode::FAILURE
+        }
+    }
+}

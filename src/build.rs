@@ -1,0 +1,81 @@
+//! `fgc build`
+
+use crate::preset;
+use crate::problem::Problem;
+use crate::setup::{compiled, setup};
+use crate::source::Source;
+use clap::ValueEnum;
+use fgc_compiler::graph;
+use fgc_program::{c, print};
+use std::io::Write;
+use std::path::PathBuf;
+
+/// What a stage of the compiler makes of a method, from the text to the launches.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Emit {
+    /// The syntax tree.
+    Ast,
+    /// Every name with its type: element, axes, clock.
+    Typed,
+    /// The tensor graph, networks as calls.
+    Graph,
+    /// The graph of each plan, differentiated, inlined and simplified.
+    Grad,
+    /// The kernels as loop nests.
+    Kernels,
+    /// The kernels as C.
+    C,
+    /// The launches of each plan with their buffers.
+    Plan,
+}
+
+/// Print what a stage of the compiler makes of a method.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The method: a .fg file, or the name of a built-in one.
+    method: PathBuf,
+    /// The stage.
+    #[arg(long, value_enum)]
+    emit: Emit,
+    #[command(flatten)]
+    preset: preset::Options,
+}
+
+pub fn main(args: Args) -> Result<(), Problem> {
+    let source = Source::read(&args.method)?;
+    if args.emit == Emit::Ast {
+        return say(&format!("{:#?}\n", fgc_grammar::parse(&source.text).file));
+    }
+    let (preset, _) = args.preset.resolve(&source.path, &source.method())?;
+    let compiled = compiled(&source.name(), &source.text, &setup(&preset, &preset.data.describe()?))?;
+    let program = &compiled.program;
+    say(&match args.emit {
+        Emit::Ast => String::new(),
+        Emit::Typed => compiled.checked.method.bindings.iter().map(|b| format!("{}: {}\n", b.name, b.shown)).collect(),
+        Emit::Graph => graph::print(&compiled.checked.called.0, &compiled.checked.called.1),
+        Emit::Grad => {
+            let training = &compiled.training;
+            let plan = |p: &fgc_compiler::training::PlanGraph| {
+                let nodes: Vec<_> = p.outputs.iter().map(|o| o.node).collect();
+                let outputs: String = p.outputs.iter().map(|o| format!("  {} = %{}\n", o.name, o.node.0)).collect();
+                format!("plan {}\n{}{outputs}\n", p.name, graph::print(&training.graph, &nodes))
+            };
+            training.plans.iter().map(plan).collect()
+        }
+        Emit::Kernels => print::kernels(program),
+        Emit::C => {
+            let kernels = program.kernels.iter().enumerate();
+            let texts: String = kernels.map(|(i, k)| format!("\n{}", c::kernel(k, &format!("k{i}")))).collect();
+            format!("{}{texts}", c::PRELUDE)
+        }
+        Emit::Plan => print::plans(program),
+    })
+}
+
+/// To standard output, which a pager may close early.
+fn say(text: &str) -> Result<(), Problem> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Problem::new(format!("cannot write: {e}"))),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,108 @@
+//! Presets: found by name or path, with what the command line overrides.
+
+use crate::problem::Problem;
+use crate::source::BUILT_IN;
+use fgc_compiler::preset as compiler;
+use fgc_runtime::data::{DataSpec, Paths};
+use fgc_runtime::names::closest;
+use std::path::{Path, PathBuf};
+
+pub type Preset = compiler::Preset<DataSpec>;
+
+/// The options that choose a preset and change it.
+#[derive(clap::Args, Default)]
+pub struct Options {
+    /// Data, networks, hyper-parameters and length of training: the name of a preset, or a .ron file.
+    ///
+    /// A name is looked up in `presets/` beside the method, then among the built-in ones (ring, checkerboard, moons,
+    /// spiral, digits, cifar10).
+    #[arg(long, value_name = "NAME|FILE", default_value = "ring")]
+    pub preset: String,
+    /// Train on the data here instead: MNIST-like IDX files, a .tar, or a directory of .tar files (WebDataset).
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Set a hyper-parameter of the method: `--set guidance=1.5`, `--set 't_list=[80, 2, 0]'`. May be repeated.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
+    pub set: Vec<(String, String)>,
+    /// Samples a step (default: the preset's).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: Option<u32>,
+}
+
+pub fn assignment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() && !value.trim().is_empty() => {
+            Ok((name.trim().into(), value.trim().into()))
+        }
+        _ => Err("expected NAME=VALUE".into()),
+    }
+}
+
+impl Options {
+    /// The preset for a method, overrides put in; and what to call it.
+    pub fn resolve(&self, method_path: &Path, method: &str) -> Result<(Preset, String), Problem> {
+        let (text, place, name) = find(&self.preset, method_path)?;
+        let mut preset = parse(&text, &place)?.for_method(method);
+        preset.methods.clear();
+        if let Some(dir) = &self.data {
+            preset.data = DataSpec::detect(dir)?;
+        }
+        preset.data = absolute(preset.data);
+        preset.batch = self.batch.map_or(preset.batch, |b| b as usize);
+        preset.set.extend(self.set.iter().cloned());
+        Ok((preset, name))
+    }
+}
+
+/// Reads a preset; `place` is where it is from.
+pub fn parse(text: &str, place: &str) -> Result<Preset, Problem> {
+    // So that `batch: 64` need not be `batch: Some(64)`.
+    let options = ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
+    options.from_str(text).map_err(|e| Problem::new(format!("{place}:{}: {}", e.span.start, e.code)))
+}
+
+/// A preset's text.
+pub fn print(preset: &Preset) -> Result<String, Problem> {
+    let text = ron::ser::to_string_pretty(preset, ron::ser::PrettyConfig::new().struct_names(false));
+    text.map_err(|e| Problem::new(format!("cannot write the preset: {e}")))
+}
+
+/// Text, place and name of a preset.
+fn find(wanted: &str, method_path: &Path) -> Result<(String, String, String), Problem> {
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).map_err(|e| Problem::new(format!("cannot read {}: {e}", path.display())))
+    };
+    let path = Path::new(wanted);
+    if path.extension().is_some_and(|e| e == "ron") {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        return Ok((read(path)?, path.display().to_string(), name));
+    }
+    let file = format!("presets/{wanted}.ron");
+    let beside = method_path.parent().unwrap_or(Path::new("")).join(&file);
+    if beside.is_file() {
+        return Ok((read(&beside)?, beside.display().to_string(), wanted.into()));
+    }
+    if let Some(text) = BUILT_IN.get_file(&file).and_then(|f| f.contents_utf8()) {
+        return Ok((text.into(), file, wanted.into()));
+    }
+    let known: Vec<String> = BUILT_IN
+        .get_dir("presets")
+        .into_iter()
+        .flat_map(|dir| dir.files())
+        .filter_map(|f| Some(f.path().file_stem()?.to_str()?.to_owned()))
+        .collect();
+    let near = closest(wanted, known.iter().map(String::as_str));
+    let help = near.map_or_else(|| format!("built in are {}", known.join(", ")), |n| format!("did you mean `{n}`?"));
+    Err(Problem::new(format!("there is no preset `{wanted}` ({} does not exist); {help}", beside.display())))
+}
+
+/// The data set with paths that mean the same from everywhere.
+fn absolute(data: DataSpec) -> DataSpec {
+    let path = |p: PathBuf| std::path::absolute(&p).unwrap_or(p);
+    match data {
+        DataSpec::Idx(dir) => DataSpec::Idx(path(dir)),
+        DataSpec::WebDataset(Paths::One(p)) => DataSpec::WebDataset(Paths::One(path(p))),
+        DataSpec::WebDataset(Paths::Many(p)) => DataSpec::WebDataset(Paths::Many(p.into_iter().map(path).collect())),
+        computed => computed,
+    }
+}

@@ -1,0 +1,60 @@
+//! What ends a command early, as the user sees it.
+
+use fgc_compiler::diagnostic::{Diagnostic, Failure, render};
+use fgc_compiler::source::Sources;
+use fgc_runtime::checkpoint::CheckpointError;
+use fgc_runtime::cpu::DeviceError;
+use fgc_runtime::data::DataError;
+use fgc_runtime::picture::PictureError;
+use fgc_runtime::tensorfile::TensorFileError;
+use fgc_runtime::train::TrainError;
+use std::io::IsTerminal;
+
+pub enum Problem {
+    /// One line, with a cure where there is one.
+    Message(String),
+    /// Mistakes in a method.
+    Compile(Box<Failure>),
+    /// All has been said.
+    Reported,
+}
+
+impl Problem {
+    pub fn new(message: impl Into<String>) -> Problem {
+        Problem::Message(message.into())
+    }
+
+    pub fn report(&self) {
+        match self {
+            Problem::Message(message) => eprintln!("error: {message}"),
+            Problem::Compile(failure) => show(&failure.diagnostics, &failure.sources),
+            Problem::Reported => {}
+        }
+    }
+}
+
+/// Prints diagnostics to standard error.
+pub fn show(diagnostics: &[Diagnostic], sources: &Sources) {
+    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    for diagnostic in diagnostics {
+        eprint!("{}", render(diagnostic, sources, color));
+    }
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Problem {
+        Problem::Compile(Box::new(failure))
+    }
+}
+
+macro_rules! message {
+    ($($error:ty),*) => {$(
+        impl From<$error> for Problem {
+            fn from(error: $error) -> Problem {
+                Problem::Message(error.to_string())
+            }
+        }
+    )*};
+}
+
+message!(TrainError, DataError, CheckpointError, DeviceError, PictureError, TensorFileError);

@@ -1,0 +1,172 @@
+//! `fgc run`
+
+use crate::device;
+use crate::preset::{self, Preset};
+use crate::problem::Problem;
+use crate::setup::{compiled, setup, teacher};
+use crate::source::Source;
+use fgc_runtime::checkpoint::Checkpoint;
+use fgc_runtime::data::{Dataset, Split};
+use fgc_runtime::progress::clock;
+use fgc_runtime::train::{Cadence, Model, NonFinite, RunDir, Trainer, Weights, evaluate, run};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Train with a method.
+///
+/// Leaves a directory runs/METHOD-PRESET-N with the spec and preset used, log.jsonl, TensorBoard events, samples/*.png,
+/// curves.png, checkpoints/ and, at the end, summary.json with distances of the samples to the data.
+///
+/// A method that distils needs a teacher. Presets of densities in the plane have an exact one; for images train one
+/// first:
+///
+///   fgc run methods/sft.fg --preset digits --name teacher
+///   fgc run methods/dmd2.fg --preset digits --teacher runs/teacher
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// The method: a .fg file, or the name of a built-in one (sft, cm, dmd2).
+    #[arg(required_unless_present = "resume")]
+    method: Option<PathBuf>,
+    #[command(flatten)]
+    preset: preset::Options,
+    /// A run whose student (its moving average, if it has one) becomes the network `teacher`.
+    #[arg(long, value_name = "RUN")]
+    teacher: Option<PathBuf>,
+    /// Steps of training in all (default: the preset's).
+    #[arg(long, value_name = "N")]
+    iterations: Option<usize>,
+    /// Seed of all random numbers.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Name of the run's directory (default: METHOD-PRESET-N).
+    #[arg(long)]
+    name: Option<String>,
+    /// Directory of runs.
+    #[arg(long, default_value = "runs", value_name = "DIR")]
+    out: PathBuf,
+    /// Go on with a run from its newest checkpoint, exactly as if it had never stopped.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "data", "set", "batch", "teacher", "seed", "name", "out"])]
+    resume: Option<PathBuf>,
+    #[command(flatten)]
+    device: device::Options,
+    /// Leave out steps whose losses or gradients are not finite instead of stopping.
+    #[arg(long)]
+    skip_nonfinite: bool,
+    /// Save every so many steps (default: ten times a run).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    checkpoint_every: Option<u64>,
+    /// Draw samples and curves every so many steps (default: ten times a run).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    sample_every: Option<u64>,
+}
+
+/// What to train, from the command line or from a run that goes on.
+struct Plan {
+    source: Source,
+    preset: Preset,
+    weights: Weights,
+    /// Where to go on, and that checkpoint's path.
+    from: Option<(RunDir, Checkpoint, String)>,
+    /// Stem of a new run's name.
+    stem: String,
+}
+
+pub fn main(args: Args) -> Result<(), Problem> {
+    let plan = match &args.resume {
+        Some(run) => resumed(run, &args)?,
+        None => new(&args)?,
+    };
+    let Plan { source, preset, weights, from, stem } = plan;
+    let begun = Instant::now();
+    let description = preset.data.describe()?;
+    let program = compiled(&source.name(), &source.text, &setup(&preset, &description))?.program;
+    if let Some(net) = weights.nets.keys().find(|name| program.nets.iter().all(|net| net.name != **name)) {
+        return Err(Problem::new(format!("method `{}` has no network `{net}` for --teacher to fill", program.method)));
+    }
+    let (method, kernels) = (program.method.clone(), program.kernels.len());
+    let front = begun.elapsed();
+    let device = args.device.open(program)?;
+    let compile_seconds = begun.elapsed().as_secs_f64();
+    eprintln!(
+        "compiled {method} in {compile_seconds:.1} s: {kernels} kernels, {:.1} s of it in the C compiler, {} MiB",
+        compile_seconds - front.as_secs_f64(),
+        device.bytes().div_ceil(1 << 20),
+    );
+    let (mut model, notes) = Model::new(device, from.as_ref().map_or(args.seed, |f| f.1.seed), &weights)?;
+    notes.iter().for_each(|note| eprintln!("note: {note}"));
+    if let Some((_, checkpoint, place)) = &from {
+        model.restore(checkpoint, place)?;
+        eprintln!("going on at step {}", checkpoint.step);
+    }
+    model.check_weights()?;
+    let data = Arc::new(Dataset::load(&preset.data, Split::Train, &mut |_, _| {})?);
+    let skipped = data.skipped();
+    skipped.iter().take(3).for_each(|s| eprintln!("warning: left out {s}"));
+    if skipped.len() > 3 {
+        eprintln!("warning: left out {} more samples that could not be read", skipped.len() - 3);
+    }
+    // A data set without a test part is measured against itself.
+    let held_out = Dataset::load(&preset.data, Split::Test, &mut |_, _| {}).map_or_else(|_| data.clone(), Arc::new);
+    let text = preset::print(&preset)?;
+    let dir = match from {
+        Some((dir, ..)) => dir,
+        None => RunDir::create(&args.out, args.name.as_deref(), &stem)?,
+    };
+    dir.write("spec.fg", &source.text)?;
+    dir.write("preset.ron", &text)?;
+    eprintln!("run {}", dir.path().display());
+    let iterations = preset.iterations as u64;
+    let cadence = Cadence::of(iterations);
+    let job = run::Job {
+        method,
+        spec: source.text,
+        preset: text,
+        iterations,
+        cadence: Cadence {
+            checkpoint: args.checkpoint_every.unwrap_or(cadence.checkpoint),
+            sample: args.sample_every.unwrap_or(cadence.sample),
+            ..cadence
+        },
+        evaluate: preset.evaluate,
+        held_out,
+        compile_seconds,
+    };
+    let non_finite = if args.skip_nonfinite { NonFinite::Skip } else { NonFinite::Stop };
+    let summary = run::run(&mut Trainer::new(model, data, non_finite), &dir, &job)?;
+    let time = clock(Duration::from_secs_f64(summary.seconds));
+    println!("{} steps in {time} ({:.0} a second)", summary.iterations, summary.steps_per_second);
+    if !summary.evaluation.is_empty() {
+        print!("{}", evaluate::table(&summary.evaluation));
+    }
+    println!("{}", dir.path().display());
+    Ok(())
+}
+
+fn new(args: &Args) -> Result<Plan, Problem> {
+    let source = Source::read(args.method.as_deref().unwrap_or_else(|| "".as_ref()))?;
+    let method = source.method();
+    let (mut preset, name) = args.preset.resolve(&source.path, &method)?;
+    preset.iterations = args.iterations.unwrap_or(preset.iterations);
+    let weights = args.teacher.as_ref().map(|run| teacher(run, &mut preset)).transpose()?.unwrap_or_default();
+    Ok(Plan { source, preset, weights, from: None, stem: format!("{method}-{name}") })
+}
+
+fn resumed(run: &std::path::Path, args: &Args) -> Result<Plan, Problem> {
+    let (dir, checkpoint, path) = RunDir::open(run)?;
+    let place = path.display().to_string();
+    if let Some(method) = &args.method
+        && Source::read(method)?.text != checkpoint.spec
+    {
+        return Err(Problem::new(format!(
+            "{} is not what {} was trained with; resume without naming a method, or start a new run",
+            method.display(),
+            run.display()
+        )));
+    }
+    let mut preset = preset::parse(&checkpoint.preset, &place)?;
+    preset.iterations = args.iterations.unwrap_or(preset.iterations);
+    let source = Source { path: dir.path().join("spec.fg"), text: checkpoint.spec.clone() };
+    Ok(Plan { source, preset, weights: Weights::default(), from: Some((dir, checkpoint, place)), stem: String::new() })
+}

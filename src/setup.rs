@@ -1,0 +1,102 @@
+//! From a preset and a data set to what a method is compiled for; and the compilation.
+
+use crate::preset::Preset;
+use crate::problem::{Problem, show};
+use fgc_compiler::preset::{Field, Mixture, NetChoice, Setup};
+use fgc_compiler::{Compiled, compile};
+use fgc_runtime::data::Description;
+use fgc_runtime::train::{RunDir, Weights};
+use fgc_runtime::{Tensor, data};
+use indexmap::IndexMap;
+use std::path::Path;
+
+/// A preset on its data.
+pub fn setup(preset: &Preset, description: &Description) -> Setup {
+    Setup {
+        batch: preset.batch,
+        fields: fields(&description.fields),
+        mixture: preset.data.mixture().map(|m| mixture(&m)),
+        nets: preset.net_specs(),
+        set: preset.set.clone(),
+        ..Setup::default()
+    }
+}
+
+/// Axes for the shapes of a sample's fields: those of `x` by its rank, `K` for classes; a field of x's shape has its
+/// axes, and one with a leading axis more (`path`) P before them.
+pub fn fields(shapes: &IndexMap<String, Vec<usize>>) -> IndexMap<String, Field> {
+    let x = shapes.get("x").cloned().unwrap_or_default();
+    let x_axes: &[&str] = match x.len() {
+        1 => &["C"],
+        2 => &["C", "N"],
+        3 => &["C", "H", "W"],
+        _ => &["C", "T", "H", "W"],
+    };
+    let axes = |name: &str, shape: &[usize]| -> Vec<String> {
+        let own = |axes: &[&str]| axes.iter().map(|a| a.to_string()).collect();
+        match shape {
+            _ if name == "x" || shape == x => own(&x_axes[..shape.len().min(x_axes.len())]),
+            [_] if name == "c" => own(&["K"]),
+            [_, rest @ ..] if rest == x => [vec!["P".to_string()], own(x_axes)].concat(),
+            _ => (0..shape.len()).map(|i| format!("{}{i}", name.to_uppercase())).collect(),
+        }
+    };
+    shapes.iter().map(|(name, shape)| (name.clone(), Field { axes: axes(name, shape), shape: shape.clone() })).collect()
+}
+
+fn mixture(m: &data::Mixture) -> Mixture {
+    Mixture {
+        centres: m.centres.chunks(m.dim).map(<[f64]>::to_vec).collect(),
+        std: m.std,
+        classes: if m.class_of.is_empty() { vec![0; m.components()] } else { m.class_of.clone() },
+        weights: m.weights(),
+    }
+}
+
+/// Compiles, and prints warnings.
+pub fn compiled(name: &str, text: &str, setup: &Setup) -> Result<Compiled, Problem> {
+    let compiled = compile(name, text, setup)?;
+    show(&compiled.checked.warnings, &compiled.checked.sources);
+    Ok(compiled)
+}
+
+/// Makes a run's student the network and the weights of `teacher`.
+pub fn teacher(run: &Path, preset: &mut Preset) -> Result<Weights, Problem> {
+    let (_, checkpoint, path) = RunDir::open(run)?;
+    let place = path.display().to_string();
+    let theirs = crate::preset::parse(&checkpoint.preset, &place)?.net_specs();
+    let Some(spec) = theirs.get("student").or_else(|| theirs.get("denoiser")) else {
+        return Err(Problem::new(format!("{place}: its preset names no `denoiser`")));
+    };
+    preset.nets.insert(
+        "teacher".into(),
+        NetChoice {
+            network: spec.network.clone(),
+            schedule: Some(spec.schedule.clone()),
+            predicts: Some(spec.predicts.clone()),
+            precondition: Some(spec.precondition.clone()),
+        },
+    );
+    let named = |prefix: &str| -> IndexMap<String, Tensor> {
+        let tensors = checkpoint.tensors.iter();
+        tensors.filter_map(|(k, t)| Some((k.strip_prefix(prefix)?.to_owned(), t.clone()))).collect()
+    };
+    let student = [named("ema.student."), named("student.")].into_iter().find(|tensors| !tensors.is_empty());
+    let Some(student) = student else {
+        return Err(Problem::new(format!("{place} has no weights of a network `student`")));
+    };
+    Ok(Weights { nets: IndexMap::from([("teacher".to_string(), (place, student))]) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_get_the_axes_of_their_shapes() {
+        let shapes = [("x", vec![3, 32, 32]), ("c", vec![10]), ("noise", vec![3, 32, 32]), ("path", vec![4, 3, 32, 32])];
+        let shapes = shapes.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
+        let axes: Vec<String> = fields(&shapes).values().map(|f| f.axes.concat()).collect();
+        assert_eq!(axes, ["CHW", "K", "CHW", "PCHW"]);
+    }
+}

@@ -1,0 +1,58 @@
+//! Methods: files, or the ones that every binary carries.
+
+use crate::problem::Problem;
+use fgc_grammar::ast::ItemKind;
+use fgc_runtime::names::closest;
+use include_dir::{Dir, include_dir};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// The methods and presets of the source tree.
+pub static BUILT_IN: Dir = include_dir!("$CARGO_MANIFEST_DIR/methods");
+
+/// A method's text.
+pub struct Source {
+    pub path: PathBuf,
+    pub text: String,
+}
+
+impl Source {
+    /// Reads a file; where there is none, a built-in method of that name (`dmd2`, `methods/dmd2.fg`).
+    pub fn read(path: &Path) -> Result<Source, Problem> {
+        let failed = |e: std::io::Error| Problem::new(format!("cannot read {}: {e}", path.display()));
+        match std::fs::read_to_string(path) {
+            Ok(text) => Ok(Source { path: path.into(), text }),
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+                let plain = path.parent().is_none_or(|p| p.as_os_str().is_empty() || p == Path::new("methods"));
+                let built_in = BUILT_IN.get_file(format!("{stem}.fg")).filter(|_| plain);
+                if let Some(text) = built_in.and_then(|f| f.contents_utf8()) {
+                    return Ok(Source { path: format!("{stem}.fg").into(), text: text.into() });
+                }
+                let known: Vec<String> = BUILT_IN
+                    .files()
+                    .filter_map(|f| f.path().to_str()?.strip_suffix(".fg").map(String::from))
+                    .collect();
+                let near = closest(&stem, known.iter().map(String::as_str));
+                let help = near.map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();
+                Err(Problem::new(format!("there is no method {}{help}", path.display())))
+            }
+            Err(e) => Err(failed(e)),
+        }
+    }
+
+    /// How messages call the file.
+    pub fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// The method's name: what follows `method`, else the file's.
+    pub fn method(&self) -> String {
+        let items = fgc_grammar::parse(&self.text).file.items;
+        let named = items.iter().find_map(|item| match &item.kind {
+            ItemKind::Method { name, .. } => Some(name.text.clone()),
+            _ => None,
+        });
+        named.unwrap_or_else(|| self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned())
+    }
+}
