@@ -18,11 +18,11 @@ pub mod step;
 pub mod trainer;
 
 pub use error::TrainError;
-pub use evaluate::{Distance, evaluate};
 pub use init::Weights;
 pub use inputs::Pins;
 pub use model::Model;
-pub use run::{Cadence, Summary, run};
+pub use evaluate::Distance;
+pub use run::{Cadence, Job, Summary};
 pub use run_dir::RunDir;
 pub use sampling::conditions;
 pub use step::{NonFinite, StepReport};

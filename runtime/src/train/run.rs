@@ -37,7 +37,6 @@ impl Cadence {
 /// What to train, and what to call it.
 pub struct Job {
     pub method: String,
-    pub preset_name: String,
     /// Texts that checkpoints carry.
     pub spec: String,
     pub preset: String,
@@ -55,7 +54,6 @@ pub struct Job {
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
     pub method: String,
-    pub preset: String,
     pub seed: u64,
     pub iterations: u64,
     pub skipped: u64,
@@ -140,7 +138,6 @@ pub fn run(trainer: &mut Trainer, dir: &RunDir, job: &Job) -> Result<Summary, Tr
     let seconds = records.last().map_or(0.0, |r| r.seconds);
     let summary = Summary {
         method: job.method.clone(),
-        preset: job.preset_name.clone(),
         seed: trainer.model.seed(),
         iterations: done,
         skipped: trainer.model.skipped(),
