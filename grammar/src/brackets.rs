@@ -26,9 +26,10 @@ pub fn check(source: &str, lexed: &mut Lexed) -> Brackets {
         pairing.run();
     }
     let Pairing { errors, mut reported, blanks, boundaries, too_deep, .. } = pairing;
-    for at in blanks {
+    for &at in &blanks {
         lexed.text[at] = b' ';
     }
+    lexed.tokens.retain(|t| blanks.binary_search(&t.span.start).is_err());
     for at in boundaries {
         lexed.text[at] = BOUNDARY;
     }
@@ -128,6 +129,12 @@ impl<'a> Pairing<'a> {
     }
 
     fn open(&mut self, bracket: u8, i: usize) {
+        // A record follows an operator or a comma; after a value, `{` is a block.
+        let in_paren = self.levels.last().is_some_and(|l| matches!(l.bracket, b'(' | b'['));
+        if bracket == b'{' && in_paren && i > 0 && self.ends_value(i - 1) {
+            let brace = self.levels.iter().rposition(|l| l.bracket == b'{').unwrap_or(0);
+            self.unclosed_until(brace + 1, i);
+        }
         // A bracket after a value is a call or an index, which leans the tree to the left.
         let level = self.levels.len() - 1;
         self.levels[level].chain += 1;

@@ -12,9 +12,21 @@ mod cure;
 pub const KEYWORDS: [&str; 15] =
     ["and", "else", "false", "fn", "for", "if", "in", "let", "none", "not", "or", "return", "then", "true", "var"];
 
+const STATEMENT_WORDS: [&str; 16] = [
+    "data", "draw", "else", "for", "if", "let", "loss", "metric", "net", "param", "return", "sample", "scan", "state",
+    "step", "var",
+];
+
+/// Whether `word` begins statements.
+pub(crate) fn starts_statement(word: &str) -> bool {
+    STATEMENT_WORDS.contains(&word)
+}
+
 /// Where an error was found, for its wording.
 pub(crate) struct Scene<'a> {
     pub source: &'a str,
+    /// What was to be read.
+    pub rule: Rule,
     pub tokens: &'a [Token],
     /// Index of the first token of the region, after its doc comments.
     pub first: usize,
@@ -32,13 +44,21 @@ impl<'a> Scene<'a> {
         self.tokens.get(i).map(|t| t.kind)
     }
 
+    /// Whether token `i` stands on the line of the one before it.
+    pub fn same_line(&self, i: usize) -> bool {
+        match (i.checked_sub(1).and_then(|k| self.tokens.get(k)), self.tokens.get(i)) {
+            (Some(a), Some(b)) => !self.source[a.span.end..b.span.start].contains('\n'),
+            _ => false,
+        }
+    }
+
     pub fn expects(&self, what: &str) -> bool {
         self.expected.iter().any(|e| e.starts_with(what))
     }
 }
 
 /// The sentence for pest's `error`, found in the text from `base` on.
-pub(crate) fn explain(error: &Error<Rule>, base: usize, source: &str, lexed: &Lexed) -> SyntaxError {
+pub(crate) fn explain(error: &Error<Rule>, base: usize, rule: Rule, source: &str, lexed: &Lexed) -> SyntaxError {
     let at = base
         + match error.location {
             InputLocation::Pos(at) => at,
@@ -54,7 +74,7 @@ pub(crate) fn explain(error: &Error<Rule>, base: usize, source: &str, lexed: &Le
         first += 1;
     }
     let found = tokens.partition_point(|t| t.span.end <= at);
-    let scene = Scene { source, tokens, first, found, expected: wording(positives) };
+    let scene = Scene { source, rule, tokens, first, found, expected: wording(positives) };
     let (span, after) = place(&scene, at);
     let found_text = name_token(&scene, found);
     let list = join(&scene.expected);
@@ -83,7 +103,7 @@ pub(crate) fn explain(error: &Error<Rule>, base: usize, source: &str, lexed: &Le
 fn place(scene: &Scene, at: usize) -> (Span, bool) {
     let before = scene.found.checked_sub(1).filter(|&i| i >= scene.first).map(|i| scene.tokens[i].span);
     match (scene.tokens.get(scene.found), before) {
-        (Some(t), Some(b)) if !scene.source[b.end..t.span.start].contains('\n') => (t.span, false),
+        (Some(t), Some(_)) if scene.same_line(scene.found) => (t.span, false),
         (_, Some(b)) => (b, true),
         (Some(t), None) => (t.span, false),
         (None, None) => match scene.tokens.last() {
@@ -120,12 +140,14 @@ fn wording(rules: &[Rule]) -> Vec<&'static str> {
         }
     };
     let has = |rule| rules.contains(&rule);
+    let listed = has(Rule::comma) && [Rule::close_paren, Rule::close_bracket, Rule::close_brace].into_iter().any(has);
     let goes_on = rules.iter().any(|&r| word(r) == "an operator");
     for &rule in rules {
         match rule {
             // `let a, b: t = e`: the list and the type are optional.
-            Rule::comma | Rule::colon if has(Rule::eq) || has(Rule::tilde) => {}
-            Rule::comma if has(Rule::open_brace) || has(Rule::kw_in) => {}
+            Rule::comma | Rule::colon if !listed && (has(Rule::eq) || has(Rule::tilde)) => {}
+            Rule::comma if !listed && (has(Rule::open_brace) || has(Rule::kw_in)) => {}
+            Rule::eq if listed => {}
             // Calls and indexes after a value, clauses that may follow it.
             Rule::open_paren | Rule::open_bracket | Rule::dot | Rule::at if goes_on => {}
             Rule::kw_over | Rule::kw_weight | Rule::kw_in | Rule::kw_frozen | Rule::kw_from if goes_on => {}

@@ -1,8 +1,9 @@
 //! What to write instead, for the mistakes most often made: first the habits of Python, then ours.
 
-use super::{KEYWORDS, Scene};
+use super::{KEYWORDS, Scene, starts_statement};
 use crate::error::code;
 use crate::lex::TokenKind;
+use crate::parse::Rule;
 
 /// Help, and a message where pest's would miss the point.
 pub(crate) struct Cure {
@@ -50,7 +51,15 @@ pub(crate) fn of(s: &Scene) -> Option<Cure> {
     };
     let lone =
         matches!(s.kind(s.first + 1), Some(TokenKind::Word | TokenKind::StrStart)) || matches!(second, "(" | ":");
+    // The value before this statement on its line goes on, wrongly.
+    let after = match s.found <= s.first + 1 && s.first > 0 && s.same_line(s.first) {
+        true => s.text(s.first - 1),
+        false => "",
+    };
     for (word, advice) in FOREIGN {
+        if after == word {
+            return instead(code::FOREIGN, format!("there is no `{word}`"), advice);
+        }
         if (first == word && (lone || s.found == s.first)) || before == word || (found == word && s.found > s.first) {
             return instead(code::FOREIGN, format!("there is no `{word}`"), advice);
         }
@@ -68,6 +77,7 @@ pub(crate) fn of(s: &Scene) -> Option<Cure> {
         "-=" | "*=" | "/=" if s.found == s.first + 1 => {
             return help(format!("write `{first} = {first} {} …`", &found[..1]));
         }
+        ":" if s.expects("`)`") => return help("arguments are named with `=`: `f(x, steps = 2)`"),
         ":=" => return help("write `=`"),
         "~" if s.expects("`=`") && matches!(first, "let" | "var") => {
             return help(format!("what is random is drawn: `draw {before} ~ …`"));
@@ -93,16 +103,33 @@ pub(crate) fn of(s: &Scene) -> Option<Cure> {
         }
         _ => {}
     }
+    if s.expects("`else`") {
+        return help("as a value, `if` has both branches: `if c then a else b`");
+    }
+    if s.expects("a field") && s.kind(s.found) == Some(TokenKind::StrStart) {
+        return help("field names are written without quotes: `{ out: x }`");
+    }
+    if !matches!(after, "" | "{" | "}") && s.kind(s.first) == Some(TokenKind::Word) && !starts_statement(first) {
+        let line = s.tokens[..s.first].iter().rposition(|t| s.source[t.span.start..t.span.end] == *"net");
+        if line.is_some_and(|net| (net + 1..=s.first).all(|i| s.same_line(i))) {
+            return help("a network's attributes are `frozen`, `from name`, or calls such as `adamw(lr = 1e-4)`");
+        }
+        let message = format!("`{first}` cannot follow `{after}`");
+        return instead(code::UNEXPECTED, message, "is an operator, a comma or a new line missing?");
+    }
+    if s.rule != Rule::stmt {
+        return None;
+    }
     if first == "loss" && s.expects("`->`") {
         return help("name them: `loss name = … -> student`");
     }
     if first == "loss" && s.found <= s.first + 2 {
         return help("a loss has a name: `loss name = … -> student`");
     }
-    if found == "->" && s.found == s.first {
+    if found == "->" && first != "fn" {
         return instead(code::UNEXPECTED, "`->` follows only a loss", "a loss has a name: `loss name = … -> student`");
     }
-    if found == "," && s.found == s.first {
+    if found == "," && s.expected == ["an operator"] {
         return help("several values are a list, `[a, b]`, or a record, `{ a, b }`");
     }
     if first == "metric" && s.found <= s.first + 2 {
@@ -122,12 +149,6 @@ pub(crate) fn of(s: &Scene) -> Option<Cure> {
     }
     if first == "for" && s.expects("`in`") {
         return help("a loop is written `for i in 0..n { … }`");
-    }
-    if s.expects("`else`") {
-        return help("as a value, `if` has both branches: `if c then a else b`");
-    }
-    if s.expects("a field") && s.kind(s.found) == Some(TokenKind::StrStart) {
-        return help("field names are written without quotes: `{ out: x }`");
     }
     statement(s, first, second)
 }

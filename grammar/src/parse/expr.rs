@@ -134,7 +134,14 @@ impl Reader<'_> {
             Rule::kw_false => ExprKind::Bool(false),
             Rule::number => number(node.as_str()),
             Rule::string => ExprKind::Str(self.string(node)),
-            Rule::operand => ExprKind::Name(self.source[span.start..span.end].to_string()),
+            Rule::operand => {
+                let text = &self.source[span.start..span.end];
+                if text == "self" {
+                    let error = SyntaxError::new(code::FOREIGN, span, "there is no `self`");
+                    self.errors.push(error.help("a layer's parameters are declared with `param` and used by name"));
+                }
+                ExprKind::Name(text.to_string())
+            }
             Rule::group => *self.first_expr(node).kind,
             Rule::list => ExprKind::List(self.exprs(node)),
             Rule::record => {

@@ -53,7 +53,7 @@ pub(crate) fn parse_with_tokens(source: &str) -> (Parsed, Lexed) {
         }
         // Nothing is refused by the file rule; pest itself gives up where the stack runs out.
         Err(e) => {
-            reader.errors.push(message::explain(&e, 0, source, &reader.lexed));
+            reader.errors.push(message::explain(&e, 0, Rule::file, source, &reader.lexed));
             file.items.push(Item { doc: String::new(), span: whole, kind: ItemKind::Error });
         }
     }
@@ -71,7 +71,7 @@ pub fn parse_expr(source: &str) -> Result<Expr, Vec<SyntaxError>> {
                 expr = pairs.next().and_then(|p| p.into_inner().next()).map(|node| reader.expr(node));
             }
             Err(e) if reader.errors.is_empty() && reader.lexed.errors.is_empty() => {
-                reader.errors.push(message::explain(&e, 0, source, &reader.lexed));
+                reader.errors.push(message::explain(&e, 0, Rule::only_expr, source, &reader.lexed));
             }
             Err(_) => {}
         }
@@ -101,11 +101,13 @@ struct Reader<'s> {
     errors: Vec<SyntaxError>,
     /// The last item was a misplaced statement: those after it are the same mistake.
     misplaced: bool,
+    /// Inside a region already reported.
+    in_bad: bool,
 }
 
 impl<'s> Reader<'s> {
     fn new(source: &'s str, text: &'s str, lexed: Lexed, brackets: Brackets) -> Reader<'s> {
-        Reader { source, text, lexed, brackets, errors: Vec::new(), misplaced: false }
+        Reader { source, text, lexed, brackets, errors: Vec::new(), misplaced: false, in_bad: false }
     }
 
     fn finish(&mut self) -> Vec<SyntaxError> {
@@ -140,17 +142,22 @@ impl<'s> Reader<'s> {
             return;
         }
         let first = self.lexed.token_at(span.start).map(|t| &self.source[t.span.start..t.span.end]);
+        // `if c { 1 } else { 2 }` as a value: the outer message is enough.
+        if self.in_bad && rule == Rule::stmt && !first.is_some_and(message::starts_statement) {
+            return;
+        }
         let rule = if rule == Rule::stmt && first == Some("else") { Rule::else_part } else { rule };
         let error = match Grammar::parse(rule, &self.text[span.start..]) {
-            Err(e) => message::explain(&e, span.start, self.source, &self.lexed),
+            Err(e) => message::explain(&e, span.start, rule, self.source, &self.lexed),
             Ok(_) => message::stray(span, &self.lexed, self.source),
         };
         self.errors.push(error);
     }
 
-    /// Whether an error already reported lies in `span`.
+    /// Whether an error already reported lies in `span` or right after it.
     fn explained(&self, span: Span) -> bool {
-        let inside = |at: usize| (span.start..=span.end).contains(&at);
+        let end = self.lexed.token_at(span.end).map_or(self.source.len(), |t| t.span.start);
+        let inside = |at: usize| (span.start..=end).contains(&at);
         let i = self.brackets.reported.partition_point(|&at| at < span.start);
         self.brackets.reported.get(i).is_some_and(|&at| inside(at))
             || self.lexed.errors.iter().any(|e| inside(e.span.start))
@@ -165,8 +172,9 @@ impl<'s> Reader<'s> {
                 file.doc.push_str(&doc_line(&node));
             }
             Rule::item => {
-                self.misplaced = false;
-                file.items.extend(self.item(node));
+                let item = self.item(node);
+                self.misplaced &= matches!(item, Some(Item { kind: ItemKind::Let { .. }, .. }));
+                file.items.extend(item);
             }
             Rule::bad_item => {
                 let span = self.span(&node);
@@ -180,11 +188,13 @@ impl<'s> Reader<'s> {
 
     /// Errors of the blocks in a bad region.
     fn inner_blocks(&mut self, node: Node) {
+        let outer = std::mem::replace(&mut self.in_bad, true);
         for inner in node.into_inner().filter(|n| n.as_rule() == Rule::inner_block) {
             for block in inner.into_inner() {
                 self.block(block);
             }
         }
+        self.in_bad = outer;
     }
 
     fn item(&mut self, node: Node) -> Option<Item> {
