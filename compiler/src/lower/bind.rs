@@ -1,0 +1,148 @@
+//! Persistent buffers: networks, inputs, state.
+
+use super::NetLayout;
+use crate::graph::op::FlatKind;
+use crate::graph::{Source, Ty};
+use fgc_program::{Buffer, BufferId, DType, Input, InputKind, NetId, Place};
+use indexmap::IndexMap;
+use rustc_hash::FxHashMap;
+
+/// The flat buffers of one network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NetBuffers {
+    pub weights: BufferId,
+    /// None, as the two after it, for networks that never learn.
+    pub grads: Option<BufferId>,
+    pub moments: IndexMap<String, BufferId>,
+    pub updates: Option<BufferId>,
+    pub ema: Option<BufferId>,
+}
+
+/// The buffers of a program so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Buffers {
+    pub all: Vec<Buffer>,
+    pub nets: Vec<NetBuffers>,
+    pub inputs: Vec<Input>,
+    /// Buffers of sources.
+    pub sources: IndexMap<(Source, Ty), BufferId>,
+    parts: FxHashMap<(BufferId, usize, usize), BufferId>,
+    /// Arena buffers: dtype, elements, offset, and which of several equal ones in a plan.
+    arena: FxHashMap<(DType, usize, usize, usize), BufferId>,
+}
+
+impl Buffers {
+    pub fn new(nets: &[NetLayout]) -> Buffers {
+        let mut buffers = Buffers::default();
+        for net in nets {
+            let learns = !net.moments.is_empty();
+            let flat = |buffers: &mut Buffers| buffers.persistent(DType::F32, net.len);
+            let weights = flat(&mut buffers);
+            let grads = learns.then(|| flat(&mut buffers));
+            let moments = net.moments.iter().map(|name| (name.to_string(), flat(&mut buffers))).collect();
+            let updates = learns.then(|| buffers.persistent(DType::F64, 1));
+            let ema = net.ema.then(|| flat(&mut buffers));
+            buffers.nets.push(NetBuffers { weights, grads, moments, updates, ema });
+        }
+        buffers
+    }
+
+    fn add(&mut self, dtype: DType, len: usize, place: Place) -> BufferId {
+        self.all.push(Buffer { dtype, len, place });
+        BufferId(self.all.len() as u32 - 1)
+    }
+
+    pub fn persistent(&mut self, dtype: DType, len: usize) -> BufferId {
+        self.add(dtype, len, Place::Persistent)
+    }
+
+    pub fn part(&mut self, of: BufferId, start: usize, len: usize) -> BufferId {
+        let Buffer { dtype, len: whole, .. } = self.all[of.0 as usize];
+        if (start, len) == (0, whole) {
+            return of;
+        }
+        if let Some(&known) = self.parts.get(&(of, start, len)) {
+            return known;
+        }
+        let id = self.add(dtype, len, Place::Part { of, start });
+        self.parts.insert((of, start, len), id);
+        id
+    }
+
+    /// The `nth` buffer of this type and place in its plan.
+    pub fn in_arena(&mut self, ty: &Ty, offset: usize, nth: usize) -> BufferId {
+        let key = (ty.dtype, ty.len(), offset, nth);
+        if let Some(&known) = self.arena.get(&key) {
+            return known;
+        }
+        let id = self.add(ty.dtype, ty.len(), Place::Arena { offset });
+        self.arena.insert(key, id);
+        id
+    }
+
+    /// The flat buffer of a network; None if it has no such.
+    pub fn flat(&self, net: NetId, what: &FlatKind) -> Option<BufferId> {
+        let net = self.nets.get(net.0 as usize)?;
+        match what {
+            FlatKind::Weights => Some(net.weights),
+            FlatKind::Grads => net.grads,
+            FlatKind::Ema => net.ema,
+            FlatKind::Moment(name) => net.moments.get(name).copied(),
+        }
+    }
+
+    /// The buffer a source reads.
+    pub fn source(&mut self, source: &Source, ty: &Ty, nets: &[NetLayout]) -> BufferId {
+        let key = (source.clone(), ty.clone());
+        if let Some(&known) = self.sources.get(&key) {
+            return known;
+        }
+        let missing = || panic!("{source:?} is of a network that has no such buffer");
+        let id = match source {
+            Source::Param { net, param } => {
+                let start = nets[net.0 as usize].params[*param].offset;
+                let weights = self.nets[net.0 as usize].weights;
+                self.part(weights, start, ty.len())
+            }
+            Source::Flat { net, what, start } => {
+                let of = self.flat(*net, what).unwrap_or_else(missing);
+                self.part(of, *start, ty.len())
+            }
+            Source::Updates { net } => self.nets[net.0 as usize].updates.unwrap_or_else(missing),
+            _ => self.persistent(ty.dtype, ty.len()),
+        };
+        if let Some((name, kind)) = input(source) {
+            let shape = ty.shape.to_vec();
+            self.inputs.push(Input { name, kind, dtype: ty.dtype, shape, buffer: id });
+        }
+        self.sources.insert(key, id);
+        id
+    }
+
+    /// Whether two persistent buffers or parts share memory.
+    pub fn overlap(&self, a: BufferId, b: BufferId) -> bool {
+        let span = |id: BufferId| {
+            let buffer = &self.all[id.0 as usize];
+            match buffer.place {
+                Place::Part { of, start } => (of, start, start + buffer.len),
+                _ => (id, 0, buffer.len),
+            }
+        };
+        let ((a, a_start, a_end), (b, b_start, b_end)) = (span(a), span(b));
+        a == b && a_start < b_end && b_start < a_end
+    }
+}
+
+/// Name and kind of a source that the runtime writes as an input.
+fn input(source: &Source) -> Option<(String, InputKind)> {
+    Some(match source {
+        Source::Data { name } => (name.clone(), InputKind::Data),
+        Source::Draw { name, distribution } => (name.clone(), InputKind::Draw(*distribution)),
+        Source::Pin { name } => (name.clone(), InputKind::Pin),
+        Source::Iteration => ("iteration".into(), InputKind::Iteration),
+        Source::Repeat { position } => (format!("repeat.{position}"), InputKind::Repeat { position: *position }),
+        Source::Param { .. } | Source::Flat { .. } | Source::Updates { .. } | Source::Carry | Source::State { .. } => {
+            return None;
+        }
+    })
+}

@@ -1,0 +1,348 @@
+//! One plan after another, into one set of buffers and kernels.
+
+use super::bind::{Buffers, NetBuffers};
+use super::contract;
+use super::cut::Cut;
+use super::emit::Slot;
+use super::group::{Built, Group, alone, group};
+use super::inplace::write_over;
+use super::plan::{Access, Span, arrange, order};
+use super::prepare::prepare;
+use super::units::{Kind, Unit};
+use super::{Computed, NetLayout, PlanGraph, Role};
+use crate::graph::op::FlatKind;
+use crate::graph::{Graph, NodeId, Op, Source, Ty};
+use fgc_program::{Buffer, BufferId, Input, Kernel, KernelId, Launch, Output, OutputKind, Plan};
+use indexmap::IndexMap;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+/// What a program consists of, besides what the front end knows.
+#[derive(Clone, Debug)]
+pub struct Lowered {
+    pub nets: Vec<NetBuffers>,
+    pub inputs: Vec<Input>,
+    /// Where each source lies: `Carry` and `State` among them.
+    pub sources: IndexMap<(Source, Ty), BufferId>,
+    pub buffers: Vec<Buffer>,
+    pub kernels: Vec<Kernel>,
+    /// In the order given.
+    pub plans: Vec<Plan>,
+    /// Bytes.
+    pub arena: usize,
+}
+
+/// Lowers `plans`, whose outputs are nodes of `graph` without calls, derivatives or arguments (else it panics: a bug of
+/// the caller).
+pub fn lower_plans(graph: &mut Graph, nets: &[NetLayout], plans: &[PlanGraph]) -> Lowered {
+    let mut lowering =
+        Lowering { nets, buffers: Buffers::new(nets), kernels: Vec::new(), known: FxHashMap::default(), arena: 0 };
+    let plans = plans.iter().map(|plan| lowering.plan(graph, plan)).collect();
+    let Lowering { buffers, kernels, arena, .. } = lowering;
+    let Buffers { all, nets, inputs, sources, .. } = buffers;
+    Lowered { nets, inputs, sources, buffers: all, kernels, plans, arena }
+}
+
+struct Lowering<'a> {
+    nets: &'a [NetLayout],
+    buffers: Buffers,
+    kernels: Vec<Kernel>,
+    /// Kernels by their text, names aside.
+    known: FxHashMap<String, KernelId>,
+    arena: usize,
+}
+
+/// A plan on its way.
+struct Draft<'a> {
+    graph: &'a Graph,
+    cut: Cut,
+    units: Vec<Unit>,
+    /// Where values lie that are not in the arena.
+    at: FxHashMap<Slot, BufferId>,
+    /// Values needed after the plan.
+    lasting: FxHashSet<Slot>,
+    groups: Vec<Group>,
+}
+
+/// A value that belongs into a buffer which the plan also reads.
+struct Overwrite {
+    node: NodeId,
+    to: BufferId,
+    /// Sources that read the buffer.
+    readers: Vec<NodeId>,
+}
+
+impl Lowering<'_> {
+    fn plan(&mut self, graph: &mut Graph, plan: &PlanGraph) -> Plan {
+        let outputs: Vec<NodeId> = plan.outputs.iter().map(|output| output.node).collect();
+        let outputs = prepare(graph, &outputs);
+        let graph = &*graph;
+        let cut = Cut::new(graph, &outputs);
+        let nodes = cut.nodes.iter().copied().filter(|&id| cut.is_stored(id));
+        let computed: Vec<NodeId> =
+            nodes.filter(|&id| !matches!(graph.op(id), Op::Source(_)) && !graph.ty(id).is_empty()).collect();
+        let units = computed.iter().map(|&id| Unit::compute(graph, &cut, id)).collect();
+        let mut draft =
+            Draft { graph, cut, units, at: FxHashMap::default(), lasting: FxHashSet::default(), groups: Vec::new() };
+        let inputs = self.sources(&mut draft);
+        let (slots, overwrites) = self.outputs(&mut draft, &plan.outputs, &outputs);
+
+        let kept = draft.lasting.iter().filter_map(|slot| match slot {
+            Slot::Node(node) => Some(*node),
+            Slot::Copy(_) => None,
+        });
+        let kept: FxHashSet<NodeId> = kept.chain(overwrites.iter().map(|o| o.node)).collect();
+        draft.groups = group(graph, &draft.cut, &draft.units, &kept);
+        let late: Vec<usize> = overwrites.into_iter().filter_map(|o| self.overwrite(&mut draft, o)).collect();
+        let tasks = draft.tasks(&late);
+        let (launches, at) = self.place(&draft, tasks);
+        let reported = plan.outputs.iter().zip(slots);
+        let outputs = reported.filter_map(|(output, slot)| self.reported(&draft, output, slot, &at)).collect();
+        Plan { name: plan.name.clone(), launches, outputs, inputs }
+    }
+
+    /// Binds the sources; the inputs among them.
+    fn sources(&mut self, draft: &mut Draft) -> Vec<usize> {
+        let mut inputs = Vec::new();
+        for &id in &draft.cut.nodes {
+            if let Op::Source(source) = draft.graph.op(id) {
+                let buffer = self.buffers.source(source, draft.graph.ty(id), self.nets);
+                draft.at.insert(Slot::Node(id), buffer);
+                inputs.extend(self.buffers.inputs.iter().position(|input| input.buffer == buffer));
+            }
+        }
+        inputs
+    }
+
+    /// Decides where outputs go: their slots, and those that overwrite what the plan reads.
+    fn outputs(&mut self, draft: &mut Draft, outputs: &[Computed], nodes: &[NodeId]) -> (Vec<Slot>, Vec<Overwrite>) {
+        let mut overwrites = Vec::new();
+        let sources: Vec<(NodeId, BufferId)> = draft
+            .at
+            .iter()
+            .filter_map(|(slot, &buffer)| match slot {
+                Slot::Node(node) => Some((*node, buffer)),
+                Slot::Copy(_) => None,
+            })
+            .collect();
+        let mut taken: FxHashSet<NodeId> = FxHashSet::default();
+        let mut slots = Vec::new();
+        for (output, &node) in outputs.iter().zip(nodes) {
+            let node = draft.cut.storage(draft.graph, node).unwrap_or(node);
+            let ty = draft.graph.ty(node).clone();
+            if ty.is_empty() {
+                let buffer = self.buffers.persistent(ty.dtype, 0);
+                draft.at.entry(Slot::Node(node)).or_insert(buffer);
+                slots.push(Slot::Node(node));
+                continue;
+            }
+            let is_source = matches!(draft.graph.op(node), Op::Source(_));
+            let dest = match &output.role {
+                Role::Grad { net, param } => self
+                    .buffers
+                    .flat(*net, &FlatKind::Grads)
+                    .map(|of| (of, self.nets[net.0 as usize].params[*param].offset)),
+                Role::Flat { net, what, start } => self.buffers.flat(*net, what).map(|of| (of, *start)),
+                _ => None,
+            };
+            let Some((of, start)) = dest else {
+                // What the plan overwrites is handed out as it was.
+                let slot = if is_source && outputs.iter().any(|o| matches!(o.role, Role::Flat { .. })) {
+                    draft.copy(node).0
+                } else {
+                    Slot::Node(node)
+                };
+                draft.lasting.insert(slot);
+                slots.push(slot);
+                continue;
+            };
+            let to = self.buffers.part(of, start, ty.len());
+            let mut readers: Vec<NodeId> =
+                sources.iter().filter(|(_, buffer)| self.buffers.overlap(*buffer, to)).map(|(node, _)| *node).collect();
+            readers.sort_unstable();
+            let first = !is_source && taken.insert(node);
+            if readers.is_empty() {
+                let slot = if first { Slot::Node(node) } else { draft.copy(node).0 };
+                draft.at.insert(slot, to);
+                draft.lasting.insert(slot);
+                slots.push(slot);
+            } else if readers != [node] {
+                overwrites.push(Overwrite { node, to, readers });
+                slots.push(Slot::Node(node));
+            } else {
+                slots.push(Slot::Node(node));
+            }
+        }
+        (slots, overwrites)
+    }
+
+    /// Writes in place where one kernel does all reading of what it overwrites; else a copy to be made at the end.
+    fn overwrite(&mut self, draft: &mut Draft, o: Overwrite) -> Option<usize> {
+        let (old, new) = (o.readers.first().map(|&reader| Slot::Node(reader)), Slot::Node(o.node));
+        let unit = draft.units.iter().position(|unit| unit.node == o.node && unit.kind != Kind::Copy);
+        let home = unit.and_then(|unit| draft.groups.iter().position(|group| group.units.contains(&unit)));
+        if let (&[reader], Some(old), Some(home)) = (&o.readers[..], old, home)
+            && draft.at.get(&old) == Some(&o.to)
+            && !draft.at.contains_key(&new)
+            && !draft.lasting.contains(&old)
+        {
+            let mut readers = draft.units.iter().enumerate().filter(|(_, unit)| unit.reads.contains(&reader));
+            if readers.all(|(i, _)| draft.groups[home].units.contains(&i))
+                && let Some(built) = &mut draft.groups[home].built
+                && write_over(&mut built.kernel, &mut built.slots, old, new)
+            {
+                draft.at.insert(new, o.to);
+                return None;
+            }
+        }
+        let (slot, unit) = draft.copy(o.node);
+        draft.at.insert(slot, o.to);
+        Some(unit)
+    }
+
+    /// Puts values into memory: the launches with their buffers.
+    fn place(&mut self, draft: &Draft, tasks: Vec<Task>) -> (Vec<Launch>, FxHashMap<Slot, BufferId>) {
+        let mut live: IndexMap<Slot, (usize, usize)> = IndexMap::new();
+        for (now, task) in tasks.iter().enumerate() {
+            let access = task.access();
+            for slot in access.writes.into_iter().chain(access.reads) {
+                live.entry(slot).or_insert((now, now)).1 = now;
+            }
+        }
+        live.retain(|slot, _| !draft.at.contains_key(slot));
+        for (slot, (_, last)) in &mut live {
+            if draft.lasting.contains(slot) {
+                *last = tasks.len();
+            }
+        }
+        let span = |(slot, live): (&Slot, &(usize, usize))| {
+            let ty = draft.ty(*slot);
+            Span { bytes: ty.len() * ty.dtype.size(), live: *live }
+        };
+        let (offsets, size) = arrange(&live.iter().map(span).collect::<Vec<_>>());
+        self.arena = self.arena.max(size);
+        let mut equal: FxHashMap<(Ty, usize), usize> = FxHashMap::default();
+        let mut at = draft.at.clone();
+        for (slot, offset) in live.keys().zip(offsets) {
+            let ty = draft.ty(*slot);
+            let flat = Ty::new(ty.dtype, &[ty.len()]);
+            let nth = equal.entry((flat, offset)).or_default();
+            at.insert(*slot, self.buffers.in_arena(ty, offset, *nth));
+            *nth += 1;
+        }
+        let launches = tasks.into_iter().filter_map(|task| self.launch(draft, task, &at)).collect();
+        (launches, at)
+    }
+
+    fn launch(&mut self, draft: &Draft, task: Task, at: &FxHashMap<Slot, BufferId>) -> Option<Launch> {
+        match task {
+            Task::Kernel { kernel, slots } => {
+                let kernel = self.kernel(kernel);
+                Some(Launch::Kernel { kernel, args: slots.iter().map(|slot| at[slot]).collect() })
+            }
+            Task::Product(unit) => {
+                let buffer = |node| at[&Slot::Node(node)];
+                match unit.kind {
+                    Kind::Conv => contract::conv(draft.graph, &draft.cut, unit.node, &buffer).map(Launch::Conv),
+                    _ => contract::contract(draft.graph, &draft.cut, unit.node, &buffer).map(Launch::Contract),
+                }
+            }
+        }
+    }
+
+    /// The number of a kernel; equal ones have one.
+    fn kernel(&mut self, kernel: Kernel) -> KernelId {
+        let text = format!("{:?} {} {:?}", kernel.buffers, kernel.extent, kernel.body);
+        let next = KernelId(self.kernels.len() as u32);
+        let id = *self.known.entry(text).or_insert(next);
+        if id == next {
+            self.kernels.push(kernel);
+        }
+        id
+    }
+
+    fn reported(
+        &mut self,
+        draft: &Draft,
+        output: &Computed,
+        slot: Slot,
+        at: &FxHashMap<Slot, BufferId>,
+    ) -> Option<Output> {
+        let ty = draft.graph.ty(output.node);
+        let kind = match &output.role {
+            Role::Loss => OutputKind::Loss,
+            Role::Metric => OutputKind::Metric,
+            Role::Grad { net, param } => OutputKind::Grad { net: *net, param: *param },
+            Role::GradNorm { net } => OutputKind::GradNorm { net: *net },
+            Role::Sample => OutputKind::Sample,
+            Role::State { name } => {
+                let state = self.buffers.source(&Source::State { name: name.clone() }, ty, self.nets);
+                OutputKind::State { state }
+            }
+            Role::Flat { .. } => return None,
+        };
+        Some(Output { name: output.name.clone(), kind, buffer: *at.get(&slot)?, shape: ty.shape.to_vec() })
+    }
+}
+
+/// One launch to be.
+#[derive(Clone, Debug)]
+enum Task {
+    Kernel { kernel: Kernel, slots: Vec<Slot> },
+    Product(Unit),
+}
+
+impl Task {
+    fn new(group: Group, units: &[Unit]) -> Task {
+        match group.built {
+            Some(Built { kernel, slots, .. }) => Task::Kernel { kernel, slots },
+            None => Task::Product(units[group.units[0]].clone()),
+        }
+    }
+
+    fn access(&self) -> Access {
+        match self {
+            Task::Kernel { kernel, slots } => {
+                let mut access = Access::default();
+                for (slot, buffer) in slots.iter().zip(&kernel.buffers) {
+                    let list =
+                        if buffer.access == fgc_program::Access::Read { &mut access.reads } else { &mut access.writes };
+                    list.push(*slot);
+                }
+                access
+            }
+            Task::Product(unit) => Access {
+                reads: unit.reads.iter().map(|&read| Slot::Node(read)).collect(),
+                writes: vec![Slot::Node(unit.node)],
+            },
+        }
+    }
+}
+
+impl Draft<'_> {
+    /// A new unit that copies `node`.
+    fn copy(&mut self, node: NodeId) -> (Slot, usize) {
+        self.units.push(Unit::copy(node));
+        (Slot::Copy(self.units.len() - 1), self.units.len() - 1)
+    }
+
+    fn ty(&self, slot: Slot) -> &Ty {
+        match slot {
+            Slot::Node(node) => self.graph.ty(node),
+            Slot::Copy(unit) => self.graph.ty(self.units[unit].node),
+        }
+    }
+
+    /// The launches in an order they can run in; those of `late` at the end.
+    fn tasks(&mut self, late: &[usize]) -> Vec<Task> {
+        let groups = std::mem::take(&mut self.groups);
+        let times: Vec<usize> = groups.iter().map(|group| group.units.iter().copied().max().unwrap_or(0)).collect();
+        let tasks: Vec<Task> = groups.into_iter().map(|group| Task::new(group, &self.units)).collect();
+        let accesses: Vec<Access> = tasks.iter().map(Task::access).collect();
+        let mut sorted: Vec<Task> = order(&accesses, &times).into_iter().map(|i| tasks[i].clone()).collect();
+        for &unit in late {
+            let built = alone(self.graph, &self.cut, &self.units, unit);
+            sorted.push(Task::new(Group { units: vec![unit], built }, &self.units));
+        }
+        sorted
+    }
+}

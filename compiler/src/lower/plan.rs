@@ -1,0 +1,127 @@
+//! Order and memory: which launch comes when, and where in the arena its results lie.
+
+use super::emit::Slot;
+use rustc_hash::FxHashMap;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// Bytes that arena offsets are multiples of.
+const ALIGN: usize = 64;
+
+/// What one launch reads and writes, among the values of a plan.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Access {
+    pub reads: Vec<Slot>,
+    pub writes: Vec<Slot>,
+}
+
+/// An order in which each launch comes after those whose results it reads: of those that can run, always the one
+/// with the smallest `time`.
+pub(super) fn order(launches: &[Access], times: &[usize]) -> Vec<usize> {
+    let mut writer: FxHashMap<Slot, usize> = FxHashMap::default();
+    for (i, launch) in launches.iter().enumerate() {
+        writer.extend(launch.writes.iter().map(|slot| (*slot, i)));
+    }
+    let mut waiting = vec![0; launches.len()];
+    let mut then: Vec<Vec<usize>> = vec![Vec::new(); launches.len()];
+    for (i, launch) in launches.iter().enumerate() {
+        let mut needed: Vec<usize> = launch.reads.iter().filter_map(|slot| writer.get(slot).copied()).collect();
+        needed.sort_unstable();
+        needed.dedup();
+        for other in needed.into_iter().filter(|&other| other != i) {
+            waiting[i] += 1;
+            then[other].push(i);
+        }
+    }
+    let mut ready: BinaryHeap<Reverse<(usize, usize)>> =
+        (0..launches.len()).filter(|&i| waiting[i] == 0).map(|i| Reverse((times[i], i))).collect();
+    let mut order = Vec::with_capacity(launches.len());
+    while let Some(Reverse((_, i))) = ready.pop() {
+        order.push(i);
+        for &next in &then[i] {
+            waiting[next] -= 1;
+            if waiting[next] == 0 {
+                ready.push(Reverse((times[next], next)));
+            }
+        }
+    }
+    order
+}
+
+/// A value in the arena.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    pub bytes: usize,
+    /// First and last launch that needs it.
+    pub live: (usize, usize),
+}
+
+/// Offsets such that spans alive at the same time are apart; and the arena's size. The largest are placed first, each
+/// in the tightest gap between those that are alive with it.
+pub(super) fn arrange(spans: &[Span]) -> (Vec<usize>, usize) {
+    let mut by_size: Vec<usize> = (0..spans.len()).collect();
+    by_size.sort_by_key(|&i| (Reverse(spans[i].bytes), spans[i].live, i));
+    let mut offsets = vec![0; spans.len()];
+    let mut placed: Vec<usize> = Vec::new();
+    let mut size = 0;
+    for i in by_size {
+        let bytes = spans[i].bytes.next_multiple_of(ALIGN);
+        let (mut best, mut tightest, mut end) = (None, usize::MAX, 0usize);
+        // `placed` is sorted by offset.
+        for &other in &placed {
+            let (a, b) = (spans[i].live, spans[other].live);
+            if a.0 > b.1 || b.0 > a.1 {
+                continue;
+            }
+            let gap = usize::saturating_sub(offsets[other], end);
+            if gap >= bytes && gap < tightest {
+                (best, tightest) = (Some(end), gap);
+            }
+            end = end.max(offsets[other] + spans[other].bytes.next_multiple_of(ALIGN));
+        }
+        offsets[i] = best.unwrap_or(end);
+        size = size.max(offsets[i] + bytes);
+        let at = placed.partition_point(|&other| offsets[other] <= offsets[i]);
+        placed.insert(at, i);
+    }
+    (offsets, size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_lives_together_lies_apart(list in prop::collection::vec((0..5000usize, 0..30usize, 0..10usize), 0..60)) {
+            let span = |&(bytes, first, len): &(usize, usize, usize)| Span { bytes, live: (first, first + len) };
+            let spans: Vec<Span> = list.iter().map(span).collect();
+            let (offsets, size) = arrange(&spans);
+            let peak = (0..40).map(|now| {
+                let alive = spans.iter().filter(|s| s.live.0 <= now && now <= s.live.1);
+                alive.map(|s| s.bytes.next_multiple_of(ALIGN)).sum::<usize>()
+            });
+            prop_assert!(size <= 2 * peak.max().unwrap_or(0));
+            for i in 0..spans.len() {
+                prop_assert!(offsets[i] % ALIGN == 0 && offsets[i] + spans[i].bytes <= size);
+                for j in 0..i {
+                    let together = spans[i].live.0 <= spans[j].live.1 && spans[j].live.0 <= spans[i].live.1;
+                    let apart = offsets[i] + spans[i].bytes <= offsets[j] || offsets[j] + spans[j].bytes <= offsets[i];
+                    prop_assert!(apart || !together);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn launches_follow_what_they_read_and_else_their_time() {
+        let slot = |n| Slot::Copy(n);
+        let launch = |reads: &[usize], write| Access {
+            reads: reads.iter().map(|&n| slot(n)).collect(),
+            writes: vec![slot(write)],
+        };
+        let launches = [launch(&[3], 0), launch(&[], 1), launch(&[1], 2), launch(&[1], 3)];
+        assert_eq!(order(&launches, &[0, 1, 2, 3]), [1, 2, 3, 0]);
+    }
+}
