@@ -2,10 +2,11 @@
 
 use crate::check::{Checked, check};
 use crate::diagnostic::{Diagnostic, Failure};
-use crate::lower::lower;
+use crate::graph::{Source, Ty};
+use crate::lower::lower_plans;
 use crate::preset::Setup;
 use crate::training::{Training, training};
-use fgc_program::Program;
+use fgc_program::{Net, Param, Program, Repeat, Sampler, Schedule, Turn};
 
 /// A compiled method with what each stage made of it.
 #[derive(Debug)]
@@ -29,6 +30,53 @@ pub fn compile(name: &str, text: &str, setup: &Setup) -> Result<Compiled, Failur
             return Err(Failure { sources: checked.sources, diagnostics: vec![d] });
         }
     };
-    let program = lower(&mut training);
+    let program = assemble(&mut training);
     Ok(Compiled { checked, training, program })
+}
+
+/// Lowers every plan and puts the program together.
+fn assemble(training: &mut Training) -> Program {
+    let lowered = lower_plans(&mut training.graph, &training.nets, &training.plans);
+    let nets = training.nets.iter().zip(lowered.nets).map(|(layout, buffers)| Net {
+        name: layout.name.clone(),
+        params: layout
+            .params
+            .iter()
+            .map(|p| Param { name: p.name.clone(), shape: p.shape.clone(), offset: p.offset, init: p.init })
+            .collect(),
+        len: layout.len,
+        frozen: layout.frozen,
+        from: layout.from,
+        weights: buffers.weights,
+        grads: buffers.grads,
+        ema: buffers.ema,
+        moments: buffers.moments,
+        updates: buffers.updates,
+    });
+    let nets = nets.collect();
+    let carry = |ty: &Ty| lowered.sources.get(&(Source::Carry, ty.clone())).copied();
+    let samplers = training.samplers.iter().map(|s| {
+        let carried = training.graph.ty(training.plans[s.init].outputs[0].node);
+        let repeat = s.repeat.as_ref().and_then(|(plan, rows)| {
+            // A body that does not read what it carries gives the same every time: once is enough, with any buffer.
+            let carry = carry(carried).or_else(|| lowered.plans[*plan].outputs.first().map(|o| o.buffer))?;
+            Some(Repeat { plan: *plan, carry, rows: rows.clone() })
+        });
+        (s.name.clone(), Sampler { init: s.init, repeat })
+    });
+    let samplers = samplers.collect();
+    let turns = training.turns.iter();
+    let steps = turns.map(|t| Turn { every: t.every, plan: t.step, updates: t.updates.clone() }).collect();
+    Program {
+        method: training.method.clone(),
+        batch: training.batch,
+        nets,
+        inputs: lowered.inputs,
+        buffers: lowered.buffers,
+        kernels: lowered.kernels,
+        plans: lowered.plans,
+        schedule: Schedule { steps },
+        samplers,
+        arena: lowered.arena,
+    }
 }

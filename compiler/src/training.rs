@@ -2,68 +2,15 @@
 
 use crate::check::{Checked, Elaborated, LossTerm, StateSpec, StepSpec};
 use crate::derive::{DeriveError, grad};
-use crate::graph::op::FlatKind;
 use crate::graph::{Graph, NodeId, Op, Source, Ty, needed};
+use crate::lower::{Computed, NetLayout, ParamLayout, PlanGraph, Role};
 use crate::optimizer::{self, MOMENTS};
 use crate::simplify::simplify;
-use fgc_program::{DType, Init, NetId};
+use fgc_program::{DType, NetId};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Parameters begin at multiples of this many elements, so that each is aligned in its network's flat buffer.
 const ALIGN: usize = 16;
-
-/// A network with its parameters laid out.
-#[derive(Clone, Debug)]
-pub struct NetLayout {
-    pub name: String,
-    pub params: Vec<ParamLayout>,
-    /// Elements of its flat buffers.
-    pub len: usize,
-    pub frozen: bool,
-    pub from: Option<NetId>,
-    pub ema: bool,
-    /// Names of the optimiser's moments; empty when it never learns.
-    pub moments: Vec<&'static str>,
-}
-
-#[derive(Clone, Debug)]
-pub struct ParamLayout {
-    pub name: String,
-    pub shape: Vec<usize>,
-    pub offset: usize,
-    pub init: Init,
-}
-
-/// What a plan computes.
-#[derive(Clone, Debug)]
-pub struct PlanGraph {
-    /// `step.student`, `update.student.fake_score`, `sample.method.init`.
-    pub name: String,
-    pub outputs: Vec<Computed>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Computed {
-    pub name: String,
-    pub role: Role,
-    pub node: NodeId,
-}
-
-/// What becomes of a computed value.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Role {
-    Loss,
-    Metric,
-    /// Goes into the network's gradient buffer.
-    Grad { net: NetId, param: usize },
-    GradNorm { net: NetId },
-    /// Goes into a flat buffer of the network from an element on.
-    Flat { net: NetId, what: FlatKind, start: usize },
-    /// Samples, or what a sampler carries.
-    Sample,
-    /// The next value of a state buffer.
-    State { name: String },
-}
 
 /// Position in `plans` of what one kind of iteration runs.
 #[derive(Clone, Debug)]
