@@ -152,7 +152,10 @@ impl Reader<'_> {
                 let (mut params, mut body) = (Vec::new(), expr(span, ExprKind::Error));
                 for part in node.into_inner() {
                     match part.as_rule() {
-                        Rule::params => params = self.params(part),
+                        Rule::params => {
+                            self.refuse_docs(part.clone());
+                            params = self.params(part);
+                        }
                         Rule::expr => body = self.expr(part),
                         _ => {}
                     }
@@ -164,6 +167,17 @@ impl Reader<'_> {
                 Err(_) => ExprKind::Error,
             },
             _ => ExprKind::Error,
+        }
+    }
+
+    fn refuse_docs(&mut self, params: Node) {
+        for param in params.into_inner().filter(|n| n.as_rule() == Rule::param) {
+            let span = self.span(&param);
+            if param.into_inner().next().is_some_and(|n| n.as_rule() == Rule::doc) {
+                let span = self.lexed.token_at(span.start).map_or(span, |t| t.span);
+                let error = SyntaxError::new(code::MISPLACED, span, "a function without a name has no documentation");
+                self.errors.push(error.help("write `//` for a plain comment"));
+            }
         }
     }
 
