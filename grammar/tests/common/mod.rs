@@ -1,0 +1,44 @@
+//! Test material, and trees without places.
+
+use fgc_grammar::ast::File;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Every `.fg` file of the repository, by path.
+pub fn files() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut pending = vec![root.join("stdlib"), root.join("methods")];
+    let mut found = Vec::new();
+    while let Some(dir) = pending.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                pending.push(path);
+            } else if path.extension().is_some_and(|e| e == "fg") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                found.push((path, text));
+            }
+        }
+    }
+    found.sort();
+    assert!(found.len() > 10);
+    found
+}
+
+fn without_spans(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|name, _| name != "span" && name != "op_span");
+            fields.values_mut().for_each(without_spans);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_spans),
+        _ => {}
+    }
+}
+
+/// The tree of `file`, comments and places aside.
+pub fn tree(file: &File) -> Value {
+    let mut value = serde_json::to_value(&file.items).unwrap();
+    without_spans(&mut value);
+    Value::Array(vec![Value::String(file.doc.clone()), value])
+}
