@@ -55,7 +55,7 @@ pub fn main(args: Args) -> Result<(), Problem> {
         Emit::Graph => graph::print(&compiled.checked.called.0, &compiled.checked.called.1),
         Emit::Grad => {
             let training = &compiled.training;
-            let plan = |p: &fgc_compiler::training::PlanGraph| {
+            let plan = |p: &fgc_compiler::lower::PlanGraph| {
                 let nodes: Vec<_> = p.outputs.iter().map(|o| o.node).collect();
                 let outputs: String = p.outputs.iter().map(|o| format!("  {} = %{}\n", o.name, o.node.0)).collect();
                 format!("plan {}\n{}{outputs}\n", p.name, graph::print(&training.graph, &nodes))

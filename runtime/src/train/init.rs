@@ -105,7 +105,7 @@ impl Model {
     /// Computes the initial values of state buffers.
     fn initial_state(&mut self) -> Result<(), TrainError> {
         let program = self.program.clone();
-        for (plan, p) in program.plans.iter().enumerate().filter(|(_, p)| p.name == "init") {
+        for (plan, p) in program.plans.iter().enumerate().filter(|(_, p)| p.name == "start") {
             self.device.run(plan)?;
             for output in &p.outputs {
                 if let OutputKind::State { state } = output.kind {

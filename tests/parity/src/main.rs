@@ -1,1 +1,86 @@
-fn main() {}
+//! Replays recorded cases from the command line.
+
+use clap::{Parser, ValueEnum};
+use fgc_runtime::cpu::Backend;
+use fgc_runtime::tensorfile::{self, Metadata};
+use parity::{Agreement, Case, ReplayError, compare, replay};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Replays recorded training steps and compares losses, gradients and updated weights.
+///
+/// Prints a line a case; exit status 1 if any disagrees or cannot run.
+#[derive(Parser)]
+struct Args {
+    /// Case directories.
+    #[arg(required = true, value_name = "DIR")]
+    cases: Vec<PathBuf>,
+    /// Write what was computed to OUT/<case>.safetensors.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Directory of the methods.
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../methods"))]
+    methods: PathBuf,
+    #[arg(long, value_enum, default_value = "compiled")]
+    backend: Kind,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    Compiled,
+    Interpreter,
+    /// Kernels interpreted, products by their definition.
+    Reference,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let backend = match args.backend {
+        Kind::Compiled => Backend::Compiled,
+        Kind::Interpreter => Backend::Interpreter,
+        Kind::Reference => Backend::Reference,
+    };
+    let (mut agree, mut skipped, mut disagree) = (0, 0, 0);
+    for dir in &args.cases {
+        let name = dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy();
+        match one(dir, &args.methods, backend, args.out.as_deref()) {
+            Ok(a) if a.wrong.is_empty() => {
+                agree += 1;
+                println!("ok    {name:<28} {}", numbers(&a));
+            }
+            Ok(a) => {
+                disagree += 1;
+                println!("WRONG {name:<28} {}", numbers(&a));
+                a.wrong.iter().take(5).for_each(|w| println!("        {w}"));
+                if a.wrong.len() > 5 {
+                    println!("        and {} more", a.wrong.len() - 5);
+                }
+            }
+            Err(e) if matches!(e.downcast_ref(), Some(ReplayError::NoMethod(_))) => {
+                skipped += 1;
+                println!("-     {name:<28} {e}");
+            }
+            Err(e) => {
+                disagree += 1;
+                println!("ERROR {name:<28} {e}");
+            }
+        }
+    }
+    println!("{agree} agree, {disagree} do not, {skipped} have no method");
+    if disagree == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn one(dir: &Path, methods: &Path, backend: Backend, out: Option<&Path>) -> Result<Agreement, Box<dyn std::error::Error>> {
+    let case = Case::load(dir)?;
+    let replayed = replay(&case, methods, backend)?;
+    if let Some(out) = out {
+        std::fs::create_dir_all(out)?;
+        let path = out.join(format!("{}.safetensors", case.recorded.name));
+        tensorfile::write(&path, &replayed.tensors, &Metadata::new())?;
+    }
+    Ok(compare(&case, &replayed))
+}
+
+fn numbers(a: &Agreement) -> String {
+    format!("loss {:.1e}  grad {:.1e}  after {:.1e}  ({} compared)", a.loss, a.grad, a.after, a.compared)
+}

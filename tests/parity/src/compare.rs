@@ -1,0 +1,93 @@
+//! Whether what was computed is what was recorded.
+
+use crate::case::Case;
+use crate::replay::Replayed;
+use fgc_runtime::Tensor;
+use serde_json::Value;
+
+/// The largest deviations of a case, and each that is too large.
+#[derive(Clone, Debug, Default)]
+pub struct Agreement {
+    /// Relative, of any loss or metric.
+    pub loss: f64,
+    /// Relative norm, of any gradient or updated buffer.
+    pub grad: f64,
+    /// Of any parameter after several steps, relative to how far it moved.
+    pub after: f64,
+    /// Losses, gradients and parameters compared.
+    pub compared: usize,
+    pub wrong: Vec<String>,
+}
+
+/// Losses to 1e-4 relative (1e-6 absolute), gradients and buffers to 1e-3 in norm, parameters after several steps to
+/// 1e-2 of their movement, those without gradient exactly; with finite-difference derivatives all to 5e-3.
+pub fn compare(case: &Case, replayed: &Replayed) -> Agreement {
+    let coarse = case.recorded.hyper.get("jvp_finite_diff") == Some(&Value::Bool(true));
+    let tolerance = |usual: f64| if coarse { f64::max(usual, 5e-3) } else { usual };
+    let mut all = Agreement::default();
+    for (name, expected) in &case.expected {
+        let Some(found) = replayed.tensors.get(name) else {
+            all.wrong.push(format!("{name} is not computed"));
+            continue;
+        };
+        all.compared += 1;
+        if name.contains("loss.") {
+            let (a, b) = (found.to_f64()[0], expected.to_f64()[0]);
+            let error = (a - b).abs() / b.abs().max(1e-300);
+            if (a - b).abs() > 1e-6 {
+                all.loss = worse(all.loss, error);
+                judge(&mut all.wrong, name, error, tolerance(1e-4));
+            } else if !a.is_finite() {
+                all.wrong.push(format!("{name} is {a}"));
+            }
+        } else if found.shape() != expected.shape() {
+            all.wrong.push(format!("{name} has shape {:?}, recorded is {:?}", found.shape(), expected.shape()));
+        } else if let Some(before) = name.strip_prefix("after.").and_then(|p| case.weights.get(p)) {
+            let moved = distance(expected, before);
+            let error = distance(found, expected) / if moved == 0.0 { 1e-300 } else { moved };
+            all.after = worse(all.after, error);
+            judge(&mut all.wrong, name, error, tolerance(1e-2));
+        } else {
+            let size = distance(expected, &zeros(expected));
+            let error = distance(found, expected) / size.max(1e-300);
+            all.grad = worse(all.grad, error);
+            judge(&mut all.wrong, name, error, tolerance(1e-3));
+        }
+    }
+    for (name, found) in &replayed.tensors {
+        if case.expected.contains_key(name) {
+            continue;
+        }
+        if name.starts_with("grad.") {
+            all.wrong.push(format!("{name} is computed, and recorded without gradient"));
+        } else if let Some(before) = name.strip_prefix("after.").and_then(|p| case.weights.get(p)) {
+            all.compared += 1;
+            if found.to_f32() != before.to_f32() {
+                all.wrong.push(format!("{name} changed, and no gradient reaches it"));
+            }
+        } else if name.contains("loss.") {
+            all.wrong.push(format!("{name} is not recorded"));
+        }
+    }
+    all
+}
+
+fn judge(wrong: &mut Vec<String>, name: &str, error: f64, tolerance: f64) {
+    // Not `error > tolerance`: NaN is wrong.
+    if error.is_nan() || error > tolerance {
+        wrong.push(format!("{name} is off by {error:.2e}, allowed is {tolerance:.0e}"));
+    }
+}
+
+/// The larger, NaN the largest.
+fn worse(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+}
+
+fn zeros(like: &Tensor) -> Tensor {
+    Tensor::f64(like.shape(), vec![0.0; like.len()])
+}
+
+fn distance(a: &Tensor, b: &Tensor) -> f64 {
+    a.to_f64().iter().zip(b.to_f64()).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt()
+}

@@ -1,0 +1,73 @@
+//! Running a case's steps.
+
+use crate::case::{Case, CaseError};
+use crate::Tensors;
+use fgc_compiler::compile;
+use fgc_compiler::diagnostic::render;
+use fgc_runtime::cpu::{Backend, Device, DeviceError};
+use fgc_runtime::train::{Model, NonFinite, TrainError, Weights};
+use fgc_runtime::Tensor;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What a case's steps computed, named as its expected values.
+#[derive(Clone, Debug, Default)]
+pub struct Replayed {
+    pub tensors: Tensors,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    #[error(transparent)]
+    Case(#[from] CaseError),
+    #[error("there is no {path}", path = .0.display())]
+    NoMethod(PathBuf),
+    #[error("cannot compile:\n{0}")]
+    Compile(String),
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    #[error(transparent)]
+    Train(#[from] TrainError),
+}
+
+/// Compiles the case's method from the directory `methods` and runs its steps.
+pub fn replay(case: &Case, methods: &Path, backend: Backend) -> Result<Replayed, ReplayError> {
+    let recorded = &case.recorded;
+    let path = methods.join(format!("{}.fg", recorded.method));
+    let text = std::fs::read_to_string(&path).map_err(|_| ReplayError::NoMethod(path.clone()))?;
+    let compiled = compile(&path.display().to_string(), &text, &case.setup()?).map_err(|failure| {
+        let texts = failure.diagnostics.iter().map(|d| render(d, &failure.sources, false));
+        ReplayError::Compile(texts.collect())
+    })?;
+    let device = Device::new(Arc::new(compiled.program), backend, 0)?;
+    let nets: Vec<String> = device.program().nets.iter().map(|net| net.name.clone()).collect();
+    let nets: Vec<&str> = nets.iter().map(String::as_str).collect();
+    let weights = Weights::from_file("weights.safetensors", case.weights.clone(), &nets);
+    let (mut model, _) = Model::new(device, 0, &weights)?;
+    model.check_weights()?;
+    model.set_iteration(recorded.iteration);
+    let mut out = Replayed::default();
+    let several = recorded.steps > 1;
+    for k in 0..recorded.steps {
+        let (data, pins) = case.inputs(k);
+        let report = model.step(&data, &pins, NonFinite::Stop)?;
+        let prefix = if several { format!("step{k}.") } else { String::new() };
+        for (name, &value) in report.losses.iter().chain(&report.metrics) {
+            out.tensors.insert(format!("{prefix}loss.{name}"), Tensor::f64([], vec![value]));
+        }
+    }
+    if !several {
+        out.tensors.extend(model.gradients()?.into_iter().map(|(name, g)| (format!("grad.{name}"), g)));
+    }
+    for net in model.program().clone().nets.iter().filter(|net| !net.frozen) {
+        for param in &net.params {
+            let name = format!("after.{}.{}", net.name, param.name);
+            if several {
+                out.tensors.insert(name, model.parameter(net, param, net.weights)?);
+            }
+        }
+    }
+    // Buffers are recorded as the student's.
+    out.tensors.extend(model.states()?.into_iter().map(|(name, state)| (format!("after.student.{name}"), state)));
+    Ok(out)
+}
