@@ -122,10 +122,6 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    /// Statements so far in the innermost loop.
-    pub fn current(&self) -> &[Stmt] {
-        self.blocks.last().map_or(&[], |block| &block.stmts)
-    }
 
     /// All statements so far of all open loops.
     pub fn all_open(&self) -> impl Iterator<Item = &Stmt> {
