@@ -152,6 +152,18 @@ impl Index {
         (quotient, rest)
     }
 
+    /// `(g, x, r)` with `self = g·x + r`, `g` > 1 a divisor of `by` and 0 ≤ r < g; the largest such g.
+    fn factor(&self, by: i64, extents: &Extents) -> Option<(i64, Index, Index)> {
+        let mut factors: Vec<i64> = self.terms.iter().map(|(_, c)| gcd(by, *c)).filter(|g| *g > 1).collect();
+        factors.sort_unstable_by(|a, b| b.cmp(a));
+        factors.dedup();
+        factors.into_iter().find_map(|g| {
+            let (x, r) = self.split(g);
+            let (low, high) = range(&r, extents)?;
+            (low >= 0 && high < g).then_some((g, x, r))
+        })
+    }
+
     /// The quotient of every value of `self`, if it is one and the same.
     fn only_quotient(&self, by: i64, extents: &Extents) -> Option<i64> {
         let (low, high) = range(self, extents)?;
@@ -170,10 +182,9 @@ impl Index {
         if let Some(q) = rest.only_quotient(by, extents) {
             return quotient.plus(q);
         }
-        // (g·x + c) / (g·n) = x / n where c < g.
-        let g = rest.terms.iter().fold(by, |g, (_, c)| gcd(g, *c));
-        if g > 1 {
-            return quotient.add(&rest.split(g).0.div(by / g, extents), extents);
+        // (g·x + r) / (g·n) = x / n where 0 ≤ r < g.
+        if let Some((g, x, _)) = rest.factor(by, extents) {
+            return quotient.add(&x.div(by / g, extents), extents);
         }
         let own = match &rest.terms[..] {
             // (x / a) / b = x / (a·b); ((x mod a·b) / b) = (x / b) mod a.
@@ -196,11 +207,9 @@ impl Index {
         if let Some(q) = rest.only_quotient(by, extents) {
             return rest.plus(-q * by);
         }
-        // (g·x + c) mod (g·n) = g·(x mod n) + c where c < g.
-        let g = rest.terms.iter().fold(by, |g, (_, c)| gcd(g, *c));
-        if g > 1 {
-            let (x, c) = rest.split(g);
-            return x.rem(by / g, extents).scale(g).plus(c.offset);
+        // (g·x + r) mod (g·n) = g·(x mod n) + r where 0 ≤ r < g.
+        if let Some((g, x, r)) = rest.factor(by, extents) {
+            return x.rem(by / g, extents).scale(g).add(&r, extents);
         }
         // Multiples of `by` may go, which also makes what is divided non-negative.
         for (_, c) in &mut rest.terms {

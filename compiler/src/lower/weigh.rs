@@ -4,7 +4,9 @@ use super::tidy::{exprs, parts};
 use fgc_program::{BinaryOp, Expr, Index, Kernel, Stmt, UnaryOp, Var};
 
 /// Starting a kernel.
-const LAUNCH: f64 = 200.0;
+const LAUNCH: f64 = 500.0;
+/// Bringing 64 bytes from memory; what a kernel touches again is near.
+const MEMORY: f64 = 4.0;
 /// Grid iterations below which threads idle.
 const PARALLEL: usize = 8;
 const LANES: usize = 16;
@@ -16,7 +18,8 @@ pub(super) fn weigh(kernel: &Kernel) -> f64 {
     } else {
         kernel.extent as f64 * (2.0 + block(&kernel.body, None))
     };
-    LAUNCH + total * PARALLEL as f64 / kernel.extent.clamp(1, PARALLEL) as f64
+    let bytes: usize = kernel.buffers.iter().map(|buffer| buffer.len * buffer.dtype.size()).sum();
+    LAUNCH + MEMORY * bytes as f64 / 64.0 + total * PARALLEL as f64 / kernel.extent.clamp(1, PARALLEL) as f64
 }
 
 /// `lane`: the loop whose iterations run together.
