@@ -101,6 +101,9 @@ pub fn training(checked: &Checked, batch: usize) -> Result<Training, DeriveError
     Ok(Training { method: m.name.clone(), batch, graph, nets, plans, turns, samplers })
 }
 
+/// Parameters that have a gradient.
+type Learning = Vec<(NetId, usize)>;
+
 /// The networks a step trains, each once, in order of declaration.
 fn trained(step: &StepSpec) -> Vec<NetId> {
     let mut nets: Vec<NetId> = step.losses.iter().flat_map(|l| l.targets.iter().copied()).collect();
@@ -114,7 +117,7 @@ fn step_outputs(
     graph: &mut Graph,
     m: &Elaborated,
     step: &StepSpec,
-) -> Result<(Vec<Computed>, Vec<(NetId, usize)>), DeriveError> {
+) -> Result<(Vec<Computed>, Learning), DeriveError> {
     let mut outputs = Vec::new();
     let mut total = None;
     // One reverse pass for each set of networks that learn together.

@@ -75,9 +75,9 @@ pub struct Elaborator<'a> {
     pub pending: Vec<LossTerm>,
     pub metrics: Vec<(String, NodeId)>,
     pub bindings: Vec<TypedBinding>,
-    pub scan: Option<super::method::ScanState>,
+    pub scan: Option<super::sampling::ScanState>,
     pub state: IndexMap<String, super::method::StateSpec>,
-    pub samplers: Vec<super::method::SampleSpec>,
+    pub samplers: Vec<super::sampling::SampleSpec>,
     /// The method's file.
     pub user: ModuleId,
 }

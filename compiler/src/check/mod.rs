@@ -15,13 +15,16 @@ pub mod elaborate;
 pub mod entry;
 pub mod expr;
 pub mod flow;
+pub mod make_net;
 pub mod method;
 pub mod net;
 pub mod operator;
+pub mod sampling;
 pub mod types;
 pub mod unused;
 pub mod value;
 
 pub use entry::{Checked, check};
 pub use elaborate::{Elaborator, Reported};
-pub use method::{Elaborated, LossTerm, SampleSpec, StateSpec, StepSpec, TypedBinding};
+pub use method::{Elaborated, LossTerm, StateSpec, StepSpec, TypedBinding};
+pub use sampling::SampleSpec;

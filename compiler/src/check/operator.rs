@@ -43,12 +43,8 @@ impl Elaborator<'_> {
             }
             (Sign::Add, Value::Str(x), Value::Str(y)) => return Ok(Value::str(format!("{x}{y}"))),
             // Only tensors and numbers are compared elementwise; anything else is equal or not.
-            (Sign::Eq | Sign::Ne, x, y)
-                if !matches!(x, Value::Tensor(_)) || !matches!(y, Value::Tensor(_)) && y.number().is_none() =>
-            {
-                if x.number().is_none() || !matches!(y, Value::Tensor(_)) {
-                    return Ok(Value::Bool(same(x, y) == (op == Sign::Eq)));
-                }
+            (Sign::Eq | Sign::Ne, x, y) if !elementwise(x) || !elementwise(y) => {
+                return Ok(Value::Bool(same(x, y) == (op == Sign::Eq)));
             }
             _ => {}
         }
@@ -127,6 +123,10 @@ impl Elaborator<'_> {
             _ => None,
         })
     }
+}
+
+fn elementwise(v: &Value) -> bool {
+    matches!(v, Value::Tensor(_)) || v.number().is_some()
 }
 
 /// Equality of static values; tensors equal nothing.

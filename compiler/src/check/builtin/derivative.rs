@@ -5,7 +5,7 @@ use super::super::elaborate::{Elaborator, Result};
 use super::super::value::*;
 use super::Builtin;
 use super::lists::invoke;
-use fgc_program::{DType, Scalar};
+use fgc_program::DType;
 
 pub const TABLE: &[Builtin] = &[Builtin {
     name: "jvp",
@@ -56,7 +56,8 @@ fn jvp(e: &mut Elaborator, args: Args) -> Result<Value> {
         let node = if e.graph.dtype(t.node).is_float() {
             e.graph.jvp(func, &inputs, &along, output)
         } else {
-            e.graph.constant(Scalar::new(e.graph.dtype(t.node), 0.0), &e.graph.shape(t.node).to_vec())
+            let ty = e.graph.ty(t.node).clone();
+            e.graph.zeros(&ty)
         };
         output += 1;
         made.push(node);

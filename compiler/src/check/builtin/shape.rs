@@ -138,7 +138,7 @@ fn extent_list(e: &mut Elaborator, args: &Args, i: usize, signature: &str) -> Re
     let mut out = Vec::new();
     for v in list {
         match v.number() {
-            Some(x) if x.fract() == 0.0 && x >= 1.0 && x < 1e12 => out.push(x as usize),
+            Some(x) if x.fract() == 0.0 && (1.0..1e12).contains(&x) => out.push(x as usize),
             _ => {
                 let shown = e.show(&v);
                 let message = format!("`{signature}` needs positive whole numbers, found {shown}");
@@ -346,7 +346,7 @@ fn gather(e: &mut Elaborator, args: Args) -> Result<Value> {
     let shared: Vec<&Axis> = at.axes.iter().filter(|a| table.axes.contains(a)).collect();
     if let Some(shared) = shared.first() {
         let message = format!("axis {shared} is in the table and in the index");
-        return Err(e.error_help("FG0223", message, args.place, "", format!("`rename` it in one of them")));
+        return Err(e.error_help("FG0223", message, args.place, "", "`rename` it in one of them"));
     }
     let node = e.graph.cast(at.node, DType::I64);
     let node = e.graph.gather(table.node, node, i);
