@@ -122,7 +122,6 @@ impl<'a> Emitter<'a> {
         }
     }
 
-
     /// All statements so far of all open loops.
     pub fn all_open(&self) -> impl Iterator<Item = &Stmt> {
         self.blocks.iter().flat_map(|block| &block.stmts)

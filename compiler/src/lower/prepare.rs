@@ -16,12 +16,18 @@ const EXACT: usize = 8192;
 /// `outputs`, rewritten.
 pub(super) fn prepare(graph: &mut Graph, outputs: &[NodeId]) -> Vec<NodeId> {
     let mut new: FxHashMap<NodeId, NodeId> = FxHashMap::default();
-    for id in needed(graph, outputs) {
+    let nodes = needed(graph, outputs);
+    let mut users: FxHashMap<NodeId, usize> = FxHashMap::default();
+    for input in nodes.iter().flat_map(|&id| &graph.node(id).inputs) {
+        *users.entry(*input).or_default() += 1;
+    }
+    for id in nodes {
         let inputs: Vec<NodeId> = graph.node(id).inputs.iter().map(|input| new[input]).collect();
         let same = rebuild(graph, id, &inputs);
         let better = match graph.op(same) {
             Op::Reduce { .. } => stages(graph, same),
             Op::Contract { .. } => product(graph, same),
+            Op::Permute { .. } if users.get(&graph.node(id).inputs[0]) == Some(&1) => transposed(graph, same),
             Op::ScatterAdd { .. } if graph.ty(graph.node(same).inputs[0]).is_empty() => {
                 let ty = graph.ty(same).clone();
                 graph.zeros(&ty)
@@ -85,6 +91,20 @@ fn stages(graph: &mut Graph, id: NodeId) -> NodeId {
         ReduceOp::Max => graph.max(parts[0], parts[1]),
         ReduceOp::Min => graph.min(parts[0], parts[1]),
     }
+}
+
+/// The transpose of a product as the product of the operands in the other order.
+fn transposed(graph: &mut Graph, id: NodeId) -> NodeId {
+    let Op::Permute { order } = graph.op(id).clone() else { return id };
+    let inner = graph.node(id).inputs[0];
+    let Op::Contract { a_batch, b_batch, a_sum, b_sum } = graph.op(inner).clone() else { return id };
+    let (a, b) = (graph.node(inner).inputs[0], graph.node(inner).inputs[1]);
+    let (batch, rank) = (a_batch.len(), order.len());
+    let split = graph.shape(a).len() - a_sum.len();
+    if order.iter().copied().eq((0..batch).chain(split..rank).chain(batch..split)) {
+        return graph.contract(b, a, &b_batch, &a_batch, &b_sum, &a_sum);
+    }
+    id
 }
 
 /// A contraction that is no matrix product becomes elementwise; one whose sums no stride can express is put in order.

@@ -109,7 +109,8 @@ fn grow(graph: &mut Graph, rng: &mut Rng, nodes: &[NodeId], real: DType) -> Node
         14 if rank > 0 => {
             let axis = rng.below(rank);
             let index = some(graph, nodes, rng, DType::I64);
-            let index = if len * graph.ty(index).len() > 500 { graph.reduce(ReduceOp::Max, index, &[0]) } else { index };
+            let index =
+                if len * graph.ty(index).len() > 500 { graph.reduce(ReduceOp::Max, index, &[0]) } else { index };
             graph.gather(x, index, axis)
         }
         15 if rank > 0 => {
