@@ -58,10 +58,10 @@ impl Lexed {
         self.tokens[..self.tokens.partition_point(|t| t.span.start < at)].last().copied()
     }
 
-    /// `start..end` without blanks and comments at its end.
+    /// `start..end` without blanks and comments at its end; a token it ends in is whole (`×` reads as `* `).
     pub fn trim(&self, start: usize, end: usize) -> Span {
         match self.token_before(end) {
-            Some(t) if t.span.end > start => Span::new(start, t.span.end.min(end)),
+            Some(t) if t.span.end > start => Span::new(start, t.span.end),
             _ => Span::new(start, start),
         }
     }
@@ -355,6 +355,7 @@ impl Lexer<'_> {
             "**" => Some(("powers are written `^`", "write `^`", "^ ")),
             "&&" => Some(("`&&` is written `and`", "write `and`", "&&")),
             "||" => Some(("`||` is written `or`", "write `or`", "||")),
+            "%" => Some(("there is no `%`", "the remainder is `a - floor(a / b) * b`", "*")),
             "!" => Some(("`!` is written `not`", "write `not`", "!")),
             "−" | "–" | "—" => Some(("this is not the minus sign of the keyboard", "write `-`", "-  ")),
             "×" | "·" => Some(("multiplication is written `*`", "write `*`", "* ")),
@@ -393,12 +394,10 @@ impl Lexer<'_> {
         let span = Span::new(self.at, end);
         let message = match self.source[self.at..].chars().next() {
             Some(c) if c.is_control() => format!("a control character (U+{:04X}) cannot stand here", c as u32),
-            Some('%') => "there is no `%`".to_string(),
             Some(c) => format!("`{c}` means nothing here"),
             None => return,
         };
-        let help = if message.contains('%') { "the remainder is `a - floor(a / b) * b`" } else { "remove it" };
-        self.out.error(code::CHARACTER, span, message, help);
+        self.out.error(code::CHARACTER, span, message, "remove it");
         self.out.blank(span);
         self.at = end;
     }

@@ -85,7 +85,7 @@ impl<'a> Printer<'a> {
         if self.out.ends_with('\n') {
             self.out.pop();
         }
-        self.out.push_str(" ");
+        self.out.push(' ');
         self.out.push_str(&text);
         self.out.push('\n');
         self.printed = Some(comment.span.end);

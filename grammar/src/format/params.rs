@@ -7,8 +7,9 @@ use crate::ast::*;
 /// Parameters that stand on one line of the source.
 #[derive(Default)]
 struct Row {
-    /// Comments and doc lines.
-    above: Vec<String>,
+    /// Above it, in this order.
+    comments: Vec<String>,
+    docs: Vec<String>,
     params: Vec<Doc>,
     trailing: Option<String>,
 }
@@ -41,11 +42,11 @@ impl Printer<'_> {
     /// comments; else a line each if the source has it on one line, and in the lines of the source if it has more.
     pub(super) fn params(&mut self, params: &[ParamDecl], end: usize) -> Doc {
         let rows = self.rows(params, end);
-        let below: Vec<String> = self.comments_before(end).iter().map(|c| self.comment_text(c)).collect();
+        let below = self.comment_texts(end);
         if rows.is_empty() && below.is_empty() {
             return Doc::text("()");
         }
-        let plain = rows.iter().all(|r| r.above.is_empty() && r.trailing.is_none());
+        let plain = rows.iter().all(|r| r.comments.is_empty() && r.docs.is_empty() && r.trailing.is_none());
         if plain && below.is_empty() {
             let single = rows.len() == 1;
             let lines = rows.into_iter().flat_map(|row| if single { row.params } else { row.lines() });
@@ -55,7 +56,7 @@ impl Printer<'_> {
         }
         let mut inner = Vec::new();
         for mut row in rows {
-            for line in std::mem::take(&mut row.above) {
+            for line in row.comments.drain(..).chain(row.docs.drain(..)) {
                 inner.extend([Doc::Hard, Doc::text(line)]);
             }
             let trailing = row.trailing.take();
@@ -74,36 +75,33 @@ impl Printer<'_> {
         let mut rows: Vec<Row> = Vec::new();
         for (i, param) in params.iter().enumerate() {
             let (docs, _) = self.docs(param.span.start);
-            let comments = self.comments_before(param.span.start);
-            let mut above: Vec<String> = comments.iter().map(|c| self.comment_text(c)).collect();
-            above.extend(docs);
+            let before = self.comment_texts(param.span.start);
             let goes_on = i > 0
-                && above.is_empty()
+                && before.is_empty()
+                && docs.is_empty()
                 && rows.last().is_some_and(|r| r.trailing.is_none())
                 && !self.source[params[i - 1].span.end..param.span.start].contains('\n');
             if !goes_on {
-                rows.push(Row { above, ..Row::default() });
+                rows.push(Row { comments: before, docs, ..Row::default() });
             }
             let printed = self.param(param);
+            let inside = self.comment_texts(param.span.end);
             let next = params.get(i + 1).map_or(end, |p| p.span.start);
-            // A comment in the middle of the parameter goes behind it, too.
-            let comments: Vec<String> = {
-                let mut taken = self.comments_before(param.span.end).to_vec();
-                let after = self.comments.get(self.next_comment);
-                if let Some(c) = after.filter(|c| c.span.start < next)
-                    && !self.source[param.span.end..c.span.start].contains('\n')
-                {
-                    taken.push(c.clone());
-                    self.next_comment += 1;
-                }
-                taken.iter().map(|c| self.comment_text(c)).collect()
-            };
-            if let Some(row) = rows.last_mut() {
-                row.params.push(printed);
-                row.trailing = if comments.is_empty() { None } else { Some(comments.join(" ")) };
+            let after = self.comments.get(self.next_comment).filter(|c| c.span.start < next);
+            let after = after.filter(|c| !self.source[param.span.end..c.span.start].contains('\n'));
+            let Some(row) = rows.last_mut() else { continue };
+            row.params.push(printed);
+            row.comments.extend(inside);
+            if let Some(comment) = after {
+                self.next_comment += 1;
+                row.trailing = Some(self.comment_text(comment));
             }
         }
         rows
+    }
+
+    fn comment_texts(&mut self, end: usize) -> Vec<String> {
+        self.comments_before(end).iter().map(|c| self.comment_text(c)).collect()
     }
 
     pub(super) fn param(&self, param: &ParamDecl) -> Doc {

@@ -8,16 +8,24 @@ use crate::parse::Rule;
 /// Help, and a message where pest's would miss the point.
 pub(crate) struct Cure {
     pub message: Option<String>,
+    /// The token to point at, where that is not the one pest stopped at.
+    pub at: Option<usize>,
     pub code: &'static str,
     pub help: String,
 }
 
 fn help(help: impl Into<String>) -> Option<Cure> {
-    Some(Cure { message: None, code: code::UNEXPECTED, help: help.into() })
+    Some(Cure { message: None, at: None, code: code::UNEXPECTED, help: help.into() })
 }
 
 fn instead(code: &'static str, message: impl Into<String>, help: impl Into<String>) -> Option<Cure> {
-    Some(Cure { message: Some(message.into()), code, help: help.into() })
+    Some(Cure { message: Some(message.into()), at: None, code, help: help.into() })
+}
+
+impl Cure {
+    fn at(self, token: usize) -> Option<Cure> {
+        Some(Cure { at: Some(token), ..self })
+    }
 }
 
 /// Words of other languages, as the first of a statement or item, or before what does not fit.
@@ -43,31 +51,49 @@ const FOREIGN: [(&str, &str); 18] = [
 ];
 
 pub(crate) fn of(s: &Scene) -> Option<Cure> {
-    let (first, found) = (s.text(s.first), s.text(s.found));
-    let second = s.text(s.first + 1);
-    let before = match s.found > s.first {
-        true => s.text(s.found - 1),
-        false => "",
-    };
+    foreign_word(s).or_else(|| sign(s)).or_else(|| neighbour(s)).or_else(|| statement(s))
+}
+
+/// Token before the region, on its line, if the error is at the region's start: the value there goes on, wrongly.
+fn before_region(s: &Scene) -> Option<usize> {
+    let i = s.first.checked_sub(1).filter(|_| s.found <= s.first + 1 && s.same_line(s.first))?;
+    let value = matches!(
+        s.kind(i),
+        Some(TokenKind::Word | TokenKind::Number | TokenKind::StrEnd | TokenKind::Close(b')' | b']'))
+    );
+    value.then_some(i)
+}
+
+fn foreign_word(s: &Scene) -> Option<Cure> {
+    let (first, second) = (s.text(s.first), s.text(s.first + 1));
     let lone =
         matches!(s.kind(s.first + 1), Some(TokenKind::Word | TokenKind::StrStart)) || matches!(second, "(" | ":");
-    // The value before this statement on its line goes on, wrongly.
-    let after = match s.found <= s.first + 1 && s.first > 0 && s.same_line(s.first) {
-        true => s.text(s.first - 1),
-        false => "",
-    };
-    for (word, advice) in FOREIGN {
-        if after == word {
-            return instead(code::FOREIGN, format!("there is no `{word}`"), advice);
-        }
-        if (first == word && (lone || s.found == s.first)) || before == word || (found == word && s.found > s.first) {
-            return instead(code::FOREIGN, format!("there is no `{word}`"), advice);
+    let at_first = lone || s.found == s.first;
+    let candidates = [
+        before_region(s),
+        Some(s.first).filter(|_| at_first),
+        s.found.checked_sub(1).filter(|&i| i >= s.first),
+        Some(s.found),
+    ];
+    for i in candidates.into_iter().flatten() {
+        if let Some((word, advice)) = FOREIGN.iter().find(|(word, _)| s.text(i) == *word) {
+            return instead(code::FOREIGN, format!("there is no `{word}`"), *advice)?.at(i);
         }
     }
     if first == "from" && s.kind(s.first + 1) == Some(TokenKind::Word) && s.found <= s.first + 1 {
         let advice = "names of other modules are written `use std.loss.{vsd, cfg}`";
-        return instead(code::FOREIGN, "there is no `from … import`", advice);
+        return instead(code::FOREIGN, "there is no `from … import`", advice)?.at(s.first);
     }
+    None
+}
+
+/// By what was found, and what could have been.
+fn sign(s: &Scene) -> Option<Cure> {
+    let (first, second, found) = (s.text(s.first), s.text(s.first + 1), s.text(s.found));
+    let before = match s.found > s.first {
+        true => s.text(s.found - 1),
+        false => "",
+    };
     if matches!(before, "f" | "r" | "b") && s.kind(s.found) == Some(TokenKind::StrStart) {
         return help(format!("drop the `{before}`: every string may hold `{{expressions}}`"));
     }
@@ -79,6 +105,7 @@ pub(crate) fn of(s: &Scene) -> Option<Cure> {
         }
         ":" if s.expects("`)`") => return help("arguments are named with `=`: `f(x, steps = 2)`"),
         ":=" => return help("write `=`"),
+        "?" => return help("write `if c then a else b`"),
         "~" if s.expects("`=`") && matches!(first, "let" | "var") => {
             return help(format!("what is random is drawn: `draw {before} ~ …`"));
         }
@@ -109,14 +136,36 @@ pub(crate) fn of(s: &Scene) -> Option<Cure> {
     if s.expects("a field") && s.kind(s.found) == Some(TokenKind::StrStart) {
         return help("field names are written without quotes: `{ out: x }`");
     }
-    if !matches!(after, "" | "{" | "}") && s.kind(s.first) == Some(TokenKind::Word) && !starts_statement(first) {
-        let line = s.tokens[..s.first].iter().rposition(|t| s.source[t.span.start..t.span.end] == *"net");
-        if line.is_some_and(|net| (net + 1..=s.first).all(|i| s.same_line(i))) {
-            return help("a network's attributes are `frozen`, `from name`, or calls such as `adamw(lr = 1e-4)`");
-        }
-        let message = format!("`{first}` cannot follow `{after}`");
-        return instead(code::UNEXPECTED, message, "is an operator, a comma or a new line missing?");
+    if matches!(first, "fn" | "layer" | "method") && s.found == s.first + 2 {
+        return help(format!("write `{first} {before}(x)`, with the parameters in parentheses"));
     }
+    if s.rule == Rule::strict_param && KEYWORDS.contains(&first) && s.found == s.first + 1 {
+        return instead(code::KEYWORD, format!("`{first}` is a keyword"), "choose another name")?.at(s.first);
+    }
+    let starts_value = matches!(s.kind(s.found), Some(TokenKind::Word | TokenKind::Number | TokenKind::StrStart));
+    if starts_value && s.expects("`,`") {
+        return help("is a comma or an operator missing before it?");
+    }
+    None
+}
+
+/// Two values side by side.
+fn neighbour(s: &Scene) -> Option<Cure> {
+    let i = before_region(s)?;
+    let first = s.text(s.first);
+    if s.kind(s.first) != Some(TokenKind::Word) || s.rule == Rule::stmt && starts_statement(first) {
+        return None;
+    }
+    let net = s.tokens[..s.first].iter().rposition(|t| s.source[t.span.start..t.span.end] == *"net");
+    if net.is_some_and(|net| (net + 1..=s.first).all(|i| s.same_line(i))) {
+        return help("a network's attributes are `frozen`, `from name`, or calls such as `adamw(lr = 1e-4)`");
+    }
+    let message = format!("`{first}` cannot follow `{}`", s.text(i));
+    instead(code::UNEXPECTED, message, "is an operator, a comma or a new line missing?")?.at(s.first)
+}
+
+fn statement(s: &Scene) -> Option<Cure> {
+    let (first, second, found) = (s.text(s.first), s.text(s.first + 1), s.text(s.found));
     if s.rule != Rule::stmt {
         return None;
     }
@@ -138,6 +187,13 @@ pub(crate) fn of(s: &Scene) -> Option<Cure> {
     if first == "net" && s.expects("`=`") {
         return help("a network is written `net name = denoiser() adamw(lr = 1e-4)`");
     }
+    if first == "step" && s.found > s.first + 1 {
+        let every = (s.first + 1..s.found).find(|&i| s.text(i) == "every" && s.text(i + 1) == "{");
+        if let Some(every) = every {
+            let advice = "write `step every 5 { … }`, or `step { … }` for every iteration";
+            return instead(code::UNEXPECTED, "expected a number of iterations after this", advice)?.at(every);
+        }
+    }
     if first == "step" && s.expects("`every`") {
         return help("a step is written `step { … }`, `step every 5 { … }` or `step otherwise { … }`");
     }
@@ -150,11 +206,11 @@ pub(crate) fn of(s: &Scene) -> Option<Cure> {
     if first == "for" && s.expects("`in`") {
         return help("a loop is written `for i in 0..n { … }`");
     }
-    statement(s, first, second)
+    no_keyword(s, first, second)
 }
 
 /// Statements that start with no keyword.
-fn statement(s: &Scene, first: &str, second: &str) -> Option<Cure> {
+fn no_keyword(s: &Scene, first: &str, second: &str) -> Option<Cure> {
     let named = s.kind(s.first) == Some(TokenKind::Word) && !KEYWORDS.contains(&first);
     if !named || !s.expects("`=` or `+=`") {
         return None;

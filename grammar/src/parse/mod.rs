@@ -2,6 +2,7 @@
 
 mod expr;
 mod params;
+mod recover;
 mod stmt;
 
 use crate::ast::*;
@@ -128,41 +129,6 @@ impl<'s> Reader<'s> {
         Name { text: self.source[node.as_span().start()..node.as_span().end()].to_string(), span: self.span(node) }
     }
 
-    /// Reports why `rule` refuses the text of a bad region, unless a lexical error in it says so already.
-    fn refuse(&mut self, node: &Node, rule: Rule) {
-        let span = self.span(node);
-        if self.errors.len() >= MAX_ERRORS || self.explained(span) {
-            return;
-        }
-        if let Some(error) = message::misplaced(span, rule, self.source, &self.lexed) {
-            let again = std::mem::replace(&mut self.misplaced, rule == Rule::item);
-            if !again {
-                self.errors.push(error);
-            }
-            return;
-        }
-        let first = self.lexed.token_at(span.start).map(|t| &self.source[t.span.start..t.span.end]);
-        // `if c { 1 } else { 2 }` as a value: the outer message is enough.
-        if self.in_bad && rule == Rule::stmt && !first.is_some_and(message::starts_statement) {
-            return;
-        }
-        let rule = if rule == Rule::stmt && first == Some("else") { Rule::else_part } else { rule };
-        let error = match Grammar::parse(rule, &self.text[span.start..]) {
-            Err(e) => message::explain(&e, span.start, rule, self.source, &self.lexed),
-            Ok(_) => message::stray(span, &self.lexed, self.source),
-        };
-        self.errors.push(error);
-    }
-
-    /// Whether an error already reported lies in `span` or right after it.
-    fn explained(&self, span: Span) -> bool {
-        let end = self.lexed.token_at(span.end).map_or(self.source.len(), |t| t.span.start);
-        let inside = |at: usize| (span.start..=end).contains(&at);
-        let i = self.brackets.reported.partition_point(|&at| at < span.start);
-        self.brackets.reported.get(i).is_some_and(|&at| inside(at))
-            || self.lexed.errors.iter().any(|e| inside(e.span.start))
-    }
-
     fn top(&mut self, node: Node, file: &mut File) {
         match node.as_rule() {
             Rule::module_doc => {
@@ -184,17 +150,6 @@ impl<'s> Reader<'s> {
             }
             _ => {}
         }
-    }
-
-    /// Errors of the blocks in a bad region.
-    fn inner_blocks(&mut self, node: Node) {
-        let outer = std::mem::replace(&mut self.in_bad, true);
-        for inner in node.into_inner().filter(|n| n.as_rule() == Rule::inner_block) {
-            for block in inner.into_inner() {
-                self.block(block);
-            }
-        }
-        self.in_bad = outer;
     }
 
     fn item(&mut self, node: Node) -> Option<Item> {

@@ -78,7 +78,8 @@ pub(crate) fn explain(error: &Error<Rule>, base: usize, rule: Rule, source: &str
     let (span, after) = place(&scene, at);
     let found_text = name_token(&scene, found);
     let list = join(&scene.expected);
-    let mut result = if scene.expected.contains(&"a name") && KEYWORDS.contains(&scene.text(found)) {
+    let wants_name = scene.expects("a name") || scene.expects("a parameter");
+    let mut result = if wants_name && KEYWORDS.contains(&scene.text(found)) {
         let message = format!("`{}` is a keyword: expected {list}", scene.text(found));
         SyntaxError::new(code::KEYWORD, span, message).help("choose another name")
     } else if scene.expected.is_empty() {
@@ -92,6 +93,9 @@ pub(crate) fn explain(error: &Error<Rule>, base: usize, rule: Rule, source: &str
         if let Some(message) = cure.message {
             result.message = message;
             result.code = cure.code;
+        }
+        if let Some(token) = cure.at.and_then(|i| tokens.get(i)) {
+            result.span = token.span;
         }
         result.help = Some(cure.help);
     }
@@ -148,6 +152,7 @@ fn wording(rules: &[Rule]) -> Vec<&'static str> {
             Rule::comma | Rule::colon if !listed && (has(Rule::eq) || has(Rule::tilde)) => {}
             Rule::comma if !listed && (has(Rule::open_brace) || has(Rule::kw_in)) => {}
             Rule::eq if listed => {}
+            Rule::open_brace if has(Rule::interval) || has(Rule::one_of) => {}
             // Calls and indexes after a value, clauses that may follow it.
             Rule::open_paren | Rule::open_bracket | Rule::dot | Rule::at if goes_on => {}
             Rule::kw_over | Rule::kw_weight | Rule::kw_in | Rule::kw_frozen | Rule::kw_from if goes_on => {}

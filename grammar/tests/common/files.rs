@@ -1,7 +1,5 @@
-//! Test material, and trees without places.
+//! Test material.
 
-use fgc_grammar::ast::File;
-use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// Every `.fg` file of the repository, by path.
@@ -23,22 +21,4 @@ pub fn files() -> Vec<(PathBuf, String)> {
     found.sort();
     assert!(found.len() > 10);
     found
-}
-
-fn without_spans(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            fields.retain(|name, _| name != "span" && name != "op_span");
-            fields.values_mut().for_each(without_spans);
-        }
-        Value::Array(items) => items.iter_mut().for_each(without_spans),
-        _ => {}
-    }
-}
-
-/// The tree of `file`, comments and places aside.
-pub fn tree(file: &File) -> Value {
-    let mut value = serde_json::to_value(&file.items).unwrap();
-    without_spans(&mut value);
-    Value::Array(vec![Value::String(file.doc.clone()), value])
 }
