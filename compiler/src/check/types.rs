@@ -18,7 +18,7 @@ impl Elaborator<'_> {
             if ty.optional {
                 return Ok(value);
             }
-            return Err(self.mismatch(&value, "a value that is not none", place, declared, what));
+            return Err(self.mismatch(&value, "not be none", place, declared, what));
         }
         match &ty.kind {
             TypeKind::Tensor { dtype, axes } => {
@@ -33,13 +33,13 @@ impl Elaborator<'_> {
                         let have = self.dtype_of(&t);
                         if axes.is_some() && have != want {
                             let value = Value::Tensor(t);
-                            return Err(self.mismatch(&value, &format!("element type {want}"), place, declared, what));
+                            return Err(self.mismatch(&value, &format!("have element type {want}"), place, declared, what));
                         }
                         self.conform_axes(&t, axes.as_deref(), env, place, declared, what)?;
                         Ok(Value::Tensor(Tensor { clock: None, ..t }))
                     }
                     v if v.number().is_some() => Ok(v),
-                    v => Err(self.mismatch(&v, "a number or a tensor", place, declared, what)),
+                    v => Err(self.mismatch(&v, "be a number or a tensor", place, declared, what)),
                 }
             }
             TypeKind::Time { schedule, axes } => {
@@ -72,7 +72,7 @@ impl Elaborator<'_> {
                         Ok(Value::Tensor(t))
                     }
                     v if v.number().is_some() => Ok(v),
-                    v => Err(self.mismatch(&v, "a time", place, declared, what)),
+                    v => Err(self.mismatch(&v, "be a time", place, declared, what)),
                 }
             }
             TypeKind::Named(name) => {
@@ -93,7 +93,7 @@ impl Elaborator<'_> {
                         return Err(self.error_help("FG0205", format!("there is no type `{other}`"), declared, "", help));
                     }
                 };
-                if fits { Ok(value) } else { Err(self.mismatch(&value, &with_article(&name.text), place, declared, what)) }
+                if fits { Ok(value) } else { Err(self.mismatch(&value, &format!("be {}", with_article(&name.text)), place, declared, what)) }
             }
         }
     }
@@ -115,19 +115,19 @@ impl Elaborator<'_> {
             named.push(name.text.clone());
             let Some(have) = self.extent(t, &name.text) else {
                 let value = Value::Tensor(t.clone());
-                return Err(self.mismatch(&value, &format!("an axis {}", name.text), place, declared, what));
+                return Err(self.mismatch(&value, &format!("have an axis {}", name.text), place, declared, what));
             };
             if let Some(extent) = extent
                 && let Value::Int(want) = self.expr(extent, env)?
                 && want != have as i64
             {
                 let value = Value::Tensor(t.clone());
-                return Err(self.mismatch(&value, &format!("{want} elements along {}", name.text), place, declared, what));
+                return Err(self.mismatch(&value, &format!("have {want} elements along {}", name.text), place, declared, what));
             }
         }
         if !rest && let Some(extra) = t.axes.iter().find(|a| !named.iter().any(|n| **n == ***a)) {
             let value = Value::Tensor(t.clone());
-            let want = format!("axes {} only, without {extra}", named.join(", "));
+            let want = format!("have axes {} only, without {extra}", named.join(", "));
             return Err(self.mismatch(&value, &want, place, declared, what));
         }
         Ok(())
@@ -136,7 +136,7 @@ impl Elaborator<'_> {
     fn mismatch(&mut self, value: &Value, want: &str, place: Place, declared: Place, what: &str) -> super::Reported {
         let shown = self.show(value);
         self.report(
-            Diagnostic::error("FG0206", format!("{what} must be {want}, found {shown}"))
+            Diagnostic::error("FG0206", format!("{what} must {want}, found {shown}"))
                 .label(place, format!("this is {shown}"))
                 .label(declared, "declared here"),
         )

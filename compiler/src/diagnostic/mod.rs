@@ -83,10 +83,11 @@ pub struct Failure {
 
 /// The nearest of `names` to `name`, if near enough to be a slip of the hand.
 pub fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (name.chars().count() / 3).max(1);
+    let length = name.chars().count();
+    let limit = if length < 3 { 0 } else { (length / 3).max(1) };
     names
         .into_iter()
-        .map(|n| (strsim::damerau_levenshtein(name, n), n))
+        .map(|n| (strsim::damerau_levenshtein(&name.to_lowercase(), &n.to_lowercase()), n))
         .filter(|&(d, _)| d <= limit)
         .min()
         .map(|(_, n)| n)

@@ -30,9 +30,9 @@ pub fn find(name: &str) -> Option<&'static Builtin> {
     tables().find(|b| b.name == name)
 }
 
-/// Names of all built-in functions.
+/// Names that need no definition.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    tables().map(|b| b.name)
+    tables().map(|b| b.name).chain(["pi", "iteration", "denoiser", "critic"])
 }
 
 impl Elaborator<'_> {

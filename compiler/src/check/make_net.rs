@@ -1,0 +1,258 @@
+//! `net` statements: a network from what the preset says it is.
+
+use super::elaborate::{Elaborator, Result};
+use super::net::{NetKind, NetState, Training};
+use super::value::*;
+use crate::diagnostic::{Diagnostic, Place, nearest};
+use crate::optimizer::{Ema, Optimizer, OptimizerKind};
+use crate::preset::NetSpec;
+use fgc_grammar::ast::{Expr, ExprKind, ItemKind, Name, NetAttr, NetAttrKind};
+use fgc_program::NetId;
+use rustc_hash::FxHashMap;
+use std::rc::Rc;
+
+impl Elaborator<'_> {
+    pub(super) fn net(&mut self, name: &Name, value: &Expr, attrs: &[NetAttr], env: &Env) -> Result<()> {
+        let place = Place { file: env.file, span: name.span };
+        let template = match &*value.kind {
+            ExprKind::Call { callee, args, .. } if args.is_empty() => match self.expr(callee, env)? {
+                Value::Template(t) => Some(t),
+                _ => None,
+            },
+            _ => None,
+        };
+        let Some(template) = template else {
+            let at = Place { file: env.file, span: value.span };
+            return Err(self.error_help(
+                "FG0603",
+                "`net` takes a kind of network",
+                at,
+                "",
+                "`denoiser()` or `critic()`: the preset says which network that is",
+            ));
+        };
+        let Some(spec) = self.setup.net(&name.text, &template).cloned() else {
+            let at = Place { file: env.file, span: value.span };
+            return Err(self.error_help(
+                "FG0604",
+                format!("the preset names no network for `{template}()`"),
+                at,
+                "",
+                format!("add `{template}: \"…\"` to the preset"),
+            ));
+        };
+        let mut state = NetState::new(&name.text, place, NetKind::Plain, Value::Error);
+        if &*template == "denoiser" {
+            let schedule = self.preset_schedule(&spec, place)?;
+            state.kind = NetKind::Denoiser { schedule, spec: spec.clone() };
+        }
+        state.body = self.net_body(&name.text, &spec, place)?;
+        for attr in attrs {
+            self.net_attribute(&mut state, attr, env)?;
+        }
+        if let Some(over) = self.setup.optimizers.get(&name.text) {
+            state.training.optimizer = Some(over.clone());
+        }
+        if state.frozen && let Some(attr) = attrs.iter().find(|a| matches!(a.kind, NetAttrKind::Call { .. })) {
+            let at = Place { file: env.file, span: attr.span };
+            return Err(self.error_help(
+                "FG0605",
+                format!("`{}` is frozen and cannot learn", name.text),
+                at,
+                "learns here",
+                "drop `frozen` or this",
+            ));
+        }
+        let id = NetId(self.nets.len() as u32);
+        if self.nets.iter().any(|n| n.name == name.text) {
+            return Err(self.error("FG0101", format!("network `{}` is made twice", name.text), place, "again here"));
+        }
+        self.nets.push(state);
+        self.record_binding(name, &Value::Network(id), env);
+        env.bind(&name.text, Value::Network(id), false);
+        Ok(())
+    }
+
+    fn net_attribute(&mut self, state: &mut NetState, attr: &NetAttr, env: &Env) -> Result<()> {
+        let at = Place { file: env.file, span: attr.span };
+        match &attr.kind {
+            NetAttrKind::Frozen => state.frozen = true,
+            NetAttrKind::From(source) => {
+                let place = Place { file: env.file, span: source.span };
+                match self.name(&source.text, env, place)? {
+                    Value::Network(net) => state.from = Some(net),
+                    v => {
+                        let shown = self.show(&v);
+                        return Err(self.error("FG0606", format!("`from` takes a network, found {shown}"), place, &shown));
+                    }
+                }
+            }
+            NetAttrKind::Call { name, args } => {
+                let mut given: Vec<(Option<String>, f64)> = Vec::new();
+                for arg in args {
+                    let place = Place { file: env.file, span: arg.value.span };
+                    let key = arg.name.as_ref().map(|n| n.text.clone());
+                    match self.expr(&arg.value, env)? {
+                        Value::List(l) if key.as_deref() == Some("betas") && l.len() == 2 => {
+                            for (i, v) in l.iter().enumerate() {
+                                given.push((Some(format!("beta{}", i + 1)), v.number().unwrap_or(f64::NAN)));
+                            }
+                        }
+                        v => match v.number() {
+                            Some(x) => given.push((key, x)),
+                            None => {
+                                let shown = self.show(&v);
+                                return Err(self.error("FG0209", format!("a number is wanted here, found {shown}"), place, &shown));
+                            }
+                        },
+                    }
+                }
+                self.training_attribute(&mut state.training, &name.text, &given, at)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn training_attribute(&mut self, training: &mut Training, name: &str, given: &[(Option<String>, f64)], at: Place) -> Result<()> {
+        let allowed: &[&str] = match name {
+            "adamw" | "adam" | "radam" => &["lr", "beta1", "beta2", "eps", "weight_decay"],
+            "ema" => &["decay", "half_life"],
+            "clip" => &["norm"],
+            "warmup" => &["updates"],
+            _ => {
+                let known = ["adamw", "adam", "radam", "ema", "clip", "warmup"];
+                let help = match nearest(name, known) {
+                    Some(n) => format!("did you mean `{n}`?"),
+                    None => format!("networks take frozen, from, {}", known.join(", ")),
+                };
+                return Err(self.error_help("FG0607", format!("networks take no `{name}`"), at, "", help));
+            }
+        };
+        let mut values: FxHashMap<&str, f64> = FxHashMap::default();
+        for (i, (key, x)) in given.iter().enumerate() {
+            let key = key.as_deref().or(allowed.get(i).copied()).unwrap_or("");
+            match allowed.iter().find(|a| **a == key) {
+                Some(known) if !x.is_nan() => {
+                    values.insert(known, *x);
+                }
+                _ => {
+                    let message = format!("`{name}` takes {}", allowed.join(", "));
+                    return Err(self.error("FG0607", message, at, &format!("not `{key}`")));
+                }
+            }
+        }
+        let get = |key: &str, default: f64| values.get(key).copied().unwrap_or(default);
+        match name {
+            "ema" => {
+                training.ema = Some(match values.get("half_life") {
+                    Some(&samples) => Ema::HalfLife { samples },
+                    None => Ema::Decay(get("decay", 0.999)),
+                });
+            }
+            "clip" => training.clip = Some(get("norm", 1.0)),
+            "warmup" => training.warmup = get("updates", 0.0),
+            kind => {
+                let kind = match kind {
+                    "adamw" => OptimizerKind::AdamW,
+                    "adam" => OptimizerKind::Adam,
+                    _ => OptimizerKind::RAdam,
+                };
+                training.optimizer = Some(Optimizer {
+                    kind,
+                    lr: get("lr", 1e-3),
+                    betas: [get("beta1", 0.9), get("beta2", 0.999)],
+                    eps: get("eps", 1e-8),
+                    weight_decay: get("weight_decay", if kind == OptimizerKind::AdamW { 0.01 } else { 0.0 }),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The schedule a preset names, `std.schedule.<name>`.
+    fn preset_schedule(&mut self, spec: &NetSpec, place: Place) -> Result<ScheduleId> {
+        match self.standard_function(&format!("std.schedule.{}", spec.schedule), &spec.schedule, place)? {
+            Value::Schedule(s) => Ok(s),
+            _ => Err(self.error("FG0608", format!("there is no schedule `{}`", spec.schedule), place, "")),
+        }
+    }
+
+    /// A network's body from the preset's words: `mlp(hidden = 128, classes = classes)`.
+    fn net_body(&mut self, net: &str, spec: &NetSpec, place: Place) -> Result<Value> {
+        let file = self.sources.add(&format!("network of {net} in the preset"), &spec.network, false);
+        let whole = Place { file, span: fgc_grammar::Span::new(0, spec.network.len()) };
+        let parsed = match fgc_grammar::parse_expr(&spec.network) {
+            Ok(e) => e,
+            Err(errors) => {
+                for e in errors {
+                    let d = Diagnostic::error(e.code, e.message).label(Place { file, span: e.span }, "").maybe_help(e.help);
+                    self.report(d);
+                }
+                return Err(super::Reported);
+            }
+        };
+        let ExprKind::Call { callee, args, .. } = &*parsed.kind else {
+            return Err(self.error_help("FG0604", "a preset's network is a call", whole, "", "`\"mlp(hidden = 128)\"`"));
+        };
+        let ExprKind::Name(layer) = &*callee.kind else {
+            return Err(self.error("FG0604", "a preset's network is a layer's name with sizes", whole, ""));
+        };
+        let env = Env { module: self.user, file, scope: Rc::default(), schedule: None };
+        env.bind("classes", Value::Int(self.setup.classes() as i64), false);
+        let schedule = self.preset_schedule(spec, place)?;
+        env.bind("schedule", Value::Schedule(schedule), false);
+        if let Some(mixture) = &self.setup.mixture {
+            env.bind("mixture", mixture.to_value(self.setup.classes()), false);
+        }
+        let at = Place { file, span: callee.span };
+        let value = match self.find_network(layer, &env, at)? {
+            Value::Function(f) if f.kind == ClosureKind::Layer => f,
+            v => {
+                let shown = self.show(&v);
+                return Err(self.error("FG0604", format!("`{layer}` is not a network, but {shown}"), at, ""));
+            }
+        };
+        let mut given = Vec::new();
+        for arg in args {
+            let Some(name) = &arg.name else {
+                return Err(self.error_help("FG0604", "a network's sizes are given by name", whole, "", "`hidden = 128`"));
+            };
+            if !value.params.iter().any(|p| p.name.text == name.text) {
+                let known: Vec<&str> = value.params.iter().map(|p| p.name.text.as_str()).collect();
+                let help = super::expr::suggestion(&name.text, &known);
+                let at = Place { file, span: name.span };
+                return Err(self.error_help("FG0216", format!("`{layer}` has no `{}`", name.text), at, "unknown", help));
+            }
+            given.push((name.text.clone(), self.expr(&arg.value, &env)?));
+        }
+        Ok(Value::Body(Rc::new(NetBody { layer: value, given })))
+    }
+
+    /// A network by name: what the user's file sees, else the standard networks.
+    fn find_network(&mut self, name: &str, env: &Env, place: Place) -> Result<Value> {
+        if self.modules.lookup(env.module, name).is_some() {
+            return self.name(name, env, place);
+        }
+        let mut known = Vec::new();
+        let modules = crate::source::standard_modules();
+        for path in modules.iter().filter(|m| m.starts_with("std.network.")) {
+            let mut diagnostics = Vec::new();
+            let Some(id) = self.modules.load_standard(self.sources, path, &mut diagnostics) else { continue };
+            self.diagnostics.append(&mut diagnostics);
+            let layers = self.modules.module(id).items.iter().filter_map(|i| match &i.kind {
+                ItemKind::Layer(f) => Some(f.name.text.clone()),
+                _ => None,
+            });
+            let layers: Vec<String> = layers.collect();
+            if layers.iter().any(|l| l == name) {
+                return self.standard_function(path, name, place);
+            }
+            known.extend(layers);
+        }
+        let help = match nearest(name, known.iter().map(String::as_str)) {
+            Some(n) => format!("did you mean `{n}`?"),
+            None => "networks are mlp, unet, analytic, mlp_critic, unet_critic, and layers of your own file".into(),
+        };
+        Err(self.error_help("FG0104", format!("there is no network `{name}`"), place, "not found", help))
+    }
+}
