@@ -2,7 +2,7 @@
 //! printer").
 
 /// Longest line, in characters.
-pub const WIDTH: usize = 110;
+pub const WIDTH: usize = 120;
 /// Blanks a level.
 pub const INDENT: usize = 2;
 

@@ -1,4 +1,4 @@
-//! The one style: two blanks a level, lines of at most 110 characters, every comment kept.
+//! The one style: two blanks a level, lines of at most 120 characters, every comment kept.
 //!
 //! Printed from the tree, with literals and parentheses as they were written. A comment stays on the line of what it
 //! follows or above what it precedes; one in the middle of a statement moves above it.
