@@ -10,7 +10,7 @@ use thiserror::Error;
 pub struct SyntaxError {
     /// Never empty, except in an empty file.
     pub span: Span,
-    /// One of [`code`]'s.
+    /// One of those in [`code`].
     pub code: &'static str,
     pub message: String,
     /// What could stand at `span` instead, in words: "`->`", "an expression".

@@ -14,7 +14,7 @@ mod message;
 pub(crate) mod parse;
 pub mod span;
 
-pub use error::SyntaxError;
+pub use error::{SyntaxError, code};
 pub use format::format;
 pub use parse::{Parsed, parse, parse_expr};
 pub use span::Span;
