@@ -10,6 +10,7 @@
 
 pub mod bounds;
 pub mod c;
+pub mod cost;
 pub mod dtype;
 pub mod index;
 pub mod kernel;

@@ -338,7 +338,12 @@ impl Draft<'_> {
         let times: Vec<usize> = groups.iter().map(|group| group.units.iter().copied().max().unwrap_or(0)).collect();
         let tasks: Vec<Task> = groups.into_iter().map(|group| Task::new(group, &self.units)).collect();
         let accesses: Vec<Access> = tasks.iter().map(Task::access).collect();
-        let mut sorted: Vec<Task> = order(&accesses, &times).into_iter().map(|i| tasks[i].clone()).collect();
+        let bytes = |slot: Slot| {
+            let ty = self.ty(slot);
+            let lasts = self.lasting.contains(&slot) || self.at.contains_key(&slot);
+            if lasts { 0 } else { ty.len() * ty.dtype.size() }
+        };
+        let mut sorted: Vec<Task> = order(&accesses, &times, &bytes).into_iter().map(|i| tasks[i].clone()).collect();
         for &unit in late {
             let built = alone(self.graph, &self.cut, &self.units, unit);
             sorted.push(Task::new(Group { units: vec![unit], built }, &self.units));

@@ -3,7 +3,6 @@
 use super::emit::Slot;
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 
 /// Bytes that arena offsets are multiples of.
 const ALIGN: usize = 64;
@@ -15,12 +14,17 @@ pub(super) struct Access {
     pub writes: Vec<Slot>,
 }
 
-/// An order in which each launch comes after those whose results it reads: of those that can run, always the one
-/// with the smallest `time`.
-pub(super) fn order(launches: &[Access], times: &[usize]) -> Vec<usize> {
+/// An order in which each launch comes after those whose results it reads. Of those that can run, one that frees at least
+/// as much memory as it takes comes first, and else the one with the smallest `time`. `bytes` of a value: what it takes
+/// of the arena, 0 if it lies elsewhere.
+pub(super) fn order(launches: &[Access], times: &[usize], bytes: &dyn Fn(Slot) -> usize) -> Vec<usize> {
     let mut writer: FxHashMap<Slot, usize> = FxHashMap::default();
+    let mut readers: FxHashMap<Slot, usize> = FxHashMap::default();
     for (i, launch) in launches.iter().enumerate() {
         writer.extend(launch.writes.iter().map(|slot| (*slot, i)));
+        for slot in distinct(&launch.reads) {
+            *readers.entry(slot).or_default() += 1;
+        }
     }
     let mut waiting = vec![0; launches.len()];
     let mut then: Vec<Vec<usize>> = vec![Vec::new(); launches.len()];
@@ -33,19 +37,32 @@ pub(super) fn order(launches: &[Access], times: &[usize]) -> Vec<usize> {
             then[other].push(i);
         }
     }
-    let mut ready: BinaryHeap<Reverse<(usize, usize)>> =
-        (0..launches.len()).filter(|&i| waiting[i] == 0).map(|i| Reverse((times[i], i))).collect();
+    let mut ready: Vec<usize> = (0..launches.len()).filter(|&i| waiting[i] == 0).collect();
     let mut order = Vec::with_capacity(launches.len());
-    while let Some(Reverse((_, i))) = ready.pop() {
+    let grows = |i: usize, readers: &FxHashMap<Slot, usize>| {
+        let last = |slot: &Slot| readers.get(slot) == Some(&1) && writer.contains_key(slot);
+        let freed: usize = distinct(&launches[i].reads).filter(last).map(bytes).sum();
+        let taken: usize = launches[i].writes.iter().map(|slot| bytes(*slot)).sum();
+        taken > freed
+    };
+    while let Some((at, _)) = ready.iter().enumerate().min_by_key(|(_, i)| (grows(**i, &readers), times[**i], **i)) {
+        let i = ready.swap_remove(at);
         order.push(i);
+        for slot in distinct(&launches[i].reads) {
+            readers.entry(slot).and_modify(|left| *left -= 1);
+        }
         for &next in &then[i] {
             waiting[next] -= 1;
             if waiting[next] == 0 {
-                ready.push(Reverse((times[next], next)));
+                ready.push(next);
             }
         }
     }
     order
+}
+
+fn distinct(slots: &[Slot]) -> impl Iterator<Item = Slot> {
+    slots.iter().enumerate().filter(|(i, slot)| !slots[..*i].contains(slot)).map(|(_, slot)| *slot)
 }
 
 /// A value in the arena.
@@ -114,6 +131,18 @@ mod tests {
         }
     }
 
+    /// A gradient's last reader runs before the next gradient is made.
+    #[test]
+    fn memory_is_freed_early() {
+        let launch = |reads: &[usize], write| Access {
+            reads: reads.iter().map(|&n| Slot::Copy(n)).collect(),
+            writes: vec![Slot::Copy(write)],
+        };
+        let launches = [launch(&[], 0), launch(&[0], 1), launch(&[1], 2), launch(&[0], 10), launch(&[1], 11)];
+        let small = |slot| if matches!(slot, Slot::Copy(n) if n < 10) { 100 } else { 0 };
+        assert_eq!(order(&launches, &[0, 1, 2, 3, 4], &small), [0, 3, 1, 4, 2]);
+    }
+
     #[test]
     fn launches_follow_what_they_read_and_else_their_time() {
         let slot = |n| Slot::Copy(n);
@@ -122,6 +151,6 @@ mod tests {
             writes: vec![slot(write)],
         };
         let launches = [launch(&[3], 0), launch(&[], 1), launch(&[1], 2), launch(&[1], 3)];
-        assert_eq!(order(&launches, &[0, 1, 2, 3]), [1, 2, 3, 0]);
+        assert_eq!(order(&launches, &[0, 1, 2, 3], &|_| 1), [1, 2, 3, 0]);
     }
 }
