@@ -38,7 +38,7 @@ pub struct Args {
     #[arg(long, value_enum)]
     emit: Emit,
     #[command(flatten)]
-    preset: preset::Options,
+    preset: preset::Choice,
 }
 
 pub fn main(args: Args) -> Result<(), Problem> {

@@ -13,7 +13,7 @@ pub struct Args {
     #[arg(required = true)]
     methods: Vec<PathBuf>,
     #[command(flatten)]
-    preset: preset::Options,
+    preset: preset::Choice,
 }
 
 pub fn main(args: Args) -> Result<(), Problem> {

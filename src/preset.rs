@@ -11,7 +11,7 @@ pub type Preset = compiler::Preset<DataSpec>;
 
 /// The options that choose a preset and change it.
 #[derive(clap::Args, Default)]
-pub struct Options {
+pub struct Choice {
     /// Data, networks, hyper-parameters and length of training: the name of a preset, or a .ron file.
     ///
     /// A name is looked up in `presets/` beside the method, then among the built-in ones (ring, checkerboard, moons,
@@ -38,7 +38,7 @@ pub fn assignment(text: &str) -> Result<(String, String), String> {
     }
 }
 
-impl Options {
+impl Choice {
     /// The preset for a method, overrides put in; and what to call it.
     pub fn resolve(&self, method_path: &Path, method: &str) -> Result<(Preset, String), Problem> {
         let (text, place, name) = find(&self.preset, method_path)?;

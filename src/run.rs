@@ -30,7 +30,7 @@ pub struct Args {
     #[arg(required_unless_present = "resume")]
     method: Option<PathBuf>,
     #[command(flatten)]
-    preset: preset::Options,
+    preset: preset::Choice,
     /// A run whose student (its moving average, if it has one) becomes the network `teacher`.
     #[arg(long, value_name = "RUN")]
     teacher: Option<PathBuf>,

@@ -35,7 +35,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     #[command(flatten)]
-    preset: preset::Options,
+    preset: preset::Choice,
     #[command(flatten)]
     device: device::Options,
 }
