@@ -28,13 +28,7 @@ pub fn range(index: &Index, extents: &Extents) -> Option<(i64, i64)> {
     let (mut low, mut high) = (index.offset, index.offset);
     for (atom, coefficient) in &index.terms {
         let (first, last) = match atom {
-            Atom::Var(var) => (
-                0,
-                i64::try_from(*extents.get(var)?)
-                    .ok()?
-                    .checked_sub(1)
-                    .filter(|last| *last >= 0)?,
-            ),
+            Atom::Var(var) => (0, i64::try_from(*extents.get(var)?).ok()?.checked_sub(1).filter(|last| *last >= 0)?),
             Atom::Div(inner, by) if *by > 0 => {
                 let (first, last) = range(inner, extents)?;
                 (first.div_euclid(*by), last.div_euclid(*by))
@@ -67,18 +61,9 @@ mod tests {
         let extents = Extents::from_iter([(Var(0), 10), (Var(1), 4)]);
         let both = index(vec![(var(0), 4), (var(1), 1)], 0);
         assert_eq!(range(&both, &extents), Some((0, 39)));
-        assert_eq!(
-            range(&index(vec![(Atom::Div(both.clone().into(), 8), 2)], 1), &extents),
-            Some((1, 9))
-        );
-        assert_eq!(
-            range(&index(vec![(Atom::Mod(both.clone().into(), 8), 1)], 0), &extents),
-            Some((0, 7))
-        );
-        assert_eq!(
-            range(&index(vec![(Atom::Mod(both.clone().into(), 100), 1)], 0), &extents),
-            Some((0, 39))
-        );
+        assert_eq!(range(&index(vec![(Atom::Div(both.clone().into(), 8), 2)], 1), &extents), Some((1, 9)));
+        assert_eq!(range(&index(vec![(Atom::Mod(both.clone().into(), 8), 1)], 0), &extents), Some((0, 7)));
+        assert_eq!(range(&index(vec![(Atom::Mod(both.clone().into(), 100), 1)], 0), &extents), Some((0, 39)));
         assert_eq!(range(&index(vec![(var(1), -3)], 5), &extents), Some((-4, 5)));
         assert_eq!(range(&index(vec![(var(7), 1)], 0), &extents), None);
         assert_eq!(range(&index(vec![(var(0), i64::MAX)], 0), &extents), None);

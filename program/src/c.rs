@@ -16,30 +16,14 @@ pub const PRELUDE: &str = include_str!("c/prelude.h");
 pub fn kernel(kernel: &Kernel, name: &str) -> String {
     let mut out = String::new();
     // The kernel's name comes from outside; a comment must not end early.
-    let comment: String = kernel
-        .name
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || "_-. ".contains(c) {
-                c
-            } else {
-                '_'
-            }
-        })
-        .collect();
+    let comment: String =
+        kernel.name.chars().map(|c| if c.is_ascii_alphanumeric() || "_-. ".contains(c) { c } else { '_' }).collect();
     _ = writeln!(out, "/* {comment}: {} iterations */", kernel.extent);
-    _ = writeln!(
-        out,
-        "void {name}(void *const *restrict buffers, int64_t lo, int64_t hi) {{"
-    );
+    _ = writeln!(out, "void {name}(void *const *restrict buffers, int64_t lo, int64_t hi) {{");
     for (i, buffer) in kernel.buffers.iter().enumerate() {
         let constant = if buffer.access == Access::Read { "const " } else { "" };
         let ty = stored(buffer.dtype);
-        _ = writeln!(
-            out,
-            "  {constant}{ty} *restrict b{i} = ({constant}{ty} *)buffers[{i}]; /* {} */",
-            buffer.len
-        );
+        _ = writeln!(out, "  {constant}{ty} *restrict b{i} = ({constant}{ty} *)buffers[{i}]; /* {} */", buffer.len);
     }
     out.push_str("  VECTOR_LOOP\n  for (int64_t i0 = lo; i0 < hi; ++i0) {\n");
     out.push_str(&body(kernel, 2));
@@ -155,12 +139,7 @@ impl Printer<'_> {
                     self.line(depth, format_args!("r{} = {text};", reg.0));
                 }
             }
-            Stmt::For {
-                var,
-                extent,
-                vector,
-                body,
-            } => {
+            Stmt::For { var, extent, vector, body } => {
                 let keys = if *vector { extremes(body) } else { Vec::new() };
                 for (reg, max) in &keys {
                     let Some(dtype) = self.regs.get(reg).copied().filter(|d| d.is_float()) else {
@@ -175,10 +154,7 @@ impl Printer<'_> {
                     self.line(depth, format_args!("VECTOR_LOOP"));
                 }
                 let i = var.0;
-                self.line(
-                    depth,
-                    format_args!("for (int64_t i{i} = 0; i{i} < {extent}; ++i{i}) {{"),
-                );
+                self.line(depth, format_args!("for (int64_t i{i} = 0; i{i} < {extent}; ++i{i}) {{"));
                 self.block(body, depth + 1);
                 self.line(depth, format_args!("}}"));
                 for (reg, _) in keys {

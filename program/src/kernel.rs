@@ -41,17 +41,41 @@ pub struct Reg(pub u32);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Stmt {
     /// Defines `reg` once; visible to later statements of the same block and blocks inside it.
-    Let { reg: Reg, dtype: DType, value: Expr },
+    Let {
+        reg: Reg,
+        dtype: DType,
+        value: Expr,
+    },
     /// Defines an accumulator.
-    Accumulator { reg: Reg, dtype: DType, init: Expr },
+    Accumulator {
+        reg: Reg,
+        dtype: DType,
+        init: Expr,
+    },
     /// Changes an accumulator defined in this block or one around it.
-    Assign { reg: Reg, value: Expr },
+    Assign {
+        reg: Reg,
+        value: Expr,
+    },
     /// Runs `body` for `var` in 0..extent, in order. `vector`: the iterations are independent, or combine only in
     /// accumulators by a reassociable operation, so a printer may ask for vector code.
-    For { var: Var, extent: usize, vector: bool, body: Vec<Stmt> },
-    Store { buffer: usize, index: Index, value: Expr },
+    For {
+        var: Var,
+        extent: usize,
+        vector: bool,
+        body: Vec<Stmt>,
+    },
+    Store {
+        buffer: usize,
+        index: Index,
+        value: Expr,
+    },
     /// `buffer[at] = value` where `at` is computed (i64), which must be in bounds.
-    StoreAt { buffer: usize, at: Expr, value: Expr },
+    StoreAt {
+        buffer: usize,
+        at: Expr,
+        value: Expr,
+    },
 }
 
 /// A scalar expression. Types are exact: operands of a binary operation have one dtype; comparisons give Bool.
@@ -61,13 +85,23 @@ pub enum Expr {
     Reg(Reg),
     /// The value of an index as i64.
     Index(Index),
-    Load { buffer: usize, index: Index },
+    Load {
+        buffer: usize,
+        index: Index,
+    },
     /// A load at a computed position (i64), which must be in bounds.
-    LoadAt { buffer: usize, at: Box<Expr> },
+    LoadAt {
+        buffer: usize,
+        at: Box<Expr>,
+    },
     Unary(UnaryOp, Box<Expr>),
     Binary(BinaryOp, Box<Expr>, Box<Expr>),
     /// Evaluates only the branch taken: a guarded load may be out of bounds when its guard is false.
-    Select { cond: Box<Expr>, then: Box<Expr>, otherwise: Box<Expr> },
+    Select {
+        cond: Box<Expr>,
+        then: Box<Expr>,
+        otherwise: Box<Expr>,
+    },
     /// Float to integer truncates toward zero; to Bool is `!= 0`.
     Cast(DType, Box<Expr>),
 }

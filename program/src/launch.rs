@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Launch {
     /// Buffer `args[i]` is bound to the kernel's `buffers[i]`.
-    Kernel { kernel: KernelId, args: Vec<BufferId> },
+    Kernel {
+        kernel: KernelId,
+        args: Vec<BufferId>,
+    },
     Contract(Contract),
     Conv(Conv),
 }

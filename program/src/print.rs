@@ -5,12 +5,7 @@ use std::fmt::{self, Display, Formatter};
 
 /// All kernels, by number.
 pub fn kernels(program: &Program) -> String {
-    program
-        .kernels
-        .iter()
-        .enumerate()
-        .map(|(i, kernel)| format!("k{i} {kernel}\n"))
-        .collect()
+    program.kernels.iter().enumerate().map(|(i, kernel)| format!("k{i} {kernel}\n")).collect()
 }
 
 /// All plans: launches in order, with where their buffers lie.
@@ -47,49 +42,26 @@ fn plan_text(program: &Program, plan: &Plan) -> String {
                 let (mut written, mut read) = (Vec::new(), Vec::new());
                 for (j, arg) in args.iter().enumerate() {
                     let access = found.and_then(|k| k.buffers.get(j)).map_or(Access::Read, |b| b.access);
-                    let list = if access == Access::Read {
-                        &mut read
-                    } else {
-                        &mut written
-                    };
+                    let list = if access == Access::Read { &mut read } else { &mut written };
                     list.push(buffer(*arg));
                 }
                 format!("{} = k{} {name} {}", written.join(", "), kernel.0, read.join(", "))
             }
             Launch::Contract(c) => {
-                let batch: String = c
-                    .batch
-                    .iter()
-                    .map(|d| format!(" ×{}({},{},{})", d.extent, d.a, d.b, d.c))
-                    .collect();
+                let batch: String =
+                    c.batch.iter().map(|d| format!(" ×{}({},{},{})", d.extent, d.a, d.b, d.c)).collect();
                 let (m, n, k) = (c.m, c.n, c.k);
-                format!(
-                    "{} = contract {m}×{n}×{k}{batch} {} {}",
-                    operand(&c.c),
-                    operand(&c.a),
-                    operand(&c.b)
-                )
+                format!("{} = contract {m}×{n}×{k}{batch} {} {}", operand(&c.c), operand(&c.a), operand(&c.b))
             }
             Launch::Conv(conv) => {
                 let (computed, others) = conv.operands();
-                format!(
-                    "{} = conv {} {} {}",
-                    buffer(computed),
-                    geometry(conv),
-                    buffer(others[0]),
-                    buffer(others[1])
-                )
+                format!("{} = conv {} {} {}", buffer(computed), geometry(conv), buffer(others[0]), buffer(others[1]))
             }
         };
         out += &format!("  {i:4} {text}\n");
     }
     for output in &plan.outputs {
-        out += &format!(
-            "  output {} {:?} = {}\n",
-            output.name,
-            output.shape,
-            buffer(output.buffer)
-        );
+        out += &format!("  output {} {:?} = {}\n", output.name, output.shape, buffer(output.buffer));
     }
     out
 }
@@ -124,12 +96,7 @@ fn block(f: &mut Formatter, stmts: &[Stmt], depth: usize) -> fmt::Result {
             Stmt::Let { reg, dtype, value } => writeln!(f, "r{}: {dtype} = {value}", reg.0)?,
             Stmt::Accumulator { reg, dtype, init } => writeln!(f, "var r{}: {dtype} = {init}", reg.0)?,
             Stmt::Assign { reg, value } => writeln!(f, "r{} := {value}", reg.0)?,
-            Stmt::For {
-                var,
-                extent,
-                vector,
-                body,
-            } => {
+            Stmt::For { var, extent, vector, body } => {
                 writeln!(f, "for i{} in {extent}{}", var.0, if *vector { " vector" } else { "" })?;
                 block(f, body, depth + 1)?;
             }

@@ -71,9 +71,13 @@ pub struct Param {
 pub enum Init {
     Constant(f64),
     /// Uniform in [−bound, bound).
-    Uniform { bound: f64 },
+    Uniform {
+        bound: f64,
+    },
     /// Zero mean.
-    Normal { std: f64 },
+    Normal {
+        std: f64,
+    },
 }
 
 /// Something the runtime writes before a plan runs.

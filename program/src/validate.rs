@@ -19,30 +19,22 @@ pub struct Problem {
 
 /// All problems found, in the program's order.
 pub fn validate(program: &Program) -> Result<(), Vec<Problem>> {
-    let mut check = Check {
-        program,
-        problems: Vec::new(),
-    };
+    let mut check = Check { program, problems: Vec::new() };
     check.buffers();
     // Everything after this looks up buffers' storage.
     if check.problems.is_empty() {
         for (i, kernel) in program.kernels.iter().enumerate() {
             let problems = kernel::problems(kernel);
-            check.problems.extend(problems.into_iter().map(|what| Problem {
-                place: format!("kernel {i} ({})", kernel.name),
-                what,
-            }));
+            check.problems.extend(
+                problems.into_iter().map(|what| Problem { place: format!("kernel {i} ({})", kernel.name), what }),
+            );
         }
         check.interface();
         for (i, plan) in program.plans.iter().enumerate() {
             check.plan(i, plan);
         }
     }
-    if check.problems.is_empty() {
-        Ok(())
-    } else {
-        Err(check.problems)
-    }
+    if check.problems.is_empty() { Ok(()) } else { Err(check.problems) }
 }
 
 /// What one launch does to a buffer.
@@ -53,24 +45,12 @@ struct Use {
 
 /// The buffers of a launch, in its order.
 fn uses(program: &Program, launch: &Launch) -> Vec<Use> {
-    let read = |buffer| Use {
-        buffer,
-        access: Access::Read,
-    };
-    let write = |buffer| Use {
-        buffer,
-        access: Access::Write,
-    };
+    let read = |buffer| Use { buffer, access: Access::Read };
+    let write = |buffer| Use { buffer, access: Access::Write };
     match launch {
         Launch::Kernel { kernel, args } => {
             let buffers = program.kernels.get(kernel.0 as usize).map_or(&[][..], |k| &k.buffers);
-            args.iter()
-                .zip(buffers)
-                .map(|(arg, b)| Use {
-                    buffer: *arg,
-                    access: b.access,
-                })
-                .collect()
+            args.iter().zip(buffers).map(|(arg, b)| Use { buffer: *arg, access: b.access }).collect()
         }
         Launch::Contract(c) => vec![read(c.a.buffer), read(c.b.buffer), write(c.c.buffer)],
         Launch::Conv(conv) => {
@@ -87,10 +67,7 @@ struct Check<'a> {
 
 impl<'a> Check<'a> {
     fn problem(&mut self, place: &str, what: String) {
-        self.problems.push(Problem {
-            place: place.into(),
-            what,
-        });
+        self.problems.push(Problem { place: place.into(), what });
     }
 
     fn buffer(&mut self, place: &str, id: BufferId) -> Option<&'a Buffer> {
@@ -106,21 +83,14 @@ impl<'a> Check<'a> {
         if let Some(b) = self.buffer(place, id)
             && (b.dtype != dtype || b.len != len)
         {
-            self.problem(
-                place,
-                format!("buffer {} is {}[{}], not {dtype}[{len}]", id.0, b.dtype, b.len),
-            );
+            self.problem(place, format!("buffer {} is {}[{}], not {dtype}[{len}]", id.0, b.dtype, b.len));
         }
     }
 
     fn buffers(&mut self) {
         for (i, buffer) in self.program.buffers.iter().enumerate() {
             let place = format!("buffer {i}");
-            let Some(bytes) = buffer
-                .len
-                .checked_mul(buffer.dtype.size())
-                .filter(|b| *b <= isize::MAX as usize)
-            else {
+            let Some(bytes) = buffer.len.checked_mul(buffer.dtype.size()).filter(|b| *b <= isize::MAX as usize) else {
                 self.problem(&place, "is longer than memory".into());
                 continue;
             };
@@ -128,17 +98,11 @@ impl<'a> Check<'a> {
                 Place::Persistent => {}
                 Place::Arena { offset } => {
                     if offset % 64 != 0 {
-                        self.problem(
-                            &place,
-                            format!("starts at byte {offset} of the arena, no multiple of 64"),
-                        );
+                        self.problem(&place, format!("starts at byte {offset} of the arena, no multiple of 64"));
                     }
                     if offset.checked_add(bytes).is_none_or(|end| end > self.program.arena) {
                         let arena = self.program.arena;
-                        self.problem(
-                            &place,
-                            format!("{bytes} bytes at {offset} are outside the arena of {arena}"),
-                        );
+                        self.problem(&place, format!("{bytes} bytes at {offset} are outside the arena of {arena}"));
                     }
                 }
                 Place::Part { of, start } => {
@@ -162,10 +126,8 @@ impl<'a> Check<'a> {
         let plan_exists = |plan: usize| plan < program.plans.len();
         for net in &program.nets {
             let place = format!("network `{}`", net.name);
-            for buffer in [Some(net.weights), net.grads, net.ema]
-                .into_iter()
-                .flatten()
-                .chain(net.moments.values().copied())
+            for buffer in
+                [Some(net.weights), net.grads, net.ema].into_iter().flatten().chain(net.moments.values().copied())
             {
                 self.expect(&place, buffer, DType::F32, net.len);
             }
@@ -174,10 +136,7 @@ impl<'a> Check<'a> {
             }
             for param in &net.params {
                 let len = param.shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
-                if len
-                    .and_then(|n| n.checked_add(param.offset))
-                    .is_none_or(|end| end > net.len)
-                {
+                if len.and_then(|n| n.checked_add(param.offset)).is_none_or(|end| end > net.len) {
                     self.problem(&place, format!("parameter `{}` reaches past its end", param.name));
                 }
             }
@@ -186,18 +145,10 @@ impl<'a> Check<'a> {
             }
         }
         for input in &program.inputs {
-            self.shaped(
-                &format!("input `{}`", input.name),
-                input.buffer,
-                &input.shape,
-                Some(input.dtype),
-            );
+            self.shaped(&format!("input `{}`", input.name), input.buffer, &input.shape, Some(input.dtype));
         }
         for turn in &program.schedule.steps {
-            let nets = turn
-                .updates
-                .iter()
-                .all(|(n, plan)| (n.0 as usize) < program.nets.len() && plan_exists(*plan));
+            let nets = turn.updates.iter().all(|(n, plan)| (n.0 as usize) < program.nets.len() && plan_exists(*plan));
             if turn.every == 0 || !plan_exists(turn.plan) || !nets {
                 self.problem("schedule", format!("turn {turn:?} cannot run"));
             }
@@ -219,10 +170,7 @@ impl<'a> Check<'a> {
         if len != Some(buffer.len) || dtype.is_some_and(|d| d != buffer.dtype) {
             self.problem(
                 place,
-                format!(
-                    "shape {shape:?} is not that of buffer {} ({}[{}])",
-                    id.0, buffer.dtype, buffer.len
-                ),
+                format!("shape {shape:?} is not that of buffer {} ({}[{}])", id.0, buffer.dtype, buffer.len),
             );
         }
     }
@@ -234,12 +182,7 @@ impl<'a> Check<'a> {
             self.launch(&place, launch);
         }
         for output in &plan.outputs {
-            self.shaped(
-                &format!("plan `{}`, output `{}`", plan.name, output.name),
-                output.buffer,
-                &output.shape,
-                None,
-            );
+            self.shaped(&format!("plan `{}`, output `{}`", plan.name, output.name), output.buffer, &output.shape, None);
         }
         for input in &plan.inputs {
             if *input >= self.program.inputs.len() {
@@ -262,10 +205,7 @@ impl<'a> Check<'a> {
                 };
                 if kernel.buffers.len() != args.len() {
                     let (want, given) = (kernel.buffers.len(), args.len());
-                    return self.problem(
-                        place,
-                        format!("kernel `{}` takes {want} buffers, not {given}", kernel.name),
-                    );
+                    return self.problem(place, format!("kernel `{}` takes {want} buffers, not {given}", kernel.name));
                 }
                 for (arg, buffer) in args.iter().zip(&kernel.buffers) {
                     self.expect(place, *arg, buffer.dtype, buffer.len);
@@ -311,10 +251,7 @@ impl<'a> Check<'a> {
                 self.problem(place, format!("operand {name} is {}, not {}", buffer.dtype, c.dtype));
             }
             if !memory::strided_fits(operand.offset, dims, buffer.len) {
-                self.problem(
-                    place,
-                    format!("operand {name} reaches outside buffer {}", operand.buffer.0),
-                );
+                self.problem(place, format!("operand {name} reaches outside buffer {}", operand.buffer.0));
             }
         }
         if !memory::distinct(&out) {

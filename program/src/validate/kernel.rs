@@ -196,9 +196,7 @@ impl Check<'_> {
         let divisors = collect(index, &mut vars);
         let known = vars.iter().all(|var| self.vars.contains(var));
         if !known || !divisors {
-            self.problem(format!(
-                "index {index:?} has an unknown variable or a divisor that is not positive"
-            ));
+            self.problem(format!("index {index:?} has an unknown variable or a divisor that is not positive"));
         }
         known && divisors
     }

@@ -43,11 +43,8 @@ pub fn distinct(dims: &[(usize, isize)]) -> bool {
     if dims.iter().any(|(extent, _)| *extent == 0) {
         return true;
     }
-    let mut strides: Vec<_> = dims
-        .iter()
-        .filter(|(extent, _)| *extent > 1)
-        .map(|(n, s)| (s.unsigned_abs(), *n))
-        .collect();
+    let mut strides: Vec<_> =
+        dims.iter().filter(|(extent, _)| *extent > 1).map(|(n, s)| (s.unsigned_abs(), *n)).collect();
     strides.sort_unstable();
     let mut reach = 0u128;
     for (stride, extent) in strides {
@@ -66,11 +63,7 @@ pub fn problems(program: &Program, number: usize, plan: &Plan) -> Vec<String> {
     // First write and last use, by launch; 0 is before the first launch.
     let mut live: FxHashMap<BufferId, (usize, usize)> = FxHashMap::default();
     let inputs = plan.inputs.iter().map(|input| program.inputs[*input].buffer);
-    let carries = program
-        .samplers
-        .values()
-        .filter_map(|s| s.repeat.as_ref())
-        .filter(|r| r.plan == number);
+    let carries = program.samplers.values().filter_map(|s| s.repeat.as_ref()).filter(|r| r.plan == number);
     for id in inputs.chain(carries.map(|r| r.carry)) {
         live.insert(id, (0, 0));
     }
@@ -82,10 +75,7 @@ pub fn problems(program: &Program, number: usize, plan: &Plan) -> Vec<String> {
             match live.get_mut(&used.buffer) {
                 Some((_, last)) => *last = now,
                 None if unwritten.insert(used.buffer) => {
-                    problems.push(format!(
-                        "launch {i} reads buffer {} before it is written",
-                        used.buffer.0
-                    ));
+                    problems.push(format!("launch {i} reads buffer {} before it is written", used.buffer.0));
                 }
                 None => {}
             }
@@ -113,10 +103,7 @@ pub fn problems(program: &Program, number: usize, plan: &Plan) -> Vec<String> {
     for (i, (_, end, first, last, id)) in spans.iter().enumerate() {
         for (_, _, other_first, other_last, other) in spans[i + 1..].iter().take_while(|s| s.0 < *end) {
             if first <= other_last && other_first <= last {
-                problems.push(format!(
-                    "buffers {} and {} share arena memory while both are needed",
-                    id.0, other.0
-                ));
+                problems.push(format!("buffers {} and {} share arena memory while both are needed", id.0, other.0));
             }
         }
     }
