@@ -1,0 +1,5 @@
+//! The binary as a user runs it, as processes of their own.
+
+mod bad_input;
+mod process;
+mod run;

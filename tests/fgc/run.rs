@@ -1,0 +1,145 @@
+//! Training, resuming, sampling, printing.
+
+use crate::process::{Work, ok};
+use std::time::{Duration, Instant};
+
+/// A quick method on a quick preset, as options of `fgc run`.
+const SMALL: [&str; 6] = ["--preset", "tiny.ron", "--threads", "1", "--out", "runs"];
+
+fn small(work: &Work, more: &[&str]) -> std::process::Output {
+    work.fgc(&[&["run", "sft.fg"][..], &SMALL, more].concat())
+}
+
+#[test]
+fn a_run_leaves_all_it_promises() {
+    let work = Work::new();
+    let output = ok(small(&work, &["--iterations", "12", "--batch", "16"]));
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(shown.contains("12 steps") && shown.contains("sliced W2") && shown.contains("sft-tiny-1"), "{shown}");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("compiled sft in"), "{told}");
+    let run = work.path("runs/sft-tiny-1");
+    for file in ["spec.fg", "preset.ron", "log.jsonl", "curves.png", "summary.json", "samples/step-00000012.png"] {
+        assert!(run.join(file).is_file(), "{file}");
+    }
+    assert!(work.newest("runs/sft-tiny-1").ends_with("step-00000012.safetensors"));
+    let events = std::fs::read_dir(&run).unwrap().filter(|e| {
+        e.as_ref().unwrap().file_name().to_string_lossy().starts_with("events.out.tfevents")
+    });
+    assert_eq!(events.count(), 1);
+    let summary: serde_json::Value = serde_json::from_str(&work.read("runs/sft-tiny-1/summary.json")).unwrap();
+    assert_eq!(summary["iterations"], 12);
+    assert!(summary["evaluation"].as_array().unwrap().iter().any(|row| row["what"] == "samples"));
+    assert!(work.read("runs/sft-tiny-1/preset.ron").contains("batch: 16"), "the preset as used");
+    // A second run has its own directory.
+    ok(small(&work, &["--iterations", "2"]));
+    assert!(work.path("runs/sft-tiny-2").is_dir());
+}
+
+#[test]
+fn a_killed_run_goes_on_as_if_it_had_never_stopped() {
+    let work = Work::new();
+    let cadence = ["--iterations", "400", "--checkpoint-every", "20", "--sample-every", "1000"];
+    ok(small(&work, &[&["--name", "straight"][..], &cadence].concat()));
+    let mut child = work.spawn(&[&["run", "sft.fg"][..], &SMALL, &["--name", "killed"], &cadence].concat());
+    let begun = Instant::now();
+    while !work.path("runs/killed/checkpoints/step-00000020.safetensors").exists()
+        && begun.elapsed() < Duration::from_secs(120)
+    {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!work.path("runs/killed/summary.json").exists(), "it was killed too late to tell anything");
+    ok(work.fgc(&["run", "--resume", "runs/killed", "--threads", "1", "--checkpoint-every", "20"]));
+    assert_eq!(work.bytes(&work.newest("runs/straight")), work.bytes(&work.newest("runs/killed")));
+    let steps = |run: &str| -> Vec<u64> {
+        let step = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64().unwrap();
+        work.read(&format!("runs/{run}/log.jsonl")).lines().map(step).collect()
+    };
+    assert_eq!(steps("straight"), steps("killed"), "the log has every line once");
+}
+
+#[test]
+fn more_steps_can_be_asked_for_later() {
+    let work = Work::new();
+    ok(small(&work, &["--name", "long", "--iterations", "30"]));
+    ok(small(&work, &["--name", "short", "--iterations", "10"]));
+    ok(work.fgc(&["run", "--resume", "runs/short", "--iterations", "30"]));
+    assert_eq!(work.bytes(&work.newest("runs/long")), work.bytes(&work.newest("runs/short")));
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let work = Work::new();
+    for threads in ["1", "2"] {
+        let args = ["--name", threads, "--threads", threads, "--iterations", "20"];
+        ok(work.fgc(&[&["run", "sft.fg", "--preset", "tiny.ron", "--batch", "300"][..], &args].concat()));
+    }
+    assert_eq!(work.bytes(&work.newest("runs/1")), work.bytes(&work.newest("runs/2")));
+}
+
+#[test]
+fn samples_come_from_a_run() {
+    let work = Work::new();
+    ok(small(&work, &["--name", "r", "--iterations", "5"]));
+    ok(work.fgc(&["sample", "runs/r", "-n", "32", "--steps", "3", "-o", "points.png"]));
+    assert_eq!(&work.bytes(&work.path("points.png"))[1..4], b"PNG");
+    ok(work.fgc(&["sample", "runs/r", "-n", "10", "--class", "1", "--steps", "3", "-o", "a.safetensors"]));
+    ok(work.fgc(&["sample", "runs/r", "-n", "10", "--class", "1", "--steps", "3", "-o", "b.safetensors"]));
+    assert_eq!(work.bytes(&work.path("a.safetensors")), work.bytes(&work.path("b.safetensors")));
+    ok(work.fgc(&["sample", "runs/r", "-n", "10", "--class", "2", "--steps", "3", "-o", "c.safetensors"]));
+    assert_ne!(work.bytes(&work.path("a.safetensors")), work.bytes(&work.path("c.safetensors")));
+    work.fails(&["sample", "runs/r", "--class", "4"], &["class 4 is out of range"]);
+}
+
+/// A student distilled from a run has its network and starts at its weights.
+#[test]
+fn a_run_can_be_the_teacher_of_another() {
+    let work = Work::new();
+    ok(small(&work, &["--name", "t", "--iterations", "5"]));
+    let args = ["run", "cm.fg", "--preset", "untaught.ron", "--set", "use_cd=true", "--name", "s", "--iterations", "2"];
+    work.fails(&args, &["`teacher`", "--teacher RUN", "fgc run methods/sft.fg"]);
+    ok(work.fgc(&[&args[..], &["--teacher", "runs/t", "--out", "distilled"]].concat()));
+    let tensors = |path: &std::path::Path| {
+        let bytes = work.bytes(path);
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let find = |name: &str| file.tensor(name).ok().map(|t| t.data().to_vec());
+        (find("ema.student.out.weight"), find("teacher.out.weight"))
+    };
+    let (taught, _) = tensors(&work.newest("runs/t"));
+    let (_, teacher) = tensors(&work.newest("distilled/s"));
+    assert!(taught.is_some() && taught == teacher);
+}
+
+#[test]
+fn every_stage_prints_itself() {
+    let work = Work::new();
+    let shows = [
+        ("ast", "Method"),
+        ("typed", "eps: f32[B=32, C=2]"),
+        ("graph", "call student"),
+        ("grad", "plan step."),
+        ("kernels", "grid i0 in"),
+        ("c", "void k0("),
+        ("plan", "plan step."),
+    ];
+    for (emit, text) in shows {
+        let output = ok(work.fgc(&["build", "sft.fg", "--preset", "tiny.ron", "--emit", emit]));
+        let shown = String::from_utf8(output.stdout).unwrap();
+        assert!(shown.contains(text), "{emit} does not show `{text}`:\n{}", &shown[..shown.len().min(2000)]);
+    }
+}
+
+#[test]
+fn methods_are_formatted_and_checked() {
+    let work = Work::new();
+    ok(work.fgc(&["check", "sft.fg", "cm.fg", "--preset", "tiny.ron"]));
+    let text = work.read("sft.fg").replace("  data x, c", "      data   x,c // both");
+    work.write("messy.fg", &text);
+    work.fails_quietly(&["fmt", "--check", "messy.fg"]);
+    assert_eq!(work.read("messy.fg"), text, "--check changes nothing");
+    ok(work.fgc(&["fmt", "messy.fg"]));
+    assert!(work.read("messy.fg").contains("  data x, c // both"));
+    ok(work.fgc(&["fmt", "--check", "messy.fg"]));
+}
