@@ -65,7 +65,7 @@ fn stages(graph: &mut Graph, id: NodeId) -> NodeId {
     }
     let (axis, extent) =
         axes.iter().map(|&axis| (axis, shape[axis])).max_by_key(|(_, extent)| *extent).unwrap_or((0, 1));
-    let divisors = (2..=extent / 2).take_while(|d| *d <= 1 << 15).filter(|d| extent % d == 0).collect();
+    let divisors = (2..=extent / 2).take_while(|d| *d <= 1 << 15).filter(|d| extent.is_multiple_of(*d)).collect();
     if let Some(parts) = best(divisors) {
         let mut split = shape.to_vec();
         split.splice(axis..=axis, [parts, extent / parts]);

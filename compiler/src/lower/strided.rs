@@ -73,7 +73,7 @@ fn reshape(from: &[usize], strides: &[isize], to: &[usize]) -> Option<Vec<isize>
         if left == 1 {
             (left, stride) = runs.next()?;
         }
-        if left % to[axis] != 0 {
+        if !left.is_multiple_of(to[axis]) {
             return None;
         }
         new[axis] = stride;

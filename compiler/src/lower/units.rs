@@ -66,7 +66,8 @@ impl Unit {
             (Kind::Scatter, Op::ScatterAdd { axis }) => {
                 let rows: usize = shape[..*axis].iter().product();
                 let columns: usize = shape[*axis + 1..].iter().product();
-                let width = [256, 64, 16].into_iter().find(|width| columns % width == 0).unwrap_or(columns.max(1));
+                let width =
+                    [256, 64, 16].into_iter().find(|width| columns.is_multiple_of(*width)).unwrap_or(columns.max(1));
                 vec![rows * (columns / width).max(1)]
             }
             _ => vec![1],

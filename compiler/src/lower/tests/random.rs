@@ -57,7 +57,7 @@ fn grow(graph: &mut Graph, rng: &mut Rng, nodes: &[NodeId], real: DType) -> Node
             graph.permute(x, &order)
         }
         7 => {
-            let split = (2..=len.min(6)).find(|d| len % d == 0).unwrap_or(1);
+            let split = (2..=len.min(6)).find(|d| len.is_multiple_of(*d)).unwrap_or(1);
             graph.reshape(x, &[split, len / split])
         }
         8 if rank < 4 => {
