@@ -56,7 +56,7 @@ fn distance(what: &str, samples: &[f32], reference: &Batch) -> Result<Distance, 
 pub fn table(rows: &[Distance]) -> String {
     let mut text = format!("{:<22}{:>10}{:>10}\n", "distance to the data", "sliced W2", "MMD");
     for row in rows {
-        let note = if row.what == "data" { "data (best possible)" } else { &row.what };
+        let note = if row.what == "data" { "data (other samples)" } else { &row.what };
         // Writing to a string cannot fail.
         let _ = writeln!(text, "  {note:<20}{:>10.4}{:>10.4}", row.sliced_w2, row.mmd);
     }
@@ -74,6 +74,6 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "distance to the data   sliced W2       MMD");
         assert_eq!(lines[1], "  samples                 0.0500    0.0123");
-        assert!(lines[2].contains("NaN") && lines[3].contains("best possible"));
+        assert!(lines[2].contains("NaN") && lines[3].contains("other samples"));
     }
 }
