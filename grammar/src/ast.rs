@@ -208,11 +208,8 @@ pub enum StmtKind {
         weight: Option<Expr>,
         targets: Vec<Name>,
     },
-    /// `metric name = e`
-    Metric {
-        name: Name,
-        value: Expr,
-    },
+    /// `metric name = e`, `metric a = e, b = f`
+    Metric(Vec<(Name, Expr)>),
     /// `step every k { … }`; `step otherwise { … }` has no `every`. `name`: `step student every k { … }`.
     Step {
         name: Option<Name>,

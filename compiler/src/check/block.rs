@@ -109,7 +109,7 @@ impl Elaborator<'_> {
             | StmtKind::Net { .. }
             | StmtKind::State { .. }
             | StmtKind::Loss { .. }
-            | StmtKind::Metric { .. }
+            | StmtKind::Metric(_)
             | StmtKind::Step { .. }
             | StmtKind::Sample { .. } => self.method_statement(stmt, env)?,
             StmtKind::Error => return Err(super::Reported),

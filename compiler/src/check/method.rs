@@ -96,9 +96,11 @@ impl Elaborator<'_> {
             StmtKind::Net { name, value, attrs } => self.net(name, value, attrs, env),
             StmtKind::State { name, value, .. } => self.state_buffer(name, value, env),
             StmtKind::Loss { name, value, weight, targets } => self.loss(name, value, weight.as_ref(), targets, env, place),
-            StmtKind::Metric { name, value } => {
-                let node = self.scalar_value(value, env, &format!("metric `{}`", name.text))?;
-                self.metrics.push((name.text.clone(), node));
+            StmtKind::Metric(metrics) => {
+                for (name, value) in metrics {
+                    let node = self.scalar_value(value, env, &format!("metric `{}`", name.text))?;
+                    self.metrics.push((name.text.clone(), node));
+                }
                 Ok(())
             }
             StmtKind::Step { name, every, body } => self.step(name.as_ref(), every.as_ref(), body, env, place),

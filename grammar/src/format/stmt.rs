@@ -156,7 +156,6 @@ impl Printer<'_> {
             StmtKind::Let { names, ty, value } => self.bound(self.binding("let ", &list(names), ty.as_ref()), value),
             StmtKind::Var { name, ty, value } => self.bound(self.binding("var ", &name.text, ty.as_ref()), value),
             StmtKind::State { name, ty, value } => self.bound(self.binding("state ", &name.text, ty.as_ref()), value),
-            StmtKind::Metric { name, value } => self.bound(self.binding("metric ", &name.text, None), value),
             StmtKind::Sample { name: Some(name), value } => {
                 self.bound(self.binding("sample ", &name.text, None), value)
             }
@@ -167,6 +166,10 @@ impl Printer<'_> {
             StmtKind::Draw(decls) => {
                 let decls = decls.iter().map(|d| self.draw(d)).collect();
                 Doc::group(vec![Doc::text("draw "), Doc::nest(vec![Doc::comma_separated(decls)])])
+            }
+            StmtKind::Metric(metrics) => {
+                let metrics = metrics.iter().map(|(name, value)| self.after(format!("{} = ", name.text), value)).collect();
+                Doc::group(vec![Doc::text("metric "), Doc::nest(vec![Doc::comma_separated(metrics)])])
             }
             StmtKind::Data(slots) => {
                 let slots = slots.iter().map(|(name, ty)| self.binding("", &name.text, ty.as_ref())).collect();

@@ -83,6 +83,10 @@ impl Reader<'_> {
                 let slots = node.into_inner().filter(|n| n.as_rule() == Rule::data_slot);
                 StmtKind::Data(slots.map(|n| self.data_slot(n)).collect())
             }
+            Rule::metric_stmt => {
+                let metrics = node.into_inner().filter(|n| n.as_rule() == Rule::metric);
+                StmtKind::Metric(metrics.map(|n| self.metric(n)).collect())
+            }
             Rule::net_stmt => self.net_stmt(node),
             Rule::loss_stmt => self.loss_stmt(node),
             Rule::step_stmt => self.step_stmt(node),
@@ -115,7 +119,6 @@ impl Reader<'_> {
                 StmtKind::Param { name, ty, init: p.exprs.pop() }
             }
             Rule::state_stmt => StmtKind::State { name: p.name(span), ty: p.ty.take(), value: p.expr(span) },
-            Rule::metric_stmt => StmtKind::Metric { name: p.name(span), value: p.expr(span) },
             Rule::sample_stmt => StmtKind::Sample { name: p.names.pop(), value: p.expr(span) },
             _ => StmtKind::Error,
         }
@@ -165,6 +168,12 @@ impl Reader<'_> {
         let span = self.span(&node);
         let mut p = self.parts(node);
         (p.name(span), p.ty)
+    }
+
+    fn metric(&mut self, node: Node) -> (Name, Expr) {
+        let span = self.span(&node);
+        let mut p = self.parts(node);
+        (p.name(span), p.expr(span))
     }
 
     fn net_stmt(&mut self, node: Node) -> StmtKind {

@@ -96,6 +96,21 @@ pub const TABLE: &[Builtin] = &[
         },
     },
     Builtin {
+        name: "schedule_of",
+        signature: "schedule_of(t)",
+        doc: "The schedule a time is of.",
+        run: |e, args| {
+            let [v] = e.fixed(&args, "schedule_of(t)", false)?;
+            match &v {
+                Value::Tensor(Tensor { clock: Some(s), .. }) => Ok(Value::Schedule(*s)),
+                v => {
+                    let shown = e.show(v);
+                    Err(e.error("FG0302", format!("`schedule_of(t)` needs a time, found {shown}"), args.place, &shown))
+                }
+            }
+        },
+    },
+    Builtin {
         name: "words",
         signature: "words(text, separator)",
         doc: "The parts of a string between separators; those that are numbers as numbers.",
