@@ -5,9 +5,9 @@ use crate::preset;
 use crate::problem::Problem;
 use crate::setup::{compiled, setup};
 use fgc_runtime::data::{Dataset, Split};
+use fgc_runtime::picture;
 use fgc_runtime::tensorfile::{self, Metadata};
 use fgc_runtime::train::{Model, RunDir, Weights, conditions, run};
-use fgc_runtime::picture;
 use indexmap::IndexMap;
 use std::path::PathBuf;
 
@@ -70,7 +70,9 @@ pub fn main(args: Args) -> Result<(), Problem> {
         let data = Dataset::load(&preset.data, Split::Train, &mut |_, _| {})?;
         match run::draw(&samples, &description, &data)? {
             Some(picture) => picture::save(&picture, &output)?,
-            None => return Err(Problem::new("data of one dimension have no picture; write them with -o FILE.safetensors")),
+            None => {
+                return Err(Problem::new("data of one dimension have no picture; write them with -o FILE.safetensors"));
+            }
         }
     }
     println!("{n} samples of `{sampler}` at step {} in {}", checkpoint.step, output.display());

@@ -94,7 +94,8 @@ mod tests {
 
     #[test]
     fn fields_get_the_axes_of_their_shapes() {
-        let shapes = [("x", vec![3, 32, 32]), ("c", vec![10]), ("noise", vec![3, 32, 32]), ("path", vec![4, 3, 32, 32])];
+        let shapes =
+            [("x", vec![3, 32, 32]), ("c", vec![10]), ("noise", vec![3, 32, 32]), ("path", vec![4, 3, 32, 32])];
         let shapes = shapes.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
         let axes: Vec<String> = fields(&shapes).values().map(|f| f.axes.concat()).collect();
         assert_eq!(axes, ["CHW", "K", "CHW", "PCHW"]);

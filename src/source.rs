@@ -29,10 +29,8 @@ impl Source {
                 if let Some(text) = built_in.and_then(|f| f.contents_utf8()) {
                     return Ok(Source { path: format!("{stem}.fg").into(), text: text.into() });
                 }
-                let known: Vec<String> = BUILT_IN
-                    .files()
-                    .filter_map(|f| f.path().to_str()?.strip_suffix(".fg").map(String::from))
-                    .collect();
+                let known: Vec<String> =
+                    BUILT_IN.files().filter_map(|f| f.path().to_str()?.strip_suffix(".fg").map(String::from)).collect();
                 let near = closest(&stem, known.iter().map(String::as_str));
                 let help = near.map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();
                 Err(Problem::new(format!("there is no method {}{help}", path.display())))

@@ -41,7 +41,8 @@ fn axes_that_do_not_match_are_named() {
 
 #[test]
 fn a_loss_that_cannot_reach_its_network_shows_why() {
-    let (_work, output) = check_changed("= dsm(student, add_noise(s, x, eps, t), t, condition, x, eps)", "= mean(x * eps)");
+    let (_work, output) =
+        check_changed("= dsm(student, add_noise(s, x, eps, t), t, condition, x, eps)", "= mean(x * eps)");
     failed(&output, &["student", &line("loss dsm_loss")]);
 }
 
@@ -144,7 +145,10 @@ fn a_corrupt_image_in_a_tar_is_named() {
     let mut tar: Vec<u8> = (0..10).flat_map(|k| sample(k, if k == 7 { &good[..40] } else { &good })).collect();
     tar.extend([0; 1024]);
     std::fs::write(work.path("train.tar"), tar).unwrap();
-    let text = work.read("tiny.ron").replace("mlp(hidden = 16, blocks = 1, emb = 8, classes = classes)", "unet(channels = 8, multipliers = [1], blocks = 1, classes = classes)");
+    let text = work.read("tiny.ron").replace(
+        "mlp(hidden = 16, blocks = 1, emb = 8, classes = classes)",
+        "unet(channels = 8, multipliers = [1], blocks = 1, classes = classes)",
+    );
     work.write("images.ron", &text.replace("\"mlp_critic()\"", "\"unet_critic()\""));
     let args = ["run", "sft.fg", "--preset", "images.ron", "--data", "train.tar", "--iterations", "1"];
     work.fails(&args, &["train.tar", "0007"]);
@@ -165,7 +169,8 @@ fn a_full_disk_ends_a_run_and_keeps_its_checkpoints() {
     failed(&output, &["cannot write", "checkpoints/step-", "earlier checkpoints are intact"]);
     assert_eq!(work.bytes(&newest), before);
     assert_eq!(work.newest("runs/r"), newest);
-    let left: Vec<_> = std::fs::read_dir(work.path("runs/r/checkpoints")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(work.path("runs/r/checkpoints")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| !name.to_string_lossy().ends_with(".tmp")), "{left:?}");
     // With room again, it goes on.
     ok(work.fgc(&["run", "--resume", "runs/r", "--iterations", "8"]));
@@ -177,7 +182,8 @@ fn steps_that_are_not_finite_stop_the_run_or_are_left_out() {
     let args = ["run", "sft.fg", "--preset", "tiny.ron", "--name", "r", "--iterations", "30", "--set", "lr=1e30"];
     let output = work.fgc(&args);
     failed(&output, &["loss `dsm_loss` is NaN at iteration 1;", "--skip-nonfinite"]);
-    let output = ok(work.fgc(&[&args[..4], &["--name", "s", "--iterations", "30", "--set", "lr=1e30", "--skip-nonfinite"]].concat()));
+    let output = ok(work
+        .fgc(&[&args[..4], &["--name", "s", "--iterations", "30", "--set", "lr=1e30", "--skip-nonfinite"]].concat()));
     assert!(String::from_utf8_lossy(&output.stderr).contains("skipped: "));
     let summary: serde_json::Value = serde_json::from_str(&work.read("runs/s/summary.json")).unwrap();
     assert!(summary["skipped"].as_u64().unwrap() > 20, "{summary}");
@@ -186,7 +192,9 @@ fn steps_that_are_not_finite_stop_the_run_or_are_left_out() {
 #[test]
 fn wrong_usage_exits_with_2() {
     let work = Work::new();
-    for args in [&["run"][..], &["run", "sft.fg", "--resume", "runs/r", "--seed", "3"], &["build", "sft.fg"], &["nothing"]] {
+    for args in
+        [&["run"][..], &["run", "sft.fg", "--resume", "runs/r", "--seed", "3"], &["build", "sft.fg"], &["nothing"]]
+    {
         assert_eq!(work.fgc(args).status.code(), Some(2), "{args:?}");
     }
 }

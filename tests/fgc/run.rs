@@ -23,9 +23,9 @@ fn a_run_leaves_all_it_promises() {
         assert!(run.join(file).is_file(), "{file}");
     }
     assert!(work.newest("runs/sft-tiny-1").ends_with("step-00000012.safetensors"));
-    let events = std::fs::read_dir(&run).unwrap().filter(|e| {
-        e.as_ref().unwrap().file_name().to_string_lossy().starts_with("events.out.tfevents")
-    });
+    let events = std::fs::read_dir(&run)
+        .unwrap()
+        .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with("events.out.tfevents"));
     assert_eq!(events.count(), 1);
     let summary: serde_json::Value = serde_json::from_str(&work.read("runs/sft-tiny-1/summary.json")).unwrap();
     assert_eq!(summary["iterations"], 12);

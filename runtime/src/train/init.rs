@@ -127,12 +127,7 @@ fn drawn(param: &Param, stream: &Stream) -> Vec<f32> {
 }
 
 /// The given values of a parameter, if there are such of its shape.
-fn matching(
-    from: &str,
-    net: &str,
-    param: &Param,
-    tensors: &IndexMap<String, Tensor>,
-) -> Result<Vec<f32>, TrainError> {
+fn matching(from: &str, net: &str, param: &Param, tensors: &IndexMap<String, Tensor>) -> Result<Vec<f32>, TrainError> {
     let tensor = format!("{net}.{}", param.name);
     match tensors.get(&param.name) {
         None => {

@@ -18,10 +18,10 @@ pub mod step;
 pub mod trainer;
 
 pub use error::TrainError;
+pub use evaluate::Distance;
 pub use init::Weights;
 pub use inputs::Pins;
 pub use model::Model;
-pub use evaluate::Distance;
 pub use run::{Cadence, Job, Summary};
 pub use run_dir::RunDir;
 pub use sampling::conditions;

@@ -5,13 +5,13 @@ use super::evaluate::{Distance, evaluate};
 use super::run_dir::RunDir;
 use super::sampling::conditions;
 use super::trainer::Trainer;
+use crate::Tensor;
 use crate::data::{Dataset, Description, Kind};
 use crate::log::{self, Log, Record};
 use crate::picture::{self, PictureError, RgbImage, grid, scatter};
 use crate::progress::Progress;
 use crate::tensorboard::EventWriter;
 use crate::train::TrainError;
-use crate::Tensor;
 use indexmap::IndexMap;
 use serde::Serialize;
 use std::sync::Arc;
@@ -166,9 +166,7 @@ fn pictures(trainer: &mut Trainer, dir: &RunDir, job: &Job, events: &mut EventWr
         if let Some(picture) = draw(&samples, &description, &job.held_out)? {
             picture::save(&picture, &dir.samples(step))?;
             let png = picture::encode(&picture);
-            events
-                .image(step, "samples", picture.width(), picture.height(), &png)
-                .map_err(|e| write_error(dir, e))?;
+            events.image(step, "samples", picture.width(), picture.height(), &png).map_err(|e| write_error(dir, e))?;
         }
     }
     Ok(picture::save(&chart(&log::read(&dir.log())?), &dir.curves())?)

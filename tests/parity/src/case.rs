@@ -113,7 +113,8 @@ impl Case {
     fn nets(&self) -> Result<IndexMap<String, NetSpec>, CaseError> {
         let text = &self.recorded.network;
         let unknown = || CaseError::Network { path: self.dir.join("case.json"), network: text.clone() };
-        let said = |yes: &str, then: &str, otherwise: &str| if text.contains(yes) { then } else { otherwise }.to_owned();
+        let said =
+            |yes: &str, then: &str, otherwise: &str| if text.contains(yes) { then } else { otherwise }.to_owned();
         let video = text.contains("vdit");
         let spec = |network: &str| NetSpec {
             network: network.into(),
@@ -126,7 +127,10 @@ impl Case {
         for part in text.split(';') {
             let Some((names, kind, args)) = network(part) else { continue };
             let layer = match (kind, argument(args, "chunk")) {
-                ("mlp", _) => format!("mlp(hidden = 32, blocks = 3, emb = 16, classes = {})", argument(args, "label_dim").unwrap_or("0")),
+                ("mlp", _) => format!(
+                    "mlp(hidden = 32, blocks = 3, emb = 16, classes = {})",
+                    argument(args, "label_dim").unwrap_or("0")
+                ),
                 ("unet", _) => format!(
                     "unet(channels = 8, multipliers = [1, 2], blocks = 4, attention = [4], classes = {})",
                     argument(args, "label_dim").unwrap_or("0")
@@ -191,6 +195,9 @@ mod tests {
     #[test]
     fn json_becomes_expressions() {
         let json = serde_json::json!({ "a": null, "b": [80.0, 2.0, 0.0], "c": "js", "d": true });
-        assert_eq!(json.as_object().unwrap().values().map(expression).collect::<Vec<_>>(), ["none", "[80.0, 2.0, 0.0]", "\"js\"", "true"]);
+        assert_eq!(
+            json.as_object().unwrap().values().map(expression).collect::<Vec<_>>(),
+            ["none", "[80.0, 2.0, 0.0]", "\"js\"", "true"]
+        );
     }
 }

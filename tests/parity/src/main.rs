@@ -70,7 +70,12 @@ fn main() -> ExitCode {
     if disagree == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn one(dir: &Path, methods: &Path, backend: Backend, out: Option<&Path>) -> Result<Agreement, Box<dyn std::error::Error>> {
+fn one(
+    dir: &Path,
+    methods: &Path,
+    backend: Backend,
+    out: Option<&Path>,
+) -> Result<Agreement, Box<dyn std::error::Error>> {
     let case = Case::load(dir)?;
     let replayed = replay(&case, methods, backend)?;
     if let Some(out) = out {

@@ -1,12 +1,12 @@
 //! Running a case's steps.
 
-use crate::case::{Case, CaseError};
 use crate::Tensors;
+use crate::case::{Case, CaseError};
 use fgc_compiler::compile;
 use fgc_compiler::diagnostic::render;
+use fgc_runtime::Tensor;
 use fgc_runtime::cpu::{Backend, Device, DeviceError};
 use fgc_runtime::train::{Model, NonFinite, TrainError, Weights};
-use fgc_runtime::Tensor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

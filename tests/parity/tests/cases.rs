@@ -19,7 +19,9 @@ fn all_agree(backend: Backend, of: impl Fn(&str) -> bool) {
     for dir in cases().iter().filter(|dir| of(&dir.file_name().unwrap().to_string_lossy())) {
         let case = Case::load(dir).unwrap();
         match replay(&case, &methods, backend) {
-            Ok(found) => wrong.extend(compare(&case, &found).wrong.into_iter().map(|w| format!("{}: {w}", dir.display()))),
+            Ok(found) => {
+                wrong.extend(compare(&case, &found).wrong.into_iter().map(|w| format!("{}: {w}", dir.display())))
+            }
             Err(e) => wrong.push(format!("{}: {e}", dir.display())),
         }
         replayed += 1;
