@@ -93,7 +93,8 @@ pub struct Law {
     pub base: Distribution,
     pub axes: Vec<Axis>,
     pub shape: Vec<usize>,
-    pub transform: Option<Value>,
+    /// Applied one after another to what is drawn.
+    pub transforms: Vec<Value>,
 }
 
 /// Where names are looked up: local scopes, then a module.

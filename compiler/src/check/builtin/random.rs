@@ -64,16 +64,33 @@ pub const TABLE: &[Builtin] = &[
             let Value::Law(base) = base else {
                 return Err(e.error("FG0401", "`transform` needs a law first", args.place, ""));
             };
-            if base.transform.is_some() {
-                return Err(e.error("FG0401", "`transform` of a transformed law", args.place, "give it one function"));
+            let transforms = base.transforms.iter().cloned().chain([f]).collect();
+            Ok(Value::Law(Rc::new(Law { base: base.base, axes: base.axes.clone(), shape: base.shape.clone(), transforms })))
+        },
+    },
+    Builtin {
+        name: "widen",
+        signature: "widen(law, AXIS, n)",
+        doc: "The law drawn n times along a further axis.",
+        run: |e, args| {
+            let [base, _, _] = e.fixed(&args, "widen(law, AXIS, n)", false)?;
+            let axis = e.want_axis(&args, 1, "widen(law, AXIS, n)")?;
+            let n = e.want_int(&args, 2, "widen(law, AXIS, n)")?;
+            let Value::Law(base) = base else {
+                return Err(e.error("FG0401", "`widen` needs a law first", args.place, ""));
+            };
+            if n < 1 || base.axes.contains(&axis) {
+                return Err(e.error("FG0222", format!("{n} draws along axis {axis}"), args.place, "a new axis, at least one"));
             }
-            Ok(Value::Law(Rc::new(Law { base: base.base, axes: base.axes.clone(), shape: base.shape.clone(), transform: Some(f) })))
+            let axes = base.axes.iter().cloned().chain([axis]).collect();
+            let shape = base.shape.iter().copied().chain([n as usize]).collect();
+            Ok(Value::Law(Rc::new(Law { base: base.base, axes, shape, transforms: base.transforms.clone() })))
         },
     },
 ];
 
 fn law(base: Distribution, axes: Vec<Axis>, shape: Vec<usize>) -> Value {
-    Value::Law(Rc::new(Law { base, axes, shape, transform: None }))
+    Value::Law(Rc::new(Law { base, axes, shape, transforms: Vec::new() }))
 }
 
 /// Axes named one by one (their extents are the data's), or those of a tensor.
@@ -118,13 +135,11 @@ impl Elaborator<'_> {
         let node = self.graph.source(source, Ty::new(dtype, &law.shape));
         self.note(node, place);
         let base = Value::Tensor(Tensor { node, axes: law.axes.clone(), clock: None });
-        let value = match &law.transform {
-            None => base,
-            Some(f) => {
-                let args = Args { positional: Vec::new(), named: Vec::new(), over: None, place };
-                invoke(self, f, vec![base], &args)?
-            }
-        };
+        let mut value = base;
+        for f in &law.transforms {
+            let args = Args { positional: Vec::new(), named: Vec::new(), over: None, place };
+            value = invoke(self, f, vec![value], &args)?;
+        }
         let Value::Tensor(t) = &value else {
             let shown = self.show(&value);
             return Err(self.error("FG0401", format!("a law must give a tensor, found {shown}"), place, ""));
