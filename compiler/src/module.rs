@@ -180,7 +180,8 @@ impl Modules {
     /// What `name` means in `module`: its own items, its imports, then the prelude.
     pub fn lookup(&self, module: ModuleId, name: &str) -> Option<Definition> {
         let here = self.module(module);
-        let found = |module: ModuleId, item: usize| Definition { module, item: self.module(module).items[item].clone() };
+        let found =
+            |module: ModuleId, item: usize| Definition { module, item: self.module(module).items[item].clone() };
         if let Some(&item) = here.own.get(name) {
             return Some(found(module, item));
         }

@@ -55,7 +55,13 @@ pub struct Update {
 
 /// The update of `net` over the element ranges `(start, len)` that have gradients. Where the gradients are not all
 /// finite, everything stays as it was.
-pub fn update(graph: &mut Graph, net: NetId, training: &Training, batch: usize, ranges: &[(usize, usize)]) -> Option<Update> {
+pub fn update(
+    graph: &mut Graph,
+    net: NetId,
+    training: &Training,
+    batch: usize,
+    ranges: &[(usize, usize)],
+) -> Option<Update> {
     let optimizer = training.optimizer.as_ref()?;
     let mut squares = graph.constant(Scalar::F64(0.0), &[]);
     for &(start, len) in ranges {

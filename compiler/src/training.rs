@@ -113,11 +113,7 @@ fn trained(step: &StepSpec) -> Vec<NetId> {
 }
 
 /// A step's losses, metrics and gradients; and which parameters have one.
-fn step_outputs(
-    graph: &mut Graph,
-    m: &Elaborated,
-    step: &StepSpec,
-) -> Result<(Vec<Computed>, Learning), DeriveError> {
+fn step_outputs(graph: &mut Graph, m: &Elaborated, step: &StepSpec) -> Result<(Vec<Computed>, Learning), DeriveError> {
     let mut outputs = Vec::new();
     let mut total = None;
     // One reverse pass for each set of networks that learn together.
@@ -186,12 +182,7 @@ fn weighted(graph: &mut Graph, loss: &LossTerm) -> NodeId {
 }
 
 /// Lays out the networks that some plan reads: parameters that learn first, so that an update is one range.
-fn layouts(
-    m: &Elaborated,
-    graph: &Graph,
-    plans: &[PlanGraph],
-    learning: &FxHashSet<(NetId, usize)>,
-) -> Vec<NetLayout> {
+fn layouts(m: &Elaborated, graph: &Graph, plans: &[PlanGraph], learning: &FxHashSet<(NetId, usize)>) -> Vec<NetLayout> {
     let outputs: Vec<NodeId> = plans.iter().flat_map(|p| p.outputs.iter().map(|o| o.node)).collect();
     let mut read = FxHashSet::default();
     for id in needed(graph, &outputs) {

@@ -45,9 +45,14 @@ fn mistakes_are_explained() {
 #[test]
 fn settings_from_outside_are_checked() {
     let mut out = String::new();
-    for (key, value) in
-        [("weigting", "one"), ("weighting", "two"), ("ratio", "3"), ("ratio", "1 +"), ("law", "lognorm(1, 2)"), ("steps", "x")]
-    {
+    for (key, value) in [
+        ("weigting", "one"),
+        ("weighting", "two"),
+        ("ratio", "3"),
+        ("ratio", "1 +"),
+        ("law", "lognorm(1, 2)"),
+        ("steps", "x"),
+    ] {
         let mut setup = setup();
         setup.set.insert(key.into(), value.into());
         out += &format!("--set {key}={value}\n{}", report("cm.fg", include_str!("../../methods/cm.fg"), &setup));

@@ -12,10 +12,7 @@ fn var(n: u32) -> Atom {
 
 /// The greatest of each row of 8, and, padded and turned, the input itself.
 fn kernel() -> Kernel {
-    let load = Expr::Load {
-        buffer: 0,
-        index: index(vec![(var(0), 8), (var(1), 1)], 0),
-    };
+    let load = Expr::Load { buffer: 0, index: index(vec![(var(0), 8), (var(1), 1)], 0) };
     let divided = |by| Box::new(index(vec![(var(0), 1)], by));
     let first = Expr::Binary(
         BinaryOp::Lt,
@@ -25,41 +22,19 @@ fn kernel() -> Kernel {
     let guarded = Expr::Select {
         cond: Box::new(first),
         then: Box::new(Expr::Const(Scalar::F32(0.1))),
-        otherwise: Box::new(Expr::Load {
-            buffer: 0,
-            index: index(vec![(Atom::Mod(divided(4), 3), 2)], -1),
-        }),
+        otherwise: Box::new(Expr::Load { buffer: 0, index: index(vec![(Atom::Mod(divided(4), 3), 2)], -1) }),
     };
     let (a, b) = (Box::new(Expr::Reg(Reg(0))), Box::new(load));
-    let greatest = Stmt::Assign {
-        reg: Reg(0),
-        value: Expr::Binary(BinaryOp::Max, a, b),
-    };
+    let greatest = Stmt::Assign { reg: Reg(0), value: Expr::Binary(BinaryOp::Max, a, b) };
     let buffer = |dtype, len, access| KernelBuffer { dtype, len, access };
     Kernel {
         name: "row_max".into(),
-        buffers: vec![
-            buffer(DType::F32, 32, Access::Read),
-            buffer(DType::F32, 4, Access::Write),
-        ],
+        buffers: vec![buffer(DType::F32, 32, Access::Read), buffer(DType::F32, 4, Access::Write)],
         extent: 4,
         body: vec![
-            Stmt::Accumulator {
-                reg: Reg(0),
-                dtype: DType::F32,
-                init: Expr::Const(Scalar::F32(f32::NEG_INFINITY)),
-            },
-            Stmt::For {
-                var: Var(1),
-                extent: 8,
-                vector: true,
-                body: vec![greatest],
-            },
-            Stmt::Let {
-                reg: Reg(1),
-                dtype: DType::F32,
-                value: guarded,
-            },
+            Stmt::Accumulator { reg: Reg(0), dtype: DType::F32, init: Expr::Const(Scalar::F32(f32::NEG_INFINITY)) },
+            Stmt::For { var: Var(1), extent: 8, vector: true, body: vec![greatest] },
+            Stmt::Let { reg: Reg(1), dtype: DType::F32, value: guarded },
             Stmt::Store {
                 buffer: 1,
                 index: index(vec![(var(0), 1)], 0),
@@ -77,28 +52,14 @@ fn kernel() -> Kernel {
 }
 
 fn program() -> Program {
-    let buffer = |len, place| Buffer {
-        dtype: DType::F32,
-        len,
-        place,
-    };
-    let operand = |id, row| Operand {
-        buffer: BufferId(id),
-        offset: 0,
-        row,
-        col: 1,
-    };
+    let buffer = |len, place| Buffer { dtype: DType::F32, len, place };
+    let operand = |id, row| Operand { buffer: BufferId(id), offset: 0, row, col: 1 };
     let contract = Contract {
         dtype: DType::F32,
         m: 4,
         n: 2,
         k: 8,
-        batch: vec![BatchDim {
-            extent: 1,
-            a: 32,
-            b: 0,
-            c: 8,
-        }],
+        batch: vec![BatchDim { extent: 1, a: 32, b: 0, c: 8 }],
         a: operand(0, 8),
         b: operand(1, 2),
         c: operand(3, 2),
@@ -116,13 +77,7 @@ fn program() -> Program {
         }],
         buffers: vec![
             buffer(32, Place::Persistent),
-            buffer(
-                16,
-                Place::Part {
-                    of: BufferId(0),
-                    start: 16,
-                },
-            ),
+            buffer(16, Place::Part { of: BufferId(0), start: 16 }),
             buffer(4, Place::Arena { offset: 64 }),
             buffer(8, Place::Arena { offset: 0 }),
         ],
@@ -131,17 +86,9 @@ fn program() -> Program {
             name: "step.student".into(),
             launches: vec![
                 Launch::Contract(contract),
-                Launch::Kernel {
-                    kernel: KernelId(0),
-                    args: vec![BufferId(0), BufferId(2)],
-                },
+                Launch::Kernel { kernel: KernelId(0), args: vec![BufferId(0), BufferId(2)] },
             ],
-            outputs: vec![Output {
-                name: "y".into(),
-                kind: OutputKind::Sample,
-                buffer: BufferId(2),
-                shape: vec![4],
-            }],
+            outputs: vec![Output { name: "y".into(), kind: OutputKind::Sample, buffer: BufferId(2), shape: vec![4] }],
             inputs: vec![0],
         }],
         schedule: Schedule { steps: vec![] },

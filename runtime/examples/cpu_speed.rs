@@ -12,60 +12,33 @@ const F32: DType = DType::F32;
 fn main() -> Result<(), DeviceError> {
     for threads in [1, 2] {
         println!("{threads} thread(s)");
-        for [m, n, k] in [
-            [1024, 1024, 1024],
-            [64, 1152, 288],
-            [256, 1152, 288],
-            [256, 288, 1152],
-            [4096, 64, 64],
-        ] {
+        for [m, n, k] in [[1024, 1024, 1024], [64, 1152, 288], [256, 1152, 288], [256, 288, 1152], [4096, 64, 64]] {
             let buffers = [m * k, k * n, m * n];
             let seconds = time(program(&buffers, vec![], vec![product(m, n, k, vec![])]), threads)?;
-            println!(
-                "  contract {m}×{n}×{k}: {:.0} GFLOP/s",
-                2e-9 * (m * n * k) as f64 / seconds
-            );
+            println!("  contract {m}×{n}×{k}: {:.0} GFLOP/s", 2e-9 * (m * n * k) as f64 / seconds);
         }
         let (heads, t, d) = (256, 64, 32);
         let stride = |n: usize| n as isize;
-        let batch = vec![BatchDim {
-            extent: heads,
-            a: stride(t * d),
-            b: stride(d * t),
-            c: stride(t * t),
-        }];
+        let batch = vec![BatchDim { extent: heads, a: stride(t * d), b: stride(d * t), c: stride(t * t) }];
         let buffers = [heads * t * d, heads * d * t, heads * t * t];
         let seconds = time(program(&buffers, vec![], vec![product(t, t, d, batch)]), threads)?;
-        println!(
-            "  {heads} products {t}×{t}×{d}: {:.0} GFLOP/s",
-            2e-9 * (heads * t * t * d) as f64 / seconds
-        );
-        for (size, channels, kernel, stride, pad) in [
-            (32, 64, 3, 1, 1),
-            (16, 128, 3, 1, 1),
-            (32, 64, 4, 2, 1),
-            (32, 64, 1, 1, 0),
-        ] {
+        println!("  {heads} products {t}×{t}×{d}: {:.0} GFLOP/s", 2e-9 * (heads * t * t * d) as f64 / seconds);
+        for (size, channels, kernel, stride, pad) in
+            [(32, 64, 3, 1, 1), (16, 128, 3, 1, 1), (32, 64, 4, 2, 1), (32, 64, 1, 1, 0)]
+        {
             for role in [ConvRole::Forward, ConvRole::Input, ConvRole::Weight] {
                 let conv = convolution(role, size, channels, kernel, stride, pad);
                 let Some([x, w, y]) = conv.lens() else { continue };
                 let flops = 2.0 * (y * kernel * kernel * channels) as f64;
                 let seconds = time(program(&[x, w, y], vec![], vec![Launch::Conv(conv)]), threads)?;
                 let name = format!("conv {kernel}×{kernel}/{stride} {size}×{size}×{channels} batch 8 {role:?}");
-                println!(
-                    "  {name}: {:.2} ms, {:.0} GFLOP/s",
-                    seconds * 1e3,
-                    flops * 1e-9 / seconds
-                );
+                println!("  {name}: {:.2} ms, {:.0} GFLOP/s", seconds * 1e3, flops * 1e-9 / seconds);
             }
         }
         for len in [8, 256 * 1152, 1 << 24] {
             let kernels = vec![silu_residual(len)];
             let args = vec![BufferId(0), BufferId(1), BufferId(2)];
-            let launch = Launch::Kernel {
-                kernel: KernelId(0),
-                args,
-            };
+            let launch = Launch::Kernel { kernel: KernelId(0), args };
             let seconds = time(program(&[len; 3], kernels, vec![launch]), threads)?;
             let rate = 12e-9 * len as f64 / seconds;
             println!("  silu(a) + b of {len}: {:.3} µs, {rate:.1} GB/s", seconds * 1e6);
@@ -75,11 +48,7 @@ fn main() -> Result<(), DeviceError> {
 }
 
 fn program(buffers: &[usize], kernels: Vec<Kernel>, launches: Vec<Launch>) -> Program {
-    let buffer = |len: &usize| Buffer {
-        dtype: F32,
-        len: *len,
-        place: Place::Persistent,
-    };
+    let buffer = |len: &usize| Buffer { dtype: F32, len: *len, place: Place::Persistent };
     Program {
         method: "speed".into(),
         batch: 1,
@@ -87,12 +56,7 @@ fn program(buffers: &[usize], kernels: Vec<Kernel>, launches: Vec<Launch>) -> Pr
         inputs: vec![],
         buffers: buffers.iter().map(buffer).collect(),
         kernels,
-        plans: vec![Plan {
-            name: "step".into(),
-            launches,
-            outputs: vec![],
-            inputs: vec![],
-        }],
+        plans: vec![Plan { name: "step".into(), launches, outputs: vec![], inputs: vec![] }],
         schedule: Schedule { steps: vec![] },
         samplers: Default::default(),
         arena: 0,
@@ -123,22 +87,8 @@ fn time(program: Program, threads: usize) -> Result<f64, DeviceError> {
 }
 
 fn product(m: usize, n: usize, k: usize, batch: Vec<BatchDim>) -> Launch {
-    let operand = |id, cols: usize| Operand {
-        buffer: BufferId(id),
-        offset: 0,
-        row: cols as isize,
-        col: 1,
-    };
-    Launch::Contract(Contract {
-        dtype: F32,
-        m,
-        n,
-        k,
-        batch,
-        a: operand(0, k),
-        b: operand(1, n),
-        c: operand(2, n),
-    })
+    let operand = |id, cols: usize| Operand { buffer: BufferId(id), offset: 0, row: cols as isize, col: 1 };
+    Launch::Contract(Contract { dtype: F32, m, n, k, batch, a: operand(0, k), b: operand(1, n), c: operand(2, n) })
 }
 
 fn convolution(role: ConvRole, size: usize, channels: usize, kernel: usize, stride: usize, pad: usize) -> Conv {
@@ -160,27 +110,16 @@ fn convolution(role: ConvRole, size: usize, channels: usize, kernel: usize, stri
 }
 
 fn silu_residual(len: usize) -> Kernel {
-    let at = || Index {
-        terms: vec![(Atom::Var(Var::GRID), 1)],
-        offset: 0,
-    };
+    let at = || Index { terms: vec![(Atom::Var(Var::GRID), 1)], offset: 0 };
     let a = || Box::new(Expr::Load { buffer: 0, index: at() });
     let silu = Expr::Binary(BinaryOp::Mul, a(), Box::new(Expr::Unary(UnaryOp::Sigmoid, a())));
     let b = Expr::Load { buffer: 1, index: at() };
     let value = Expr::Binary(BinaryOp::Add, Box::new(silu), Box::new(b));
-    let buffer = |access| KernelBuffer {
-        dtype: F32,
-        len,
-        access,
-    };
+    let buffer = |access| KernelBuffer { dtype: F32, len, access };
     Kernel {
         name: "silu_add".into(),
         buffers: vec![buffer(Access::Read), buffer(Access::Read), buffer(Access::Write)],
         extent: len,
-        body: vec![Stmt::Store {
-            buffer: 2,
-            index: at(),
-            value,
-        }],
+        body: vec![Stmt::Store { buffer: 2, index: at(), value }],
     }
 }

@@ -56,22 +56,12 @@ impl Checkpoint {
             value.ok_or(CheckpointError::Metadata { path: path.into(), key })
         };
         let (step, seed) = (number("step")?, number("seed")?);
-        let mut text = |key| {
-            metadata
-                .remove(key)
-                .ok_or(CheckpointError::Metadata { path: path.into(), key })
-        };
+        let mut text = |key| metadata.remove(key).ok_or(CheckpointError::Metadata { path: path.into(), key });
         let (spec, hash, preset) = (text("spec")?, text("spec_hash")?, text("preset")?);
         if hash != spec_hash(&spec) {
             return Err(CheckpointError::Hash { path: path.into() });
         }
-        Ok(Checkpoint {
-            step,
-            seed,
-            spec,
-            preset,
-            tensors,
-        })
+        Ok(Checkpoint { step, seed, spec, preset, tensors })
     }
 
     fn metadata(&self) -> Metadata {
@@ -82,10 +72,7 @@ impl Checkpoint {
             ("spec_hash", spec_hash(&self.spec)),
             ("preset", self.preset.clone()),
         ];
-        entries
-            .into_iter()
-            .map(|(key, value)| (key.to_string(), value))
-            .collect()
+        entries.into_iter().map(|(key, value)| (key.to_string(), value)).collect()
     }
 }
 
@@ -99,10 +86,7 @@ pub struct Checkpoints {
 impl Checkpoints {
     /// Keeps the newest `keep` checkpoints, at least one. The directory is created by the first save.
     pub fn new(dir: impl Into<PathBuf>, keep: usize) -> Checkpoints {
-        Checkpoints {
-            dir: dir.into(),
-            keep: keep.max(1),
-        }
+        Checkpoints { dir: dir.into(), keep: keep.max(1) }
     }
 
     pub fn dir(&self) -> &Path {
@@ -124,9 +108,7 @@ impl Checkpoints {
         })?;
         self.replace("latest", |temporary| {
             let mut file = File::create(temporary).map_err(failed)?;
-            file.write_all(name.as_bytes())
-                .and_then(|()| file.sync_all())
-                .map_err(failed)
+            file.write_all(name.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
         })?;
         self.delete_old(checkpoint.step).map_err(failed)?;
         Ok(path)
@@ -134,16 +116,11 @@ impl Checkpoints {
 
     /// The newest checkpoint: the one `latest` names, else the one with the highest step; None if there is none.
     pub fn latest(&self) -> Result<Option<PathBuf>, CheckpointError> {
-        let named = fs::read_to_string(self.dir.join("latest"))
-            .ok()
-            .filter(|name| step_of(name).is_some());
+        let named = fs::read_to_string(self.dir.join("latest")).ok().filter(|name| step_of(name).is_some());
         if let Some(path) = named.map(|name| self.dir.join(name)).filter(|path| path.is_file()) {
             return Ok(Some(path));
         }
-        let failed = |source| CheckpointError::Directory {
-            path: self.dir.clone(),
-            source,
-        };
+        let failed = |source| CheckpointError::Directory { path: self.dir.clone(), source };
         let newest = self.steps().map_err(failed)?.into_iter().max();
         Ok(newest.map(|step| self.dir.join(file_name(step))))
     }
@@ -189,10 +166,7 @@ impl Checkpoints {
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
             let name = entry.file_name();
-            if name
-                .to_str()
-                .is_some_and(|n| n.starts_with(".step-") && n.ends_with(".tmp"))
-            {
+            if name.to_str().is_some_and(|n| n.starts_with(".step-") && n.ends_with(".tmp")) {
                 fs::remove_file(entry.path())?;
             }
         }
@@ -205,20 +179,12 @@ fn file_name(step: u64) -> String {
 }
 
 fn step_of(file_name: &str) -> Option<u64> {
-    file_name
-        .strip_prefix("step-")?
-        .strip_suffix(".safetensors")?
-        .parse()
-        .ok()
+    file_name.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok()
 }
 
 /// Makes a rename durable. Directories cannot be opened on Windows, where a rename already is.
 fn sync_dir(dir: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        File::open(dir)?.sync_all()
-    } else {
-        Ok(())
-    }
+    if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
 }
 
 fn write_error(path: &Path, source: io::Error) -> CheckpointError {
@@ -252,9 +218,7 @@ impl Mismatch {
                     mismatch.missing.push((name.clone(), near.map(str::to_string)));
                 }
                 Some(tensor) if tensor.shape() != shape => {
-                    mismatch
-                        .misshaped
-                        .push((name.clone(), shape.clone(), tensor.shape().to_vec()));
+                    mismatch.misshaped.push((name.clone(), shape.clone(), tensor.shape().to_vec()));
                 }
                 Some(_) => {}
             }
@@ -286,10 +250,8 @@ impl std::fmt::Display for Mismatch {
             None => format!("`{name}`"),
         });
         list("missing", missing.collect());
-        let misshaped = self
-            .misshaped
-            .iter()
-            .map(|(name, want, has)| format!("`{name}`: expected {want:?}, found {has:?}"));
+        let misshaped =
+            self.misshaped.iter().map(|(name, want, has)| format!("`{name}`: expected {want:?}, found {has:?}"));
         list("wrong shape of", misshaped.collect());
         list("not used:", self.extra.iter().map(|name| format!("`{name}`")).collect());
         f.write_str(&lines.join("\n"))
@@ -302,27 +264,16 @@ mod tests {
 
     fn checkpoint(step: u64) -> Checkpoint {
         let tensors = [
-            (
-                "student.lin.weight",
-                Tensor::f32([2, 2], vec![1.0, 2.0, 3.0, step as f32]),
-            ),
+            ("student.lin.weight", Tensor::f32([2, 2], vec![1.0, 2.0, 3.0, step as f32])),
             ("updates.student", Tensor::f64([], vec![step as f64])),
         ];
         let tensors = tensors.into_iter().map(|(n, t)| (n.to_string(), t)).collect();
-        Checkpoint {
-            step,
-            seed: u64::MAX,
-            spec: "method m {}\n".into(),
-            preset: "()".into(),
-            tensors,
-        }
+        Checkpoint { step, seed: u64::MAX, spec: "method m {}\n".into(), preset: "()".into(), tensors }
     }
 
     fn names(dir: &Path) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(dir)
-            .unwrap()
-            .map(|e| e.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut names: Vec<String> =
+            fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -335,10 +286,7 @@ mod tests {
         for step in [5, 10, 15] {
             store.save(&checkpoint(step)).unwrap();
         }
-        assert_eq!(
-            names(store.dir()),
-            ["latest", "step-00000010.safetensors", "step-00000015.safetensors"]
-        );
+        assert_eq!(names(store.dir()), ["latest", "step-00000010.safetensors", "step-00000015.safetensors"]);
         let latest = store.latest().unwrap().unwrap();
         assert_eq!(Checkpoint::load(&latest).unwrap(), checkpoint(15));
         fs::remove_file(store.dir().join("latest")).unwrap();
@@ -386,10 +334,7 @@ mod tests {
         let error = store.save(&checkpoint(2)).unwrap_err();
         assert!(matches!(error, CheckpointError::DiskFull { .. }), "{error}");
         assert!(error.to_string().contains("no space left on the disk"), "{error}");
-        assert_eq!(
-            Checkpoint::load(&store.latest().unwrap().unwrap()).unwrap(),
-            checkpoint(1)
-        );
+        assert_eq!(Checkpoint::load(&store.latest().unwrap().unwrap()).unwrap(), checkpoint(1));
         assert_eq!(names(dir.path()), ["latest", "step-00000001.safetensors"]);
         store.save(&checkpoint(2)).unwrap();
     }
@@ -406,34 +351,18 @@ mod tests {
         let mut other = bytes.clone();
         other[changed] = b'M';
         fs::write(&path, other).unwrap();
-        assert!(matches!(
-            Checkpoint::load(&path).unwrap_err(),
-            CheckpointError::Hash { .. }
-        ));
+        assert!(matches!(Checkpoint::load(&path).unwrap_err(), CheckpointError::Hash { .. }));
         tensorfile::write(&path, &checkpoint(1).tensors, &Metadata::new()).unwrap();
         let error = Checkpoint::load(&path).unwrap_err().to_string();
-        assert!(
-            error.ends_with("is not a checkpoint: its metadata has no valid `step`"),
-            "{error}"
-        );
+        assert!(error.ends_with("is not a checkpoint: its metadata has no valid `step`"), "{error}");
     }
 
     #[test]
     fn mismatches_are_listed_with_the_closest_name() {
-        let wanted = [
-            ("net.blocks.0.weight", vec![2, 2]),
-            ("net.head", vec![3]),
-            ("net.lin", vec![1]),
-        ];
+        let wanted = [("net.blocks.0.weight", vec![2, 2]), ("net.head", vec![3]), ("net.lin", vec![1])];
         let wanted = wanted.into_iter().map(|(n, s)| (n.to_string(), s)).collect();
-        let has = [
-            ("net.block.0.weight", vec![2, 2]),
-            ("net.head", vec![4]),
-            ("net.lin", vec![1]),
-        ];
-        let has = has
-            .into_iter()
-            .map(|(n, s)| (n.to_string(), Tensor::f32(s.clone(), vec![0.0; s.iter().product()])));
+        let has = [("net.block.0.weight", vec![2, 2]), ("net.head", vec![4]), ("net.lin", vec![1])];
+        let has = has.into_iter().map(|(n, s)| (n.to_string(), Tensor::f32(s.clone(), vec![0.0; s.iter().product()])));
         let mismatch = Mismatch::between(&wanted, &has.collect());
         assert!(!mismatch.is_harmless());
         assert_eq!(

@@ -29,10 +29,7 @@ pub struct Record {
 
 fn numbers<'de, D: Deserializer<'de>>(from: D) -> Result<IndexMap<String, f64>, D::Error> {
     let numbers = IndexMap::<String, Option<f64>>::deserialize(from)?;
-    Ok(numbers
-        .into_iter()
-        .map(|(name, value)| (name, value.unwrap_or(f64::NAN)))
-        .collect())
+    Ok(numbers.into_iter().map(|(name, value)| (name, value.unwrap_or(f64::NAN))).collect())
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -55,35 +52,21 @@ impl Log {
     /// A new run has done none.
     pub fn open(path: &Path, step: u64) -> Result<Log, LogError> {
         let open = || {
-            let mut file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(path)?;
+            let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
             let keep = kept(&file, step)?;
             file.set_len(keep)?;
             file.seek(SeekFrom::End(0))?;
             Ok(file)
         };
-        let file = open().map_err(|source| LogError::Write {
-            path: path.into(),
-            source,
-        })?;
-        Ok(Log {
-            path: path.into(),
-            file,
-        })
+        let file = open().map_err(|source| LogError::Write { path: path.into(), source })?;
+        Ok(Log { path: path.into(), file })
     }
 
     pub fn write(&mut self, record: &Record) -> Result<(), LogError> {
         let line = serde_json::to_string(record).map_err(io::Error::from);
         // One write, so that a reader never sees half a line for long.
         let written = line.and_then(|line| self.file.write_all(format!("{line}\n").as_bytes()));
-        written.map_err(|source| LogError::Write {
-            path: self.path.clone(),
-            source,
-        })
+        written.map_err(|source| LogError::Write { path: self.path.clone(), source })
     }
 }
 
@@ -104,14 +87,9 @@ fn kept(file: &File, step: u64) -> io::Result<u64> {
 pub fn read(path: &Path) -> Result<Vec<Record>, LogError> {
     match std::fs::read(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(source) => Err(LogError::Read {
-            path: path.into(),
-            source,
-        }),
+        Err(source) => Err(LogError::Read { path: path.into(), source }),
         Ok(bytes) => {
-            let records = bytes
-                .split(|&b| b == b'\n')
-                .map_while(|line| serde_json::from_slice(line).ok());
+            let records = bytes.split(|&b| b == b'\n').map_while(|line| serde_json::from_slice(line).ok());
             Ok(records.collect())
         }
     }
@@ -125,10 +103,7 @@ pub fn curves(records: &[Record]) -> Vec<Series> {
             curves.entry(name).or_default().push((record.step as f64, value));
         }
     }
-    let series = |(name, points): (&str, _)| Series {
-        name: name.into(),
-        points,
-    };
+    let series = |(name, points): (&str, _)| Series { name: name.into(), points };
     curves.into_iter().map(series).collect()
 }
 
@@ -139,14 +114,7 @@ mod tests {
     fn record(step: u64, loss: f64) -> Record {
         let losses = IndexMap::from([("vsd_loss".to_string(), loss)]);
         let learning_rates = IndexMap::from([("student".to_string(), 1e-4)]);
-        Record {
-            step,
-            seconds: step as f64 / 10.0,
-            steps_per_second: 10.0,
-            losses,
-            learning_rates,
-            skipped: 0,
-        }
+        Record { step, seconds: step as f64 / 10.0, steps_per_second: 10.0, losses, learning_rates, skipped: 0 }
     }
 
     fn steps(path: &Path) -> Vec<u64> {
@@ -172,10 +140,7 @@ mod tests {
         let records = read(&path).unwrap();
         assert_eq!(steps(&path), [1, 2, 3, 4]);
         assert_eq!(records[3], record(4, 7.0));
-        assert_eq!(
-            curves(&records)[0].points[1..],
-            [(2.0, 0.5), (3.0, 1.0 / 3.0), (4.0, 7.0)]
-        );
+        assert_eq!(curves(&records)[0].points[1..], [(2.0, 0.5), (3.0, 1.0 / 3.0), (4.0, 7.0)]);
         Log::open(&path, 0).unwrap();
         assert!(steps(&path).is_empty(), "a new run starts anew");
     }

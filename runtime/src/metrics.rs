@@ -85,10 +85,8 @@ const MEDIAN_POINTS: usize = 512;
 pub fn mmd(samples: &[f32], data: &[f32], dim: usize) -> Result<f64, MetricError> {
     let [samples, data] = pair(samples, data, dim)?;
     let n = data.len().min(MEDIAN_POINTS);
-    let mut distances: Vec<f64> = (0..n)
-        .flat_map(|i| (0..i).map(move |j| (i, j)))
-        .map(|(i, j)| square(data.point(i), data.point(j)))
-        .collect();
+    let mut distances: Vec<f64> =
+        (0..n).flat_map(|i| (0..i).map(move |j| (i, j))).map(|(i, j)| square(data.point(i), data.point(j))).collect();
     let middle = distances.len() / 2;
     let (_, median, _) = distances.select_nth_unstable_by(middle, f64::total_cmp);
     // Data that is mostly one point has no scale; any will do.
@@ -109,11 +107,7 @@ fn mmd_of(x: &Points, y: &Points, bandwidths: &[f64]) -> f64 {
             (0..end).map(|j| kernel(a.point(i), b.point(j))).sum::<f64>()
         };
         let rows: Vec<f64> = (0..a.len()).into_par_iter().map(row).collect();
-        let pairs = if same {
-            a.len() * (a.len() - 1) / 2
-        } else {
-            a.len() * b.len()
-        };
+        let pairs = if same { a.len() * (a.len() - 1) / 2 } else { a.len() * b.len() };
         rows.iter().sum::<f64>() / pairs as f64
     };
     mean(x, x, true) + mean(y, y, true) - 2.0 * mean(x, y, false)
@@ -139,9 +133,7 @@ mod tests {
     /// `n` points of an isotropic Gaussian around `mean`·(1, …, 1).
     fn gaussian(n: usize, dim: usize, mean: f64, std: f64, name: &str) -> Vec<f32> {
         let stream = Stream::new(1, 0, name);
-        (0..n * dim)
-            .map(|i| (mean + std * stream.normal(i as u64)) as f32)
-            .collect()
+        (0..n * dim).map(|i| (mean + std * stream.normal(i as u64)) as f32).collect()
     }
 
     /// Between N(0, a²) and N(m·1, b²) the squared distance along a direction u is (u·m·1)² + (a − b)², whose mean over
@@ -152,10 +144,7 @@ mod tests {
             let (x, y) = (gaussian(4000, dim, 0.0, 1.0, "x"), gaussian(4000, dim, mean, std, "y"));
             let expected = (mean * mean + (1.0 - std) * (1.0 - std)).sqrt();
             let found = sliced_wasserstein(&x, &y, dim).unwrap();
-            assert!(
-                (found - expected).abs() < 0.06 * expected.max(1.0),
-                "dim {dim}: {found}, not {expected}"
-            );
+            assert!((found - expected).abs() < 0.06 * expected.max(1.0), "dim {dim}: {found}, not {expected}");
         }
     }
 
@@ -203,11 +192,7 @@ mod tests {
         let estimates: Vec<f64> = (0..40).map(estimate).collect();
         let mean = estimates.iter().sum::<f64>() / 40.0;
         let variance = estimates.iter().map(|e| (e - mean).powi(2)).sum::<f64>() / 39.0;
-        assert!(
-            mean.abs() < 3.0 * (variance / 40.0).sqrt(),
-            "{mean} ± {}",
-            (variance / 40.0).sqrt()
-        );
+        assert!(mean.abs() < 3.0 * (variance / 40.0).sqrt(), "{mean} ± {}", (variance / 40.0).sqrt());
         assert!(estimates.iter().any(|&e| e < 0.0));
     }
 
@@ -218,10 +203,7 @@ mod tests {
             let kept = (0..8).filter(|&k| Some(k) != skip).flat_map(|k| {
                 let centre = &ring.centres[2 * k..2 * k + 2];
                 let near = gaussian(56, 2, 0.0, 0.1, &format!("{k}{skip:?}"));
-                near.into_iter()
-                    .zip(centre.iter().cycle())
-                    .map(|(x, c)| x + *c as f32)
-                    .collect::<Vec<_>>()
+                near.into_iter().zip(centre.iter().cycle()).map(|(x, c)| x + *c as f32).collect::<Vec<_>>()
             });
             kept.take(2 * 56 * 7).collect()
         };
@@ -240,10 +222,7 @@ mod tests {
     #[test]
     fn sets_that_do_not_fit_are_errors() {
         assert_eq!(mmd(&[0.0; 4], &[0.0; 6], 2), Err(MetricError::Sizes(2, 3)));
-        assert_eq!(
-            sliced_wasserstein(&[0.0; 5], &[0.0; 5], 2),
-            Err(MetricError::Dimension(5, 2))
-        );
+        assert_eq!(sliced_wasserstein(&[0.0; 5], &[0.0; 5], 2), Err(MetricError::Dimension(5, 2)));
         assert_eq!(mmd(&[0.0, f32::NAN], &[0.0; 2], 1), Err(MetricError::NotFinite));
         assert!(mmd(&[1.0; 8], &[1.0; 8], 2).unwrap().abs() < 1e-12, "all points equal");
     }

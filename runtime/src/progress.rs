@@ -36,11 +36,7 @@ impl Pace {
             return;
         }
         let now = steps / seconds;
-        let keep = if self.steps_per_second == 0.0 {
-            0.0
-        } else {
-            (-seconds / MEMORY).exp()
-        };
+        let keep = if self.steps_per_second == 0.0 { 0.0 } else { (-seconds / MEMORY).exp() };
         self.steps_per_second = keep * self.steps_per_second + (1.0 - keep) * now;
         (self.step, self.time) = (step, time);
     }
@@ -57,21 +53,10 @@ impl Progress {
         let bar = std::io::stderr().is_terminal().then(|| {
             let template = "{elapsed_precise} [{bar:32.cyan/blue}] {pos}/{len}  {msg}";
             let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-            ProgressBar::new(total)
-                .with_position(step)
-                .with_style(style.progress_chars("━╸─"))
+            ProgressBar::new(total).with_position(step).with_style(style.progress_chars("━╸─"))
         });
-        let pace = Pace {
-            total,
-            step,
-            time: Duration::ZERO,
-            steps_per_second: 0.0,
-        };
-        Progress {
-            bar,
-            pace,
-            printed: None,
-        }
+        let pace = Pace { total, step, time: Duration::ZERO, steps_per_second: 0.0 };
+        Progress { bar, pace, printed: None }
     }
 
     /// Shows that `step` steps are done after `elapsed` seconds of this session, with the newest losses.
@@ -176,12 +161,7 @@ mod tests {
 
     #[test]
     fn a_status_tells_speed_remaining_time_and_losses() {
-        let mut pace = Pace {
-            total: 1000,
-            step: 100,
-            time: Duration::ZERO,
-            steps_per_second: 0.0,
-        };
+        let mut pace = Pace { total: 1000, step: 100, time: Duration::ZERO, steps_per_second: 0.0 };
         assert_eq!(status(&pace, []), "starting");
         pace.update(110, Duration::from_secs(1));
         assert_eq!(status(&pace, [("loss", 0.25)]), "10.0 it/s  ETA 1:29  loss 0.2500");
@@ -192,12 +172,7 @@ mod tests {
 
     #[test]
     fn the_pace_forgets_slow_starts() {
-        let mut pace = Pace {
-            total: 1000,
-            step: 0,
-            time: Duration::ZERO,
-            steps_per_second: 0.0,
-        };
+        let mut pace = Pace { total: 1000, step: 0, time: Duration::ZERO, steps_per_second: 0.0 };
         for second in 1..=60 {
             let step = if second < 5 { second } else { 20 * second };
             pace.update(step, Duration::from_secs(second));

@@ -28,9 +28,7 @@ pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
 
 /// The 64-bit FNV-1a hash.
 fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> u64 {
-    bytes.into_iter().fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
-    })
+    bytes.into_iter().fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
 }
 
 /// All the random numbers of one draw in one step.
@@ -44,20 +42,12 @@ pub struct Stream {
 impl Stream {
     pub fn new(seed: u64, step: u64, name: &str) -> Stream {
         let key = fnv1a(seed.to_le_bytes().into_iter().chain(name.bytes()));
-        Stream {
-            key: [key as u32, (key >> 32) as u32],
-            step,
-        }
+        Stream { key: [key as u32, (key >> 32) as u32], step }
     }
 
     /// 128 random bits.
     pub fn block(&self, number: u64) -> [u32; 4] {
-        let counter = [
-            number as u32,
-            (number >> 32) as u32,
-            self.step as u32,
-            (self.step >> 32) as u32,
-        ];
+        let counter = [number as u32, (number >> 32) as u32, self.step as u32, (self.step >> 32) as u32];
         philox(counter, self.key)
     }
 
@@ -147,31 +137,22 @@ pub fn fill(distribution: Distribution, seed: u64, step: u64, name: &str, out: F
             out.iter_mut().zip(order).for_each(|(o, i)| *o = i as i64);
         }
         (distribution, out) => {
-            return Err(DrawError::DType {
-                distribution,
-                dtype: out.dtype(),
-            });
+            return Err(DrawError::DType { distribution, dtype: out.dtype() });
         }
     }
     Ok(())
 }
 
 fn fill_each<T: Send>(out: &mut [T], element: impl Fn(u64) -> T + Sync) {
-    out.par_iter_mut()
-        .with_min_len(PARALLEL)
-        .enumerate()
-        .for_each(|(i, o)| *o = element(i as u64));
+    out.par_iter_mut().with_min_len(PARALLEL).enumerate().for_each(|(i, o)| *o = element(i as u64));
 }
 
 fn fill_normal<T: Send>(stream: &Stream, out: &mut [T], convert: impl Fn(f64) -> T + Sync) {
-    out.par_chunks_mut(2)
-        .with_min_len(PARALLEL / 2)
-        .enumerate()
-        .for_each(|(pair, out)| {
-            for (o, x) in out.iter_mut().zip(stream.normal_pair(pair as u64)) {
-                *o = convert(x);
-            }
-        });
+    out.par_chunks_mut(2).with_min_len(PARALLEL / 2).enumerate().for_each(|(pair, out)| {
+        for (o, x) in out.iter_mut().zip(stream.normal_pair(pair as u64)) {
+            *o = convert(x);
+        }
+    });
 }
 
 #[cfg(test)]
@@ -183,11 +164,7 @@ mod tests {
     fn philox_known_answers() {
         let cases = [
             ([0; 4], [0; 2], [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]),
-            (
-                [u32::MAX; 4],
-                [u32::MAX; 2],
-                [0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd],
-            ),
+            ([u32::MAX; 4], [u32::MAX; 2], [0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd]),
             (
                 [0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344],
                 [0xa4093822, 0x299f31d0],
@@ -244,22 +221,11 @@ mod tests {
         let n = x.len() as f64;
         let moment = |k: i32| x.iter().map(|x| x.powi(k)).sum::<f64>() / n;
         assert!(moment(1).abs() < 4.0 / n.sqrt(), "mean {}", moment(1));
-        assert!(
-            (moment(2) - 1.0).abs() < 4.0 * (2.0 / n).sqrt(),
-            "variance {}",
-            moment(2)
-        );
+        assert!((moment(2) - 1.0).abs() < 4.0 * (2.0 / n).sqrt(), "variance {}", moment(2));
         assert!(moment(3).abs() < 4.0 * (15.0 / n).sqrt(), "skewness {}", moment(3));
-        assert!(
-            (moment(4) - 3.0).abs() < 4.0 * (96.0 / n).sqrt(),
-            "kurtosis {}",
-            moment(4)
-        );
+        assert!((moment(4) - 3.0).abs() < 4.0 * (96.0 / n).sqrt(), "kurtosis {}", moment(4));
         let pairs = x.chunks(2).map(|p| p[0] * p[1]).sum::<f64>() / (n / 2.0);
-        assert!(
-            pairs.abs() < 4.0 / (n / 2.0).sqrt(),
-            "the two of a pair correlate: {pairs}"
-        );
+        assert!(pairs.abs() < 4.0 / (n / 2.0).sqrt(), "the two of a pair correlate: {pairs}");
         assert!(kolmogorov_smirnov(x, normal_cdf) < 1.95);
     }
 
@@ -268,10 +234,7 @@ mod tests {
         assert!(kolmogorov_smirnov(uniforms(100_000), |x| x) < 1.95);
         let mut out = vec![0f32; 100_000];
         fill(Distribution::Uniform, 3, 4, "u", Fill::F32(&mut out)).unwrap();
-        assert!(
-            out.iter()
-                .all(|x| (0.0..1.0).contains(x) && (x * 2f32.powi(24)).fract() == 0.0)
-        );
+        assert!(out.iter().all(|x| (0.0..1.0).contains(x) && (x * 2f32.powi(24)).fract() == 0.0));
         assert!(kolmogorov_smirnov(out.into_iter().map(f64::from).collect(), |x| x) < 1.95);
     }
 
@@ -304,11 +267,7 @@ mod tests {
         assert_eq!(pool.install(|| normals(50_001, 1, 2, "eps")), long);
         let stream = Stream::new(1, 2, "eps");
         assert_eq!(long[50_000], stream.normal(50_000));
-        for other in [
-            normals(5, 2, 2, "eps"),
-            normals(5, 1, 3, "eps"),
-            normals(5, 1, 2, "eps2"),
-        ] {
+        for other in [normals(5, 2, 2, "eps"), normals(5, 1, 3, "eps"), normals(5, 1, 2, "eps2")] {
             assert!(other.iter().all(|x| !long[..5].contains(x)));
         }
         let mut single = vec![0f32; 5];
@@ -323,10 +282,7 @@ mod tests {
         assert_eq!(stream.block(0), [0x52e5dd80, 0x7f9d301e, 0x7dfb5f9c, 0x39e1b228]);
         let [a, b] = stream.normal_pair(0);
         // Mathematical libraries may differ in the last bits.
-        assert!(
-            (a - 0.17652829662730435).abs() < 1e-14 && (b - 1.1666928650386925).abs() < 1e-14,
-            "{a} {b}"
-        );
+        assert!((a - 0.17652829662730435).abs() < 1e-14 && (b - 1.1666928650386925).abs() < 1e-14, "{a} {b}");
         assert_eq!(stream.uniform(0), 0.49849224796607616);
         assert_eq!(stream.uniform_f32(0), 0.32381994);
         assert_eq!(stream.index(0, 1000), 498);
@@ -337,9 +293,6 @@ mod tests {
     fn mismatched_draws_are_errors() {
         let error = fill(Distribution::Normal, 0, 0, "x", Fill::I64(&mut [0])).unwrap_err();
         assert_eq!(error.to_string(), "a draw from Normal cannot be i64");
-        assert_eq!(
-            fill(Distribution::Index { n: 0 }, 0, 0, "x", Fill::I64(&mut [0])),
-            Err(DrawError::Empty)
-        );
+        assert_eq!(fill(Distribution::Index { n: 0 }, 0, 0, "x", Fill::I64(&mut [0])), Err(DrawError::Empty));
     }
 }

@@ -46,11 +46,7 @@ impl Tensor {
     /// # Panics
     /// If the number of values is not the product of the shape.
     pub fn new(shape: Vec<usize>, values: Values) -> Tensor {
-        assert_eq!(
-            shape.iter().product::<usize>(),
-            values.len(),
-            "a tensor of shape {shape:?}"
-        );
+        assert_eq!(shape.iter().product::<usize>(), values.len(), "a tensor of shape {shape:?}");
         Tensor { shape, values }
     }
 
@@ -126,11 +122,7 @@ impl Tensor {
     pub fn to_bytes(&self) -> Vec<u8> {
         fn each<const N: usize, T: Copy>(values: &[T], bytes: impl Fn(T) -> [u8; N]) -> Vec<u8> {
             let mut out = vec![0; N * values.len()];
-            out.as_chunks_mut()
-                .0
-                .iter_mut()
-                .zip(values)
-                .for_each(|(o, &v)| *o = bytes(v));
+            out.as_chunks_mut().0.iter_mut().zip(values).for_each(|(o, &v)| *o = bytes(v));
             out
         }
         match &self.values {

@@ -16,11 +16,7 @@ const TABLE: [u32; 256] = {
     while i < 256 {
         let (mut crc, mut bit) = (i as u32, 0);
         while bit < 8 {
-            crc = if crc & 1 == 1 {
-                (crc >> 1) ^ 0x82F6_3B78
-            } else {
-                crc >> 1
-            };
+            crc = if crc & 1 == 1 { (crc >> 1) ^ 0x82F6_3B78 } else { crc >> 1 };
             bit += 1;
         }
         table[i] = crc;
@@ -30,9 +26,7 @@ const TABLE: [u32; 256] = {
 };
 
 fn crc32c(bytes: &[u8]) -> u32 {
-    !bytes
-        .iter()
-        .fold(u32::MAX, |crc, &byte| TABLE[usize::from(crc as u8 ^ byte)] ^ (crc >> 8))
+    !bytes.iter().fold(u32::MAX, |crc, &byte| TABLE[usize::from(crc as u8 ^ byte)] ^ (crc >> 8))
 }
 
 fn checksum(bytes: &[u8]) -> [u8; 4] {
@@ -121,11 +115,7 @@ impl EventWriter {
     /// Writes a picture, as PNG.
     pub fn image(&mut self, step: u64, tag: &str, width: u32, height: u32, png: &[u8]) -> io::Result<()> {
         let rgb = 3;
-        let image = Message::default()
-            .int(1, height.into())
-            .int(2, width.into())
-            .int(3, rgb)
-            .bytes(4, png);
+        let image = Message::default().int(1, height.into()).int(2, width.into()).int(3, rgb).bytes(4, png);
         let value = Message::default().bytes(1, tag.as_bytes()).bytes(4, &image.0);
         self.event(step, |event| event.bytes(5, &Message::default().bytes(1, &value.0).0))
     }
@@ -140,9 +130,7 @@ impl EventWriter {
 
 /// Seconds since 1970.
 fn now() -> f64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0.0, |d| d.as_secs_f64())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
 }
 
 #[cfg(test)]
@@ -169,10 +157,7 @@ mod tests {
         let mut writer = EventWriter::new(dir.path(), 0).unwrap();
         writer.scalars(300, [("loss", 0.5), ("lr", 1e-4)]).unwrap();
         EventWriter::new(dir.path(), 7).unwrap();
-        let mut files: Vec<_> = std::fs::read_dir(dir.path())
-            .unwrap()
-            .map(|e| e.unwrap().path())
-            .collect();
+        let mut files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().path()).collect();
         files.sort();
         assert_eq!(files.len(), 2);
         let bytes = std::fs::read(&files[0]).unwrap();

@@ -24,40 +24,24 @@ pub enum TensorFileError {
     #[error("{path} is not a safetensors file: {reason}", path = path.display())]
     Invalid { path: PathBuf, reason: String },
     #[error("{path}: tensor `{tensor}` has element type {dtype}, which is not supported", path = path.display())]
-    DType {
-        path: PathBuf,
-        tensor: String,
-        dtype: Dtype,
-    },
+    DType { path: PathBuf, tensor: String, dtype: Dtype },
 }
 
 /// Reads all tensors, in the file's order. 16-bit floats become f32, 32-bit and smaller integers i64.
 pub fn read(path: &Path) -> Result<(IndexMap<String, Tensor>, Metadata), TensorFileError> {
-    let failed = |source| TensorFileError::Read {
-        path: path.into(),
-        source,
-    };
+    let failed = |source| TensorFileError::Read { path: path.into(), source };
     let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|mut f| f.read_to_end(&mut bytes))
-        .map_err(failed)?;
+    File::open(path).and_then(|mut f| f.read_to_end(&mut bytes)).map_err(failed)?;
     parse(&bytes, path)
 }
 
 /// Reads only the metadata, without the tensors.
 pub fn read_metadata(path: &Path) -> Result<Metadata, TensorFileError> {
-    let failed = |source| TensorFileError::Read {
-        path: path.into(),
-        source,
-    };
+    let failed = |source| TensorFileError::Read { path: path.into(), source };
     let mut file = File::open(path).map_err(failed)?;
     let has = file.metadata().map_err(failed)?.len();
     let mut length = [0; 8];
-    let short = |expected| TensorFileError::Truncated {
-        path: path.into(),
-        has,
-        expected,
-    };
+    let short = |expected| TensorFileError::Truncated { path: path.into(), has, expected };
     file.read_exact(&mut length).map_err(|_| short(8))?;
     let length = u64::from_le_bytes(length);
     if length > has.saturating_sub(8) {
@@ -73,29 +57,15 @@ fn header_error(path: &Path, has: u64, length: u64) -> TensorFileError {
     // What the safetensors crate itself accepts.
     if length > 100_000_000 {
         let reason = "its first eight bytes are no header length".to_string();
-        return TensorFileError::Invalid {
-            path: path.into(),
-            reason,
-        };
+        return TensorFileError::Invalid { path: path.into(), reason };
     }
-    TensorFileError::Truncated {
-        path: path.into(),
-        has,
-        expected: 8 + length,
-    }
+    TensorFileError::Truncated { path: path.into(), has, expected: 8 + length }
 }
 
 /// Checks the header against the file's size. `bytes` holds at least the header.
 fn metadata_of(bytes: &[u8], has: u64, path: &Path) -> Result<Metadata, TensorFileError> {
-    let truncated = |expected| TensorFileError::Truncated {
-        path: path.into(),
-        has,
-        expected,
-    };
-    let invalid = |reason: String| TensorFileError::Invalid {
-        path: path.into(),
-        reason,
-    };
+    let truncated = |expected| TensorFileError::Truncated { path: path.into(), has, expected };
+    let invalid = |reason: String| TensorFileError::Invalid { path: path.into(), reason };
     let Some(length) = bytes.first_chunk().map(|b| u64::from_le_bytes(*b)) else {
         return Err(truncated(8));
     };
@@ -106,9 +76,7 @@ fn metadata_of(bytes: &[u8], has: u64, path: &Path) -> Result<Metadata, TensorFi
     let end = 8 + length as usize;
     let header = bytes.get(8..end).ok_or_else(|| truncated(end as u64))?;
     let header: serde_json::Value = serde_json::from_slice(header).map_err(|e| invalid(e.to_string()))?;
-    let tensors = header
-        .as_object()
-        .ok_or_else(|| invalid("its header is no JSON object".into()))?;
+    let tensors = header.as_object().ok_or_else(|| invalid("its header is no JSON object".into()))?;
     let ends = tensors
         .iter()
         .filter(|(name, _)| *name != "__metadata__")
@@ -118,17 +86,12 @@ fn metadata_of(bytes: &[u8], has: u64, path: &Path) -> Result<Metadata, TensorFi
         return Err(truncated(expected));
     }
     let texts = header["__metadata__"].as_object().into_iter().flatten();
-    Ok(texts
-        .filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_string())))
-        .collect())
+    Ok(texts.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_string()))).collect())
 }
 
 fn parse(bytes: &[u8], path: &Path) -> Result<(IndexMap<String, Tensor>, Metadata), TensorFileError> {
     let metadata = metadata_of(bytes, bytes.len() as u64, path)?;
-    let invalid = |e: SafeTensorError| TensorFileError::Invalid {
-        path: path.into(),
-        reason: e.to_string(),
-    };
+    let invalid = |e: SafeTensorError| TensorFileError::Invalid { path: path.into(), reason: e.to_string() };
     let file = SafeTensors::deserialize(bytes).map_err(invalid)?;
     let mut views = file.tensors();
     views.sort_by_key(|(_, view)| view.data().as_ptr());
@@ -177,10 +140,7 @@ fn dtype_of(tensor: &Tensor) -> Dtype {
 
 /// Writes a file, flushed to the disk when this returns. Not atomic: see [`crate::checkpoint`] for that.
 pub fn write(path: &Path, tensors: &IndexMap<String, Tensor>, metadata: &Metadata) -> Result<(), TensorFileError> {
-    let failed = |source| TensorFileError::Write {
-        path: path.into(),
-        source,
-    };
+    let failed = |source| TensorFileError::Write { path: path.into(), source };
     let mut file = File::create(path).map_err(failed)?;
     write_to(&mut file, tensors, metadata).map_err(failed)?;
     file.sync_all().map_err(failed)
@@ -245,30 +205,16 @@ mod tests {
         assert_eq!(metadata["step"], "3");
         assert_eq!(read_metadata(&path).unwrap(), metadata);
         let bytes = std::fs::read(&path).unwrap();
-        assert_eq!(
-            SafeTensors::deserialize(&bytes).unwrap().len(),
-            5,
-            "the reference reader accepts it"
-        );
+        assert_eq!(SafeTensors::deserialize(&bytes).unwrap().len(), 5, "the reference reader accepts it");
     }
 
     #[test]
     fn sixteen_bit_floats_and_small_integers_widen() {
-        let halves: Vec<u8> = [1.5f32, -2.0]
-            .iter()
-            .flat_map(|&x| f16::from_f32(x).to_le_bytes())
-            .collect();
-        let brains: Vec<u8> = [3.0f32, 0.5]
-            .iter()
-            .flat_map(|&x| bf16::from_f32(x).to_le_bytes())
-            .collect();
+        let halves: Vec<u8> = [1.5f32, -2.0].iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect();
+        let brains: Vec<u8> = [3.0f32, 0.5].iter().flat_map(|&x| bf16::from_f32(x).to_le_bytes()).collect();
         let ints: Vec<u8> = [5i32, -6].iter().flat_map(|x| x.to_le_bytes()).collect();
-        let views = [
-            ("h", Dtype::F16, &halves),
-            ("b", Dtype::BF16, &brains),
-            ("i", Dtype::I32, &ints),
-        ]
-        .map(|(name, dtype, bytes)| (name, TensorView::new(dtype, vec![2], bytes).unwrap()));
+        let views = [("h", Dtype::F16, &halves), ("b", Dtype::BF16, &brains), ("i", Dtype::I32, &ints)]
+            .map(|(name, dtype, bytes)| (name, TensorView::new(dtype, vec![2], bytes).unwrap()));
         let bytes = safetensors::serialize(views, None).unwrap();
         let (tensors, _) = parse(&bytes, Path::new("x")).unwrap();
         assert_eq!(tensors["h"], Tensor::f32([2], vec![1.5, -2.0]));
@@ -291,24 +237,11 @@ mod tests {
 
     #[test]
     fn other_files_are_refused_with_their_name() {
-        let error = parse(
-            b"PK\x03\x04 this is some zip file and no safetensors",
-            Path::new("model.pt"),
-        )
-        .unwrap_err();
-        assert!(
-            error.to_string().starts_with("model.pt is not a safetensors file"),
-            "{error}"
-        );
+        let error = parse(b"PK\x03\x04 this is some zip file and no safetensors", Path::new("model.pt")).unwrap_err();
+        assert!(error.to_string().starts_with("model.pt is not a safetensors file"), "{error}");
         let text = b"\x10\0\0\0\0\0\0\0{\"a\":[1, 2, 3]} ";
-        assert!(matches!(
-            parse(text, Path::new("x")).unwrap_err(),
-            TensorFileError::Invalid { .. }
-        ));
-        assert!(matches!(
-            read(Path::new("/nowhere/x")).unwrap_err(),
-            TensorFileError::Read { .. }
-        ));
+        assert!(matches!(parse(text, Path::new("x")).unwrap_err(), TensorFileError::Invalid { .. }));
+        assert!(matches!(read(Path::new("/nowhere/x")).unwrap_err(), TensorFileError::Read { .. }));
     }
 
     #[test]
@@ -316,10 +249,7 @@ mod tests {
         let view = TensorView::new(Dtype::F8_E4M3, vec![2], &[0, 0]).unwrap();
         let bytes = safetensors::serialize([("w", view)], None).unwrap();
         let error = parse(&bytes, Path::new("m.safetensors")).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "m.safetensors: tensor `w` has element type F8_E4M3, which is not supported"
-        );
+        assert_eq!(error, "m.safetensors: tensor `w` has element type F8_E4M3, which is not supported");
     }
 
     proptest! {

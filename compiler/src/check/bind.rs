@@ -45,7 +45,13 @@ impl Elaborator<'_> {
             (None, Some(default)) => (self.expr(default, env)?, Place { file: env.file, span: default.span }),
             (None, None) => {
                 let place = Place { file: env.file, span: param.span };
-                return Err(self.error_help("FG0702", format!("{what} has no value"), place, "", format!("give it: `--set {name}=…`")));
+                return Err(self.error_help(
+                    "FG0702",
+                    format!("{what} has no value"),
+                    place,
+                    "",
+                    format!("give it: `--set {name}=…`"),
+                ));
             }
         };
         let value = match &param.ty {
@@ -64,7 +70,8 @@ impl Elaborator<'_> {
             Ok(e) => self.expr(&e, &Env { file, ..env.clone() }),
             Err(errors) => {
                 for e in errors {
-                    let d = Diagnostic::error(e.code, e.message).label(Place { file, span: e.span }, "").maybe_help(e.help);
+                    let d =
+                        Diagnostic::error(e.code, e.message).label(Place { file, span: e.span }, "").maybe_help(e.help);
                     self.report(d);
                 }
                 Err(super::Reported)
@@ -102,9 +109,12 @@ impl Elaborator<'_> {
             Some(want) => {
                 let shown = self.show(value);
                 Err(self.report(
-                    Diagnostic::error("FG0703", format!("hyper-parameter `{}` must be {want}, and is {shown}", param.name.text))
-                        .label(place, "out of range")
-                        .label(declared, "declared here"),
+                    Diagnostic::error(
+                        "FG0703",
+                        format!("hyper-parameter `{}` must be {want}, and is {shown}", param.name.text),
+                    )
+                    .label(place, "out of range")
+                    .label(declared, "declared here"),
                 ))
             }
         }

@@ -87,7 +87,13 @@ impl Elaborator<'_> {
             StmtKind::For { names, iter, body } => {
                 let at = Place { file: env.file, span: iter.span };
                 let Value::List(items) = self.expr(iter, env)? else {
-                    return Err(self.error_help("FG0219", "`for` runs over a list", at, "", "ranges are lists: `0..n`"));
+                    return Err(self.error_help(
+                        "FG0219",
+                        "`for` runs over a list",
+                        at,
+                        "",
+                        "ranges are lists: `0..n`",
+                    ));
                 };
                 for item in items.iter() {
                     let inner = env.child();
@@ -153,7 +159,13 @@ impl Elaborator<'_> {
                     Value::Function(_) => "time laws are functions of a schedule: `law(s)`",
                     _ => "laws are normal(x), uniform(B), index(n, B), permutation(B) and the time laws of std.law",
                 };
-                return Err(self.error_help("FG0401", format!("`draw` takes a law, found {shown}"), law_place, &shown, help));
+                return Err(self.error_help(
+                    "FG0401",
+                    format!("`draw` takes a law, found {shown}"),
+                    law_place,
+                    &shown,
+                    help,
+                ));
             }
         };
         let mut name = format!("{}{}", self.draw_prefix, draw.name.text);

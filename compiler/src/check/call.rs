@@ -69,12 +69,16 @@ impl Elaborator<'_> {
                 let at = Place { file: env.file, span: e.span };
                 match self.expr(e, env)? {
                     Value::Axis(a) => axes.push(a),
-                    Value::List(l) if l.iter().all(|v| matches!(v, Value::Axis(_))) => {
-                        axes.extend(l.iter().filter_map(|v| if let Value::Axis(a) = v { Some(a.clone()) } else { None }))
-                    }
+                    Value::List(l) if l.iter().all(|v| matches!(v, Value::Axis(_))) => axes
+                        .extend(l.iter().filter_map(|v| if let Value::Axis(a) = v { Some(a.clone()) } else { None })),
                     v => {
                         let shown = self.show(&v);
-                        return Err(self.error("FG0213", format!("`over` takes axes, found {shown}"), at, "not an axis"));
+                        return Err(self.error(
+                            "FG0213",
+                            format!("`over` takes axes, found {shown}"),
+                            at,
+                            "not an axis",
+                        ));
                     }
                 }
             }
@@ -90,7 +94,12 @@ impl Elaborator<'_> {
             && !matches!(f, Value::Function(c) if c.kind == ClosureKind::Layer)
         {
             let shown = self.show(f);
-            return Err(self.error("FG0214", format!("`@{prefix}` names the parameters of a layer, and this is {shown}"), place, ""));
+            return Err(self.error(
+                "FG0214",
+                format!("`@{prefix}` names the parameters of a layer, and this is {shown}"),
+                place,
+                "",
+            ));
         }
         match f {
             Value::Error => Err(super::Reported),
@@ -174,7 +183,12 @@ impl Elaborator<'_> {
             match closure.params.iter().position(|p| p.name.text == name) {
                 Some(i) if slots[i].is_none() => slots[i] = Some((value, at)),
                 Some(_) => {
-                    return Err(self.error("FG0216", format!("`{name}` is given twice to {}", signature()), at, "again here"));
+                    return Err(self.error(
+                        "FG0216",
+                        format!("`{name}` is given twice to {}", signature()),
+                        at,
+                        "again here",
+                    ));
                 }
                 None => {
                     let known: Vec<&str> = closure.params.iter().map(|p| p.name.text.as_str()).collect();

@@ -37,9 +37,8 @@ pub fn check(name: &str, text: &str, setup: &Setup) -> Result<Checked, Failure> 
     if let Some(method) = &mut elaborated {
         match inline_method(method) {
             Ok(()) => diagnostics.extend(check_flow(method)),
-            Err(message) => diagnostics.push(
-                Diagnostic::error("FG0801", message).help("this is a limit of the compiler's derivative rules"),
-            ),
+            Err(message) => diagnostics
+                .push(Diagnostic::error("FG0801", message).help("this is a limit of the compiler's derivative rules")),
         }
     }
     let (errors, warnings): (Vec<_>, Vec<_>) = diagnostics.into_iter().partition(|d| d.severity == Severity::Error);
@@ -156,7 +155,12 @@ fn check_flow(m: &Elaborated) -> Vec<Diagnostic> {
 }
 
 impl<'a> Elaborator<'a> {
-    pub fn new(sources: &'a mut Sources, modules: &'a mut Modules, setup: &'a Setup, user: crate::module::ModuleId) -> Self {
+    pub fn new(
+        sources: &'a mut Sources,
+        modules: &'a mut Modules,
+        setup: &'a Setup,
+        user: crate::module::ModuleId,
+    ) -> Self {
         Elaborator {
             sources,
             modules,
@@ -187,7 +191,8 @@ impl<'a> Elaborator<'a> {
     fn method(&mut self) -> Option<Elaborated> {
         let module = self.modules.module(self.user);
         let file = module.file;
-        let methods: Vec<_> = module.items.iter().filter(|i| matches!(i.kind, ItemKind::Method { .. })).cloned().collect();
+        let methods: Vec<_> =
+            module.items.iter().filter(|i| matches!(i.kind, ItemKind::Method { .. })).cloned().collect();
         let [item] = methods.as_slice() else {
             let end = fgc_grammar::Span::new(0, 0);
             let place = methods.get(1).map_or(Place { file, span: end }, |i| Place { file, span: i.span });
@@ -204,7 +209,13 @@ impl<'a> Elaborator<'a> {
         }
         let place = Place { file, span: name.span };
         if self.steps.iter().all(|s| s.losses.is_empty()) {
-            self.error_help("FG0614", format!("`{}` minimises nothing", name.text), place, "", "`step { loss l = … -> student }`");
+            self.error_help(
+                "FG0614",
+                format!("`{}` minimises nothing", name.text),
+                place,
+                "",
+                "`step { loss l = … -> student }`",
+            );
             return None;
         }
         self.warn_unused(params, file);

@@ -76,7 +76,9 @@ impl Elaborator<'_> {
                 let at = self.expr(index, env)?;
                 self.index(&base, &at, place)?
             }
-            ExprKind::Call { callee, scope, args, over } => self.call_expr(callee, scope.as_ref(), args, over.as_ref(), env, place)?,
+            ExprKind::Call { callee, scope, args, over } => {
+                self.call_expr(callee, scope.as_ref(), args, over.as_ref(), env, place)?
+            }
             ExprKind::Error => return Err(super::Reported),
         })
     }
@@ -93,7 +95,12 @@ impl Elaborator<'_> {
                     v => {
                         let place = Place { file: env.file, span: e.span };
                         let shown = self.show(&v);
-                        return Err(self.error("FG0208", "only numbers and strings can stand in a string", place, &shown));
+                        return Err(self.error(
+                            "FG0208",
+                            "only numbers and strings can stand in a string",
+                            place,
+                            &shown,
+                        ));
                     }
                 },
             }
@@ -167,7 +174,13 @@ impl Elaborator<'_> {
         }
         if let Some(path) = self.standard_home(name) {
             let help = format!("`{path}` defines it: `use {path}.{name}`");
-            return Err(self.error_help("FG0104", format!("`{name}` is not defined here"), place, "not found here", help));
+            return Err(self.error_help(
+                "FG0104",
+                format!("`{name}` is not defined here"),
+                place,
+                "not found here",
+                help,
+            ));
         }
         let locals = env.locals();
         let module = self.modules.names(env.module);
@@ -180,7 +193,9 @@ impl Elaborator<'_> {
         let suggestion = nearest(name, all.iter().copied()).map(str::to_owned);
         let help = suggestion.map(|n| format!("did you mean `{n}`?"));
         Err(self.report(
-            Diagnostic::error("FG0104", format!("`{name}` is not defined")).label(place, "not found here").maybe_help(help),
+            Diagnostic::error("FG0104", format!("`{name}` is not defined"))
+                .label(place, "not found here")
+                .maybe_help(help),
         ))
     }
 
@@ -221,7 +236,13 @@ impl Elaborator<'_> {
     }
 
     /// A schedule's identity: one an item.
-    pub fn schedule(&mut self, module: crate::module::ModuleId, file: crate::source::FileId, name: &str, members: &[Item]) -> ScheduleId {
+    pub fn schedule(
+        &mut self,
+        module: crate::module::ModuleId,
+        file: crate::source::FileId,
+        name: &str,
+        members: &[Item],
+    ) -> ScheduleId {
         let key = (module, name.to_owned());
         if let Some(&id) = self.schedule_ids.get(&key) {
             return id;
@@ -270,7 +291,13 @@ impl Elaborator<'_> {
                 None => {
                     let known: Vec<&str> = fields.keys().map(String::as_str).collect();
                     let help = suggestion(&name.text, &known);
-                    Err(self.error_help("FG0106", format!("this record has no field `{}`", name.text), at, "not found", help))
+                    Err(self.error_help(
+                        "FG0106",
+                        format!("this record has no field `{}`", name.text),
+                        at,
+                        "not found",
+                        help,
+                    ))
                 }
             },
             Value::Schedule(s) => {
@@ -323,7 +350,13 @@ impl Elaborator<'_> {
                 None => {
                     let known: Vec<&str> = fields.keys().map(String::as_str).collect();
                     let help = suggestion(key, &known);
-                    Err(self.error_help("FG0106", format!("this record has no field `{key}`"), place, "not found", help))
+                    Err(self.error_help(
+                        "FG0106",
+                        format!("this record has no field `{key}`"),
+                        place,
+                        "not found",
+                        help,
+                    ))
                 }
             },
             (base, at) => {
@@ -353,7 +386,8 @@ fn function(f: &Function, kind: ClosureKind, env: &Env) -> Value {
 
 /// Names of axes are words that start with a capital.
 fn is_axis(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_uppercase()) && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+    name.starts_with(|c: char| c.is_ascii_uppercase())
+        && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
 }
 
 pub fn suggestion(name: &str, known: &[&str]) -> String {

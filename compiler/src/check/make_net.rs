@@ -53,7 +53,9 @@ impl Elaborator<'_> {
         if let Some(over) = self.setup.optimizers.get(&name.text) {
             state.training.optimizer = Some(over.clone());
         }
-        if state.frozen && let Some(attr) = attrs.iter().find(|a| matches!(a.kind, NetAttrKind::Call { .. })) {
+        if state.frozen
+            && let Some(attr) = attrs.iter().find(|a| matches!(a.kind, NetAttrKind::Call { .. }))
+        {
             let at = Place { file: env.file, span: attr.span };
             return Err(self.error_help(
                 "FG0605",
@@ -83,7 +85,12 @@ impl Elaborator<'_> {
                     Value::Network(net) => state.from = Some(net),
                     v => {
                         let shown = self.show(&v);
-                        return Err(self.error("FG0606", format!("`from` takes a network, found {shown}"), place, &shown));
+                        return Err(self.error(
+                            "FG0606",
+                            format!("`from` takes a network, found {shown}"),
+                            place,
+                            &shown,
+                        ));
                     }
                 }
             }
@@ -102,7 +109,12 @@ impl Elaborator<'_> {
                             Some(x) => given.push((key, x)),
                             None => {
                                 let shown = self.show(&v);
-                                return Err(self.error("FG0209", format!("a number is wanted here, found {shown}"), place, &shown));
+                                return Err(self.error(
+                                    "FG0209",
+                                    format!("a number is wanted here, found {shown}"),
+                                    place,
+                                    &shown,
+                                ));
                             }
                         },
                     }
@@ -113,7 +125,13 @@ impl Elaborator<'_> {
         Ok(())
     }
 
-    fn training_attribute(&mut self, training: &mut Training, name: &str, given: &[(Option<String>, f64)], at: Place) -> Result<()> {
+    fn training_attribute(
+        &mut self,
+        training: &mut Training,
+        name: &str,
+        given: &[(Option<String>, f64)],
+        at: Place,
+    ) -> Result<()> {
         let allowed: &[&str] = match name {
             "adamw" | "adam" | "radam" => &["lr", "beta1", "beta2", "eps", "weight_decay"],
             "ema" => &["decay", "half_life"],
@@ -185,14 +203,21 @@ impl Elaborator<'_> {
             Ok(e) => e,
             Err(errors) => {
                 for e in errors {
-                    let d = Diagnostic::error(e.code, e.message).label(Place { file, span: e.span }, "").maybe_help(e.help);
+                    let d =
+                        Diagnostic::error(e.code, e.message).label(Place { file, span: e.span }, "").maybe_help(e.help);
                     self.report(d);
                 }
                 return Err(super::Reported);
             }
         };
         let ExprKind::Call { callee, args, .. } = &*parsed.kind else {
-            return Err(self.error_help("FG0604", "a preset's network is a call", whole, "", "`\"mlp(hidden = 128)\"`"));
+            return Err(self.error_help(
+                "FG0604",
+                "a preset's network is a call",
+                whole,
+                "",
+                "`\"mlp(hidden = 128)\"`",
+            ));
         };
         let ExprKind::Name(layer) = &*callee.kind else {
             return Err(self.error("FG0604", "a preset's network is a layer's name with sizes", whole, ""));
@@ -215,13 +240,25 @@ impl Elaborator<'_> {
         let mut given = Vec::new();
         for arg in args {
             let Some(name) = &arg.name else {
-                return Err(self.error_help("FG0604", "a network's sizes are given by name", whole, "", "`hidden = 128`"));
+                return Err(self.error_help(
+                    "FG0604",
+                    "a network's sizes are given by name",
+                    whole,
+                    "",
+                    "`hidden = 128`",
+                ));
             };
             if !value.params.iter().any(|p| p.name.text == name.text) {
                 let known: Vec<&str> = value.params.iter().map(|p| p.name.text.as_str()).collect();
                 let help = super::expr::suggestion(&name.text, &known);
                 let at = Place { file, span: name.span };
-                return Err(self.error_help("FG0216", format!("`{layer}` has no `{}`", name.text), at, "unknown", help));
+                return Err(self.error_help(
+                    "FG0216",
+                    format!("`{layer}` has no `{}`", name.text),
+                    at,
+                    "unknown",
+                    help,
+                ));
             }
             given.push((name.text.clone(), self.expr(&arg.value, &env)?));
         }

@@ -90,12 +90,15 @@ impl Elaborator<'_> {
         }
         match &stmt.kind {
             StmtKind::Data(slots) => {
-                let results: Vec<Result<()>> = slots.iter().map(|(name, ty)| self.data(name, ty.as_ref(), env)).collect();
+                let results: Vec<Result<()>> =
+                    slots.iter().map(|(name, ty)| self.data(name, ty.as_ref(), env)).collect();
                 results.into_iter().collect()
             }
             StmtKind::Net { name, value, attrs } => self.net(name, value, attrs, env),
             StmtKind::State { name, value, .. } => self.state_buffer(name, value, env),
-            StmtKind::Loss { name, value, weight, targets } => self.loss(name, value, weight.as_ref(), targets, env, place),
+            StmtKind::Loss { name, value, weight, targets } => {
+                self.loss(name, value, weight.as_ref(), targets, env, place)
+            }
             StmtKind::Metric(metrics) => {
                 for (name, value) in metrics {
                     let node = self.scalar_value(value, env, &format!("metric `{}`", name.text))?;
@@ -216,7 +219,13 @@ impl Elaborator<'_> {
                     let shown = self.show(&v);
                     let known: Vec<String> = self.nets.iter().map(|n| n.name.clone()).collect();
                     let help = format!("networks are {}", known.join(", "));
-                    return Err(self.error_help("FG0606", format!("a loss trains networks, and this is {shown}"), at, &shown, help));
+                    return Err(self.error_help(
+                        "FG0606",
+                        format!("a loss trains networks, and this is {shown}"),
+                        at,
+                        &shown,
+                        help,
+                    ));
                 }
             }
         }
@@ -259,10 +268,15 @@ impl Elaborator<'_> {
         let metrics = std::mem::take(&mut self.metrics);
         outcome?;
         if let Some(before) = self.steps.iter().find(|s| s.every.is_none() || s.every == Some(1)) {
-            let (first, why) = (before.place, if before.every.is_none() { "takes all other iterations" } else { "runs at every iteration" });
+            let (first, why) = (
+                before.place,
+                if before.every.is_none() { "takes all other iterations" } else { "runs at every iteration" },
+            );
             let message = format!("step `{label}` never runs");
             return Err(self.report(
-                Diagnostic::error("FG0610", message).label(place, "never reached").label(first, format!("this step {why}")),
+                Diagnostic::error("FG0610", message)
+                    .label(place, "never reached")
+                    .label(first, format!("this step {why}")),
             ));
         }
         let state = self.state_updates(env, place)?;
@@ -274,7 +288,8 @@ impl Elaborator<'_> {
     fn state_updates(&mut self, env: &Env, place: Place) -> Result<Vec<(String, NodeId)>> {
         let mut out = Vec::new();
         for (name, spec) in self.state.clone() {
-            let Some(Binding { value: Value::Tensor(now), .. }) = env.assign(&name, Value::Tensor(spec.value.clone())) else {
+            let Some(Binding { value: Value::Tensor(now), .. }) = env.assign(&name, Value::Tensor(spec.value.clone()))
+            else {
                 continue;
             };
             if now.node == spec.value.node {

@@ -24,7 +24,7 @@ pub mod types;
 pub mod unused;
 pub mod value;
 
-pub use entry::{Checked, check};
 pub use elaborate::{Elaborator, Reported};
+pub use entry::{Checked, check};
 pub use method::{Elaborated, LossTerm, StateSpec, StepSpec, TypedBinding};
 pub use sampling::SampleSpec;

@@ -94,7 +94,13 @@ impl Elaborator<'_> {
             other => {
                 let known: Vec<&str> = VIEWS.iter().copied().chain(["schedule", "predicts"]).collect();
                 let help = super::expr::suggestion(other, &known);
-                return Err(self.error_help("FG0106", format!("networks have no view `{other}`"), place, "not found", help));
+                return Err(self.error_help(
+                    "FG0106",
+                    format!("networks have no view `{other}`"),
+                    place,
+                    "not found",
+                    help,
+                ));
             }
         })
     }
@@ -290,7 +296,13 @@ impl Elaborator<'_> {
                     named.push((name.to_string(), value, at));
                 } else if !matches!(value, Value::None) {
                     let message = format!("the network `{}` takes no `{name}`", body.layer.name);
-                    return Err(self.error_help("FG0216", message, at, "given here", "choose a network that does in the preset"));
+                    return Err(self.error_help(
+                        "FG0216",
+                        message,
+                        at,
+                        "given here",
+                        "choose a network that does in the preset",
+                    ));
                 }
             }
         } else {
@@ -313,18 +325,35 @@ impl Elaborator<'_> {
             ));
         };
         let TypeKind::Tensor { axes: Some(decls), .. } = &ty.kind else {
-            return Err(self.error_help("FG0502", "a parameter needs axes with extents", place, "", "`param w: f32[O = out, C = n]`"));
+            return Err(self.error_help(
+                "FG0502",
+                "a parameter needs axes with extents",
+                place,
+                "",
+                "`param w: f32[O = out, C = n]`",
+            ));
         };
         let mut axes: Vec<Axis> = Vec::new();
         let mut shape = Vec::new();
         for decl in decls {
             let AxisDecl::Axis { name, extent: Some(extent) } = decl else {
-                return Err(self.error_help("FG0502", "each axis of a parameter needs an extent", place, "", "`C = n`"));
+                return Err(self.error_help(
+                    "FG0502",
+                    "each axis of a parameter needs an extent",
+                    place,
+                    "",
+                    "`C = n`",
+                ));
             };
             let n = self.int(extent, env)?;
             if n < 1 || axes.iter().any(|a| **a == *name.text) {
                 let at = Place { file: env.file, span: extent.span };
-                return Err(self.error("FG0502", format!("axis {} = {n} of a parameter", name.text), at, "must be positive, each axis once"));
+                return Err(self.error(
+                    "FG0502",
+                    format!("axis {} = {n} of a parameter", name.text),
+                    at,
+                    "must be positive, each axis once",
+                ));
             }
             axes.push(name.text.as_str().into());
             shape.push(n as usize);
@@ -356,10 +385,13 @@ impl Elaborator<'_> {
             if before.shape != shape {
                 let (shape_before, first) = (before.shape.clone(), before.place);
                 return Err(self.report(
-                    Diagnostic::error("FG0504", format!("parameter `{full}` is {shape:?} here and {shape_before:?} elsewhere"))
-                        .label(at, "this use")
-                        .label(first, "the other use")
-                        .help("give the two layers different names: `linear@first(…)`, `linear@second(…)`"),
+                    Diagnostic::error(
+                        "FG0504",
+                        format!("parameter `{full}` is {shape:?} here and {shape_before:?} elsewhere"),
+                    )
+                    .label(at, "this use")
+                    .label(first, "the other use")
+                    .help("give the two layers different names: `linear@first(…)`, `linear@second(…)`"),
                 ));
             }
         } else {

@@ -53,7 +53,15 @@ impl Elaborator<'_> {
     }
 
     /// `scan t, u in rows carry x { … }`: the body once, to be repeated over the rows.
-    pub fn scan(&mut self, names: &[Name], iter: &Expr, carry: &Name, body: &Block, env: &Env, place: Place) -> Result<()> {
+    pub fn scan(
+        &mut self,
+        names: &[Name],
+        iter: &Expr,
+        carry: &Name,
+        body: &Block,
+        env: &Env,
+        place: Place,
+    ) -> Result<()> {
         if self.scan.as_ref().is_none_or(|s| s.init.is_some()) {
             return Err(self.error_help(
                 "FG0612",

@@ -33,7 +33,13 @@ impl Elaborator<'_> {
                         let have = self.dtype_of(&t);
                         if axes.is_some() && have != want {
                             let value = Value::Tensor(t);
-                            return Err(self.mismatch(&value, &format!("have element type {want}"), place, declared, what));
+                            return Err(self.mismatch(
+                                &value,
+                                &format!("have element type {want}"),
+                                place,
+                                declared,
+                                what,
+                            ));
                         }
                         self.conform_axes(&t, axes.as_deref(), env, place, declared, what)?;
                         Ok(Value::Tensor(Tensor { clock: None, ..t }))
@@ -82,18 +88,34 @@ impl Elaborator<'_> {
                     ("bool", Value::Bool(_)) | ("str", Value::Str(_)) | ("list", Value::List(_)) => true,
                     ("record", Value::Record(_)) | ("schedule", Value::Schedule(_)) | ("law", Value::Law(_)) => true,
                     ("network", Value::Network(_)) => true,
-                    ("fn", Value::Function(_) | Value::Builtin(_) | Value::Body(_) | Value::View(..) | Value::Network(_)) => true,
+                    (
+                        "fn",
+                        Value::Function(_) | Value::Builtin(_) | Value::Body(_) | Value::View(..) | Value::Network(_),
+                    ) => true,
                     ("int" | "bool" | "str" | "list" | "record" | "schedule" | "law" | "network" | "fn", _) => false,
                     (other, _) => {
-                        let known = ["f32", "f64", "i64", "bool", "time", "int", "str", "list", "record", "fn", "network", "schedule", "law"];
+                        let known = [
+                            "f32", "f64", "i64", "bool", "time", "int", "str", "list", "record", "fn", "network",
+                            "schedule", "law",
+                        ];
                         let help = crate::diagnostic::nearest(other, known)
                             .map(|n| format!("did you mean `{n}`?"))
                             .unwrap_or_else(|| format!("types are {}", known.join(", ")));
                         let other = other.to_owned();
-                        return Err(self.error_help("FG0205", format!("there is no type `{other}`"), declared, "", help));
+                        return Err(self.error_help(
+                            "FG0205",
+                            format!("there is no type `{other}`"),
+                            declared,
+                            "",
+                            help,
+                        ));
                     }
                 };
-                if fits { Ok(value) } else { Err(self.mismatch(&value, &format!("be {}", with_article(&name.text)), place, declared, what)) }
+                if fits {
+                    Ok(value)
+                } else {
+                    Err(self.mismatch(&value, &format!("be {}", with_article(&name.text)), place, declared, what))
+                }
             }
         }
     }
@@ -122,7 +144,13 @@ impl Elaborator<'_> {
                 && want != have as i64
             {
                 let value = Value::Tensor(t.clone());
-                return Err(self.mismatch(&value, &format!("have {want} elements along {}", name.text), place, declared, what));
+                return Err(self.mismatch(
+                    &value,
+                    &format!("have {want} elements along {}", name.text),
+                    place,
+                    declared,
+                    what,
+                ));
             }
         }
         if !rest && let Some(extra) = t.axes.iter().find(|a| !named.iter().any(|n| **n == ***a)) {
@@ -143,7 +171,13 @@ impl Elaborator<'_> {
     }
 
     /// A time of one schedule where another's is wanted.
-    pub fn wrong_clock(&mut self, have: ScheduleId, want: ScheduleId, place: Place, declared: Option<Place>) -> super::Reported {
+    pub fn wrong_clock(
+        &mut self,
+        have: ScheduleId,
+        want: ScheduleId,
+        place: Place,
+        declared: Option<Place>,
+    ) -> super::Reported {
         let (have, want) = (self.schedule_name(have).to_owned(), self.schedule_name(want).to_owned());
         let mut d = Diagnostic::error("FG0301", format!("a time of `{have}` where a time of `{want}` is wanted"))
             .label(place, format!("this is time<{have}>"))

@@ -25,8 +25,7 @@ impl Elaborator<'_> {
             }
             let mentioned = {
                 let text = self.sources.file(file).text.clone();
-                text.match_indices(name.as_str())
-                    .any(|(i, _)| i >= param.span.end && is_word(&text, i, name.len()))
+                text.match_indices(name.as_str()).any(|(i, _)| i >= param.span.end && is_word(&text, i, name.len()))
             };
             if !mentioned {
                 self.report(

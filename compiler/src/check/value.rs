@@ -217,9 +217,7 @@ impl Value {
         match self {
             Value::Tensor(t) => Value::Tensor(f(t)),
             Value::List(l) => Value::list(l.iter().map(|v| v.map_tensors(f)).collect()),
-            Value::Record(r) => {
-                Value::Record(Rc::new(r.iter().map(|(k, v)| (k.clone(), v.map_tensors(f))).collect()))
-            }
+            Value::Record(r) => Value::Record(Rc::new(r.iter().map(|(k, v)| (k.clone(), v.map_tensors(f))).collect())),
             other => other.clone(),
         }
     }

@@ -168,7 +168,8 @@ impl Printer<'_> {
                 Doc::group(vec![Doc::text("draw "), Doc::nest(vec![Doc::comma_separated(decls)])])
             }
             StmtKind::Metric(metrics) => {
-                let metrics = metrics.iter().map(|(name, value)| self.after(format!("{} = ", name.text), value)).collect();
+                let metrics =
+                    metrics.iter().map(|(name, value)| self.after(format!("{} = ", name.text), value)).collect();
                 Doc::group(vec![Doc::text("metric "), Doc::nest(vec![Doc::comma_separated(metrics)])])
             }
             StmtKind::Data(slots) => {

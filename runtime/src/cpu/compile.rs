@@ -34,11 +34,7 @@ pub enum CompileError {
     #[error("there is no C compiler `{command}` ({source}); install one or set CC")]
     NoCompiler { command: String, source: std::io::Error },
     #[error("`{command}` failed on {path}:\n{stderr}", path = path.display())]
-    Failed {
-        command: String,
-        path: PathBuf,
-        stderr: String,
-    },
+    Failed { command: String, path: PathBuf, stderr: String },
     #[error("cannot write compiled kernels to {path}: {source}", path = path.display())]
     Cache { path: PathBuf, source: std::io::Error },
     #[error("cannot load compiled kernels: {0}")]
@@ -75,16 +71,9 @@ impl Compiler {
     /// `CC` (`cc` if unset), and `FGC_CACHE_DIR` (the user's cache directory if unset).
     pub fn from_env() -> Result<Compiler, CompileError> {
         let command = std::env::var("CC").unwrap_or_default();
-        let cache = std::env::var_os("FGC_CACHE_DIR")
-            .filter(|dir| !dir.is_empty())
-            .map(PathBuf::from);
-        let cache = cache
-            .or_else(|| Some(dirs::cache_dir()?.join("fgc")))
-            .ok_or(CompileError::NoCacheDir)?;
-        Ok(Compiler::new(
-            if command.trim().is_empty() { "cc" } else { &command },
-            &cache,
-        ))
+        let cache = std::env::var_os("FGC_CACHE_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+        let cache = cache.or_else(|| Some(dirs::cache_dir()?.join("fgc"))).ok_or(CompileError::NoCacheDir)?;
+        Ok(Compiler::new(if command.trim().is_empty() { "cc" } else { &command }, &cache))
     }
 
     /// Compiles with `command` and keeps results in `cache`/kernels.
@@ -96,21 +85,13 @@ impl Compiler {
             flags.push("-mprefer-vector-width=512");
         }
         let command = command.split_whitespace().map(String::from).collect();
-        Compiler {
-            command,
-            flags,
-            cache: cache.join("kernels"),
-        }
+        Compiler { command, flags, cache: cache.join("kernels") }
     }
 
     /// Native code for `kernels`. Equal kernels share code; units found in the cache are not compiled.
     pub fn compile(&self, kernels: &[Kernel]) -> Result<Compiled, CompileError> {
         if kernels.is_empty() {
-            return Ok(Compiled {
-                entries: Vec::new(),
-                built: 0,
-                _libraries: Vec::new(),
-            });
+            return Ok(Compiled { entries: Vec::new(), built: 0, _libraries: Vec::new() });
         }
         let version = self.version()?;
         let (texts, places) = distinct(kernels);
@@ -135,11 +116,7 @@ impl Compiler {
             // SAFETY: the unit defines this name with this signature.
             entries.push(unsafe { *libraries[place / UNIT].get::<Entry>(name.as_bytes())? });
         }
-        Ok(Compiled {
-            entries,
-            built: missing.len(),
-            _libraries: libraries,
-        })
+        Ok(Compiled { entries, built: missing.len(), _libraries: libraries })
     }
 
     fn unit(&self, texts: &[String], version: &str) -> Unit {
@@ -153,10 +130,7 @@ impl Compiler {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());
         }
-        Unit {
-            source,
-            hash: hasher.finalize().to_hex()[..32].to_string(),
-        }
+        Unit { source, hash: hasher.finalize().to_hex()[..32].to_string() }
     }
 
     fn path(&self, unit: &Unit, extension: &str) -> PathBuf {
@@ -164,10 +138,7 @@ impl Compiler {
     }
 
     fn cache_error(&self, source: std::io::Error) -> CompileError {
-        CompileError::Cache {
-            path: self.cache.clone(),
-            source,
-        }
+        CompileError::Cache { path: self.cache.clone(), source }
     }
 
     fn load(&self, unit: &Unit) -> Result<Library, libloading::Error> {
@@ -177,15 +148,8 @@ impl Compiler {
 
     fn run(&self, args: &[&std::ffi::OsStr]) -> Result<std::process::Output, CompileError> {
         let program = self.command.first().map_or("cc", |c| c);
-        let output = Command::new(program)
-            .args(self.command.iter().skip(1))
-            .args(args)
-            .stdin(Stdio::null())
-            .output();
-        output.map_err(|source| CompileError::NoCompiler {
-            command: program.into(),
-            source,
-        })
+        let output = Command::new(program).args(self.command.iter().skip(1)).args(args).stdin(Stdio::null()).output();
+        output.map_err(|source| CompileError::NoCompiler { command: program.into(), source })
     }
 
     fn version(&self) -> Result<String, CompileError> {
@@ -195,9 +159,7 @@ impl Compiler {
 
     /// Compiles units on all cores.
     fn build(&self, units: &[&Unit]) -> Result<(), CompileError> {
-        let threads = std::thread::available_parallelism()
-            .map_or(1, |n| n.get())
-            .min(units.len());
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(units.len());
         let next = AtomicUsize::new(0);
         let work = || {
             while let Some(unit) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -219,21 +181,14 @@ impl Compiler {
     fn build_one(&self, unit: &Unit) -> Result<(), CompileError> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let own = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let (source, object) = (
-            self.path(unit, &format!("{own}.c")),
-            self.path(unit, &format!("{own}.so")),
-        );
+        let (source, object) = (self.path(unit, &format!("{own}.c")), self.path(unit, &format!("{own}.so")));
         std::fs::write(&source, &unit.source).map_err(|e| self.cache_error(e))?;
         let mut args: Vec<&std::ffi::OsStr> = self.flags.iter().map(|flag| flag.as_ref()).collect();
         args.extend(["-o".as_ref(), object.as_os_str(), source.as_os_str(), "-lm".as_ref()]);
         let output = self.run(&args)?;
         if !output.status.success() {
             let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-            return Err(CompileError::Failed {
-                command: self.command.join(" "),
-                path: source,
-                stderr,
-            });
+            return Err(CompileError::Failed { command: self.command.join(" "), path: source, stderr });
         }
         std::fs::rename(&source, self.path(unit, "c")).map_err(|e| self.cache_error(e))?;
         std::fs::rename(&object, self.path(unit, "so")).map_err(|e| self.cache_error(e))
@@ -262,17 +217,6 @@ fn distinct(kernels: &[Kernel]) -> (Vec<String>, Vec<usize>) {
 /// What `-march=native` depends on.
 fn cpu() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let line = |key: &str| {
-        info.lines()
-            .find(|line| line.starts_with(key))
-            .unwrap_or_default()
-            .to_string()
-    };
-    [
-        std::env::consts::ARCH.into(),
-        line("model name"),
-        line("flags"),
-        line("Features"),
-    ]
-    .join("\n")
+    let line = |key: &str| info.lines().find(|line| line.starts_with(key)).unwrap_or_default().to_string();
+    [std::env::consts::ARCH.into(), line("model name"), line("flags"), line("Features")].join("\n")
 }

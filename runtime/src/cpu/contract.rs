@@ -46,11 +46,7 @@ unsafe impl<T: Sync> Sync for Matrix<T> {}
 impl<T: Real> Matrix<T> {
     /// Row-major with `cols` columns.
     pub fn dense(at: *mut T, cols: usize) -> Matrix<T> {
-        Matrix {
-            at,
-            row: cols as isize,
-            col: 1,
-        }
+        Matrix { at, row: cols as isize, col: 1 }
     }
 
     /// The matrix that starts at this row and column. The address is only computed, not used.
@@ -59,18 +55,11 @@ impl<T: Real> Matrix<T> {
     }
 
     pub fn transposed(self) -> Matrix<T> {
-        Matrix {
-            row: self.col,
-            col: self.row,
-            ..self
-        }
+        Matrix { row: self.col, col: self.row, ..self }
     }
 
     fn moved(self, elements: isize) -> Matrix<T> {
-        Matrix {
-            at: self.at.wrapping_offset(elements),
-            ..self
-        }
+        Matrix { at: self.at.wrapping_offset(elements), ..self }
     }
 }
 

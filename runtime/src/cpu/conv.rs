@@ -41,16 +41,8 @@ unsafe fn run_as<T: Real>(conv: &Conv, views: [View; 3], pool: &mut Pool) {
     let size = [patches.rows(), conv.filters, patches.cols()];
     let pointwise = conv.kernel == [1, 1] && conv.stride == [1, 1] && conv.pad == [[0; 2]; 2];
     if views.iter().any(|view| view.is_empty()) {
-        let out = if conv.role == ConvRole::Forward {
-            (y, views[2])
-        } else {
-            (x, views[0])
-        };
-        let (at, view) = if conv.role == ConvRole::Weight {
-            (w, views[1])
-        } else {
-            out
-        };
+        let out = if conv.role == ConvRole::Forward { (y, views[2]) } else { (x, views[0]) };
+        let (at, view) = if conv.role == ConvRole::Weight { (w, views[1]) } else { out };
         // SAFETY: the whole buffer; with an operand empty, sums are.
         unsafe { std::slice::from_raw_parts_mut(at.0, view.len()) }.fill(T::ZERO);
         return;
@@ -63,17 +55,8 @@ unsafe fn run_as<T: Real>(conv: &Conv, views: [View; 3], pool: &mut Pool) {
                 tiled(size, x, w, Matrix::dense(y.0, conv.filters), pool);
             }
             ConvRole::Input if pointwise => {
-                let (y, w) = (
-                    Matrix::dense(y.0, conv.filters),
-                    Matrix::dense(w.0, conv.filters).transposed(),
-                );
-                tiled(
-                    [size[0], size[2], size[1]],
-                    y,
-                    w,
-                    Matrix::dense(x.0, conv.channels),
-                    pool,
-                );
+                let (y, w) = (Matrix::dense(y.0, conv.filters), Matrix::dense(w.0, conv.filters).transposed());
+                tiled([size[0], size[2], size[1]], y, w, Matrix::dense(x.0, conv.channels), pool);
             }
             ConvRole::Forward => gathered(&patches, conv.filters, x, w, y, pool),
             ConvRole::Input if conv.stride == [1, 1] => flipped(conv, x, w, y, pool),
@@ -251,10 +234,7 @@ unsafe fn scattered<T: Real>(
     pool: &mut Pool,
 ) {
     let (cols, filters, tile) = (patches.cols(), conv.filters, patches.tile());
-    let (pixels, image) = (
-        patches.out[0] * patches.out[1],
-        conv.height * conv.width * conv.channels,
-    );
+    let (pixels, image) = (patches.out[0] * patches.out[1], conv.height * conv.width * conv.channels);
     let line = conv.kernel[1] * conv.channels;
     pool.run(conv.batch, &|task| {
         // SAFETY: this task's image of x, which no other task touches.
@@ -266,15 +246,7 @@ unsafe fn scattered<T: Real>(
                 let c = Matrix::dense(packed.as_mut_ptr(), cols);
                 let a = Matrix::dense(y.from(first * filters), filters);
                 // SAFETY: the caller's promise; `packed` is ours.
-                unsafe {
-                    product(
-                        [count, cols, filters],
-                        a,
-                        Matrix::dense(w.from(0), filters).transposed(),
-                        c,
-                        false,
-                    )
-                };
+                unsafe { product([count, cols, filters], a, Matrix::dense(w.from(0), filters).transposed(), c, false) };
                 let mut lines = packed.chunks_exact(line);
                 for row in first..first + count {
                     for (found, line) in patches.runs(row).zip(&mut lines) {
@@ -311,28 +283,13 @@ unsafe fn weight<T: Real>(
     with_scratch(&SHARED, partials * len, |sums: &mut [T]| {
         let sums = Buffer(sums.as_mut_ptr());
         pool.run(partials, &|task| {
-            let sum = if partials == 1 {
-                w.from(0)
-            } else {
-                sums.from(task * len)
-            };
-            for (i, first) in (task * share..tiles.min((task + 1) * share))
-                .map(|t| t * tile)
-                .enumerate()
-            {
+            let sum = if partials == 1 { w.from(0) } else { sums.from(task * len) };
+            for (i, first) in (task * share..tiles.min((task + 1) * share)).map(|t| t * tile).enumerate() {
                 let count = tile.min(rows - first);
                 let b = Matrix::dense(y.from(first * filters), filters);
                 let multiply = |a: Matrix<T>| {
                     // SAFETY: the caller's promise; each task has a partial sum of its own.
-                    unsafe {
-                        product(
-                            [cols, filters, count],
-                            a.transposed(),
-                            b,
-                            Matrix::dense(sum, filters),
-                            i > 0,
-                        )
-                    }
+                    unsafe { product([cols, filters, count], a.transposed(), b, Matrix::dense(sum, filters), i > 0) }
                 };
                 if pointwise {
                     multiply(Matrix::dense(x.from(first * cols), cols));

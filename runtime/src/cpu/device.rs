@@ -43,12 +43,7 @@ pub enum DeviceError {
 fn list(problems: &[Problem]) -> String {
     let shown: Vec<String> = problems.iter().take(5).map(Problem::to_string).collect();
     let more = problems.len().saturating_sub(shown.len());
-    shown.join("; ")
-        + &if more > 0 {
-            format!("; and {more} more")
-        } else {
-            String::new()
-        }
+    shown.join("; ") + &if more > 0 { format!("; and {more} more") } else { String::new() }
 }
 
 /// A program ready to run.
@@ -65,26 +60,10 @@ pub struct Device {
 
 /// A launch with its buffers found.
 enum Step {
-    Native {
-        entry: Entry,
-        buffers: Addresses,
-        extent: usize,
-        chunk: usize,
-    },
-    Interpreted {
-        kernel: usize,
-        views: Vec<View>,
-    },
-    Contract {
-        contract: Contract,
-        views: [View; 3],
-        naive: bool,
-    },
-    Conv {
-        conv: Conv,
-        views: [View; 3],
-        naive: bool,
-    },
+    Native { entry: Entry, buffers: Addresses, extent: usize, chunk: usize },
+    Interpreted { kernel: usize, views: Vec<View> },
+    Contract { contract: Contract, views: [View; 3], naive: bool },
+    Conv { conv: Conv, views: [View; 3], naive: bool },
 }
 
 /// The buffers of a native kernel.
@@ -101,11 +80,7 @@ impl Device {
     /// # Errors
     /// [`DeviceError::Compile`] where there is no C compiler, among others: fall back to [`Backend::Interpreter`].
     pub fn new(program: Arc<Program>, backend: Backend, threads: usize) -> Result<Device, DeviceError> {
-        let compiler = if backend == Backend::Compiled {
-            Some(Compiler::from_env()?)
-        } else {
-            None
-        };
+        let compiler = if backend == Backend::Compiled { Some(Compiler::from_env()?) } else { None };
         Device::build(program, backend, compiler.as_ref(), threads)
     }
 
@@ -121,16 +96,10 @@ impl Device {
         threads: usize,
     ) -> Result<Device, DeviceError> {
         validate(&program).map_err(DeviceError::Invalid)?;
-        let unfit = || {
-            DeviceError::Invalid(vec![Problem {
-                place: "buffers".into(),
-                what: "do not fit memory".into(),
-            }])
-        };
+        let unfit =
+            || DeviceError::Invalid(vec![Problem { place: "buffers".into(), what: "do not fit memory".into() }]);
         let memory = Memory::new(&program).ok_or_else(unfit)?;
-        let compiled = compiler
-            .map(|compiler| compiler.compile(&program.kernels))
-            .transpose()?;
+        let compiled = compiler.map(|compiler| compiler.compile(&program.kernels)).transpose()?;
         let chunks: Vec<usize> = program.kernels.iter().map(cost::chunk).collect();
         let naive = backend == Backend::Reference;
         let step = |launch: &Launch| {
@@ -151,40 +120,19 @@ impl Device {
                 }
                 Launch::Contract(c) => {
                     let views = [view(&c.a.buffer)?, view(&c.b.buffer)?, view(&c.c.buffer)?];
-                    Step::Contract {
-                        contract: c.clone(),
-                        views,
-                        naive,
-                    }
+                    Step::Contract { contract: c.clone(), views, naive }
                 }
-                Launch::Conv(c) => Step::Conv {
-                    conv: c.clone(),
-                    views: [view(&c.x)?, view(&c.w)?, view(&c.y)?],
-                    naive,
-                },
+                Launch::Conv(c) => {
+                    Step::Conv { conv: c.clone(), views: [view(&c.x)?, view(&c.w)?, view(&c.y)?], naive }
+                }
             })
         };
-        let steps = |plan: &fgc_program::Plan| {
-            plan.launches
-                .iter()
-                .map(step)
-                .collect::<Result<Vec<Step>, DeviceError>>()
-        };
-        let plans = program
-            .plans
-            .iter()
-            .map(steps)
-            .collect::<Result<Vec<_>, DeviceError>>()?;
+        let steps =
+            |plan: &fgc_program::Plan| plan.launches.iter().map(step).collect::<Result<Vec<Step>, DeviceError>>();
+        let plans = program.plans.iter().map(steps).collect::<Result<Vec<_>, DeviceError>>()?;
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let pool = Pool::new(if threads == 0 { cores } else { threads });
-        Ok(Device {
-            program,
-            memory,
-            pool,
-            plans,
-            compiled,
-            times: None,
-        })
+        Ok(Device { program, memory, pool, plans, compiled, times: None })
     }
 
     pub fn program(&self) -> &Arc<Program> {
@@ -225,42 +173,23 @@ impl Device {
 
     /// The time of each launch of a plan when it last ran; empty if that was not measured.
     pub fn times(&self, plan: usize) -> &[Duration] {
-        self.times
-            .as_ref()
-            .and_then(|times| times.get(plan))
-            .map_or(&[], Vec::as_slice)
+        self.times.as_ref().and_then(|times| times.get(plan)).map_or(&[], Vec::as_slice)
     }
 
     /// The elements of a buffer; booleans are bytes.
     pub fn read<T: Element>(&self, buffer: BufferId) -> Result<&[T], DeviceError> {
-        self.memory.slice(buffer).ok_or(DeviceError::Mismatch {
-            buffer,
-            dtype: T::DTYPE,
-            len: 0,
-        })
+        self.memory.slice(buffer).ok_or(DeviceError::Mismatch { buffer, dtype: T::DTYPE, len: 0 })
     }
 
     /// The elements of a buffer, to change; booleans are bytes, 0 or 1.
     pub fn read_mut<T: Element>(&mut self, buffer: BufferId) -> Result<&mut [T], DeviceError> {
-        self.memory.slice_mut(buffer).ok_or(DeviceError::Mismatch {
-            buffer,
-            dtype: T::DTYPE,
-            len: 0,
-        })
+        self.memory.slice_mut(buffer).ok_or(DeviceError::Mismatch { buffer, dtype: T::DTYPE, len: 0 })
     }
 
     /// Overwrites a whole buffer.
     pub fn write<T: Element>(&mut self, buffer: BufferId, values: &[T]) -> Result<(), DeviceError> {
-        let error = DeviceError::Mismatch {
-            buffer,
-            dtype: T::DTYPE,
-            len: values.len(),
-        };
-        let slice = self
-            .memory
-            .slice_mut(buffer)
-            .filter(|slice| slice.len() == values.len())
-            .ok_or(error)?;
+        let error = DeviceError::Mismatch { buffer, dtype: T::DTYPE, len: values.len() };
+        let slice = self.memory.slice_mut(buffer).filter(|slice| slice.len() == values.len()).ok_or(error)?;
         slice.copy_from_slice(values);
         Ok(())
     }
@@ -288,23 +217,14 @@ impl Device {
 
     /// Copies one buffer over another of the same dtype and length.
     pub fn copy(&mut self, from: BufferId, to: BufferId) -> Result<(), DeviceError> {
-        if self.memory.copy(from, to) {
-            Ok(())
-        } else {
-            Err(DeviceError::Copy { from, to })
-        }
+        if self.memory.copy(from, to) { Ok(()) } else { Err(DeviceError::Copy { from, to }) }
     }
 }
 
 /// Runs one step of a validated program, whose memory the caller has borrowed to write.
 fn run_step(step: &Step, kernels: &[Kernel], pool: &mut Pool) -> Result<(), DeviceError> {
     match step {
-        Step::Native {
-            entry,
-            buffers,
-            extent,
-            chunk,
-        } => {
+        Step::Native { entry, buffers, extent, chunk } => {
             let run = |task: usize| {
                 let (from, to) = (task * chunk, extent.min(&((task + 1) * chunk)).to_owned());
                 // SAFETY: the kernel was compiled for buffers of these dtypes and lengths, and validated to stay within
@@ -319,16 +239,9 @@ fn run_step(step: &Step, kernels: &[Kernel], pool: &mut Pool) -> Result<(), Devi
             let kernel = &kernels[*kernel];
             // SAFETY: the device's memory, borrowed to write by the caller.
             let result = unsafe { interpret::run(kernel, views) };
-            result.map_err(|fault| DeviceError::Fault {
-                kernel: kernel.name.clone(),
-                fault,
-            })
+            result.map_err(|fault| DeviceError::Fault { kernel: kernel.name.clone(), fault })
         }
-        Step::Contract {
-            contract: launch,
-            views,
-            naive,
-        } => {
+        Step::Contract { contract: launch, views, naive } => {
             // SAFETY: the device's memory, borrowed to write by the caller; the launch is validated.
             unsafe {
                 if *naive {
@@ -339,11 +252,7 @@ fn run_step(step: &Step, kernels: &[Kernel], pool: &mut Pool) -> Result<(), Devi
             }
             Ok(())
         }
-        Step::Conv {
-            conv: launch,
-            views,
-            naive,
-        } => {
+        Step::Conv { conv: launch, views, naive } => {
             // SAFETY: the device's memory, borrowed to write by the caller; the launch is validated.
             unsafe {
                 if *naive {

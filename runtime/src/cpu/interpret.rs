@@ -27,11 +27,7 @@ pub unsafe fn run(kernel: &Kernel, views: &[View]) -> Result<(), Fault> {
     }
     let mut sizes = Sizes { regs: 0, vars: 1 };
     sizes.block(&kernel.body);
-    let mut frame = Frame {
-        views,
-        vars: vec![0; sizes.vars],
-        regs: vec![Scalar::Bool(false); sizes.regs],
-    };
+    let mut frame = Frame { views, vars: vec![0; sizes.vars], regs: vec![Scalar::Bool(false); sizes.regs] };
     for i in 0..kernel.extent {
         frame.vars[Var::GRID.0 as usize] = i as i64;
         frame.block(&kernel.body)?;
@@ -104,23 +100,11 @@ impl Frame<'_> {
             return Err(no_buffer(buffer));
         };
         if value.dtype() != view.dtype() {
-            return Err(Fault::IllTyped(format!(
-                "{} stored in a buffer of {}",
-                value.dtype(),
-                view.dtype()
-            )));
+            return Err(Fault::IllTyped(format!("{} stored in a buffer of {}", value.dtype(), view.dtype())));
         }
         // SAFETY: the caller of `run` gave this memory to us alone.
         let done = usize::try_from(at).is_ok_and(|i| unsafe { view.set(i, value) });
-        if done {
-            Ok(())
-        } else {
-            Err(Fault::Bounds {
-                buffer,
-                at,
-                len: view.len(),
-            })
-        }
+        if done { Ok(()) } else { Err(Fault::Bounds { buffer, at, len: view.len() }) }
     }
 
     fn load(&self, buffer: usize, at: i64) -> Result<Scalar, Fault> {
@@ -129,11 +113,7 @@ impl Frame<'_> {
         };
         // SAFETY: the caller of `run` gave this memory to us alone.
         let value = usize::try_from(at).ok().and_then(|i| unsafe { view.get(i) });
-        value.ok_or(Fault::Bounds {
-            buffer,
-            at,
-            len: view.len(),
-        })
+        value.ok_or(Fault::Bounds { buffer, at, len: view.len() })
     }
 
     fn position(&self, at: &Expr) -> Result<i64, Fault> {

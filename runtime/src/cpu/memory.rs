@@ -39,10 +39,7 @@ impl Block {
         let layout = Layout::from_size_align(bytes.max(ALIGN), ALIGN).ok()?;
         // SAFETY: the layout's size is not zero.
         let at = unsafe { alloc_zeroed(layout) };
-        Some(Block {
-            at: NonNull::new(at).unwrap_or_else(|| handle_alloc_error(layout)),
-            layout,
-        })
+        Some(Block { at: NonNull::new(at).unwrap_or_else(|| handle_alloc_error(layout)), layout })
     }
 }
 
@@ -162,11 +159,7 @@ impl Memory {
                 }
                 Place::Part { .. } => continue,
             };
-            *view = Some(View {
-                at,
-                len: buffer.len,
-                dtype: buffer.dtype,
-            });
+            *view = Some(View { at, len: buffer.len, dtype: buffer.dtype });
         }
         for (i, buffer) in program.buffers.iter().enumerate() {
             if let Place::Part { of, start } = buffer.place {
@@ -176,19 +169,11 @@ impl Memory {
                 }
                 // SAFETY: the part lies within the whole.
                 let at = unsafe { whole.at.add(start * buffer.dtype.size()) };
-                views[i] = Some(View {
-                    at,
-                    len: buffer.len,
-                    dtype: buffer.dtype,
-                });
+                views[i] = Some(View { at, len: buffer.len, dtype: buffer.dtype });
             }
         }
         blocks.push(arena);
-        Some(Memory {
-            _blocks: blocks,
-            views: views.into_iter().collect::<Option<Vec<View>>>()?,
-            bytes,
-        })
+        Some(Memory { _blocks: blocks, views: views.into_iter().collect::<Option<Vec<View>>>()?, bytes })
     }
 
     /// Bytes allocated, arena included.

@@ -8,11 +8,8 @@ use fgc_program::{Contract, Conv, ConvRole, Scalar};
 pub unsafe fn contract(contract: &Contract, a: View, b: View, c: View) {
     let count: usize = contract.batch.iter().map(|d| d.extent).product();
     for batch in 0..count {
-        let (mut at_a, mut at_b, mut at_c) = (
-            contract.a.offset as isize,
-            contract.b.offset as isize,
-            contract.c.offset as isize,
-        );
+        let (mut at_a, mut at_b, mut at_c) =
+            (contract.a.offset as isize, contract.b.offset as isize, contract.c.offset as isize);
         let mut rest = batch;
         for dim in contract.batch.iter().rev() {
             let i = (rest % dim.extent) as isize;
@@ -79,10 +76,7 @@ pub unsafe fn conv(conv: &Conv, x: View, w: View, y: View) {
 /// As [`contract`].
 unsafe fn get(view: View, at: isize) -> f64 {
     // SAFETY: the caller's promise.
-    usize::try_from(at)
-        .ok()
-        .and_then(|at| unsafe { view.get(at) })
-        .map_or(0.0, Scalar::as_f64)
+    usize::try_from(at).ok().and_then(|at| unsafe { view.get(at) }).map_or(0.0, Scalar::as_f64)
 }
 
 /// # Safety

@@ -125,11 +125,7 @@ impl Drop for Close<'_> {
         let mut rounds = 0u32;
         while self.0.state.load(SeqCst) & ACTIVE != 0 {
             rounds += 1;
-            if rounds < 2000 {
-                spin_loop()
-            } else {
-                std::thread::yield_now()
-            }
+            if rounds < 2000 { spin_loop() } else { std::thread::yield_now() }
         }
     }
 }
@@ -150,10 +146,7 @@ impl Pool {
         });
         let spawn = |i: usize| {
             let shared = shared.clone();
-            std::thread::Builder::new()
-                .name(format!("fgc-{i}"))
-                .spawn(move || shared.serve())
-                .ok()
+            std::thread::Builder::new().name(format!("fgc-{i}")).spawn(move || shared.serve()).ok()
         };
         let workers = (1..threads).map_while(spawn).collect();
         Pool { shared, workers }
@@ -215,10 +208,7 @@ mod tests {
                 let tasks = round % 17;
                 let counts: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
                 pool.run(tasks, &|i| _ = counts[i].fetch_add(1, SeqCst));
-                assert!(
-                    counts.iter().all(|c| c.load(SeqCst) == 1),
-                    "{threads} threads, {tasks} tasks"
-                );
+                assert!(counts.iter().all(|c| c.load(SeqCst) == 1), "{threads} threads, {tasks} tasks");
                 if round % 50 == 0 {
                     // Long enough for the workers to fall asleep.
                     std::thread::sleep(Duration::from_millis(2));

@@ -52,11 +52,7 @@ pub fn normal_quantile(p: f64) -> f64 {
     let (mut low, mut high) = (0.0, 40.0);
     while high - low > 1e-3 {
         let middle = 0.5 * (low + high);
-        if upper(middle) > tail {
-            low = middle
-        } else {
-            high = middle
-        }
+        if upper(middle) > tail { low = middle } else { high = middle }
     }
     let mut x = 0.5 * (low + high);
     for _ in 0..4 {
@@ -136,11 +132,7 @@ pub fn student_quantile(p: f64, v: f64) -> f64 {
         if middle <= low || middle >= high {
             return if p < 0.5 { -middle } else { middle };
         }
-        if student_tail(middle, v) > q {
-            low = middle
-        } else {
-            high = middle
-        }
+        if student_tail(middle, v) > q { low = middle } else { high = middle }
     }
 }
 

@@ -80,9 +80,7 @@ impl Field {
         let range = sample * out.len()..(sample + 1) * out.len();
         match &self.values {
             Elements::Bytes(v) => {
-                out.iter_mut()
-                    .zip(&v[range])
-                    .for_each(|(o, &b)| *o = f32::from(b) / 127.5 - 1.0);
+                out.iter_mut().zip(&v[range]).for_each(|(o, &b)| *o = f32::from(b) / 127.5 - 1.0);
             }
             Elements::Floats(v) => out.copy_from_slice(&v[range]),
         }
@@ -114,10 +112,7 @@ impl Dataset {
                 skipped = loaded.skipped;
                 Source::Stored(loaded.stored)
             }
-            DataSpec::Shapes { size, channels } => Source::Shapes {
-                size: *size,
-                channels: *channels,
-            },
+            DataSpec::Shapes { size, channels } => Source::Shapes { size: *size, channels: *channels },
             _ => Source::Mixture(spec.mixture().expect("the other data sets are all mixtures")),
         };
         if let Source::Stored(stored) = &source {
@@ -126,12 +121,7 @@ impl Dataset {
                 .fields
                 .retain(|name, _| stored.fields.contains_key(name) || (name == "c" && stored.labels.is_some()));
         }
-        Ok(Dataset {
-            description,
-            source,
-            skipped,
-            orders: Mutex::default(),
-        })
+        Ok(Dataset { description, source, skipped, orders: Mutex::default() })
     }
 
     pub fn description(&self) -> &Description {
@@ -162,9 +152,8 @@ impl Dataset {
         let first = step * size as u64;
         match &self.source {
             Source::Stored(stored) => {
-                let samples: Vec<usize> = (first..first + size as u64)
-                    .map(|i| self.shuffled(seed, i, stored.len))
-                    .collect();
+                let samples: Vec<usize> =
+                    (first..first + size as u64).map(|i| self.shuffled(seed, i, stored.len)).collect();
                 self.gather(stored, &samples)
             }
             Source::Mixture(mixture) => self.compute(size, |j, x| mixture.sample(seed, first + j, x)),
@@ -232,12 +221,7 @@ fn checked(stored: Stored, description: &Description, path: &Path) -> Result<Sou
     let classes = description.classes();
     let labels = stored.labels.iter().flatten();
     if let Some((key, &label)) = labels.enumerate().find(|&(_, &label)| label as usize >= classes) {
-        return Err(DataError::Class {
-            path: path.into(),
-            key: format!("sample {key}"),
-            label,
-            classes,
-        });
+        return Err(DataError::Class { path: path.into(), key: format!("sample {key}"), label, classes });
     }
     Ok(Source::Stored(stored))
 }
@@ -252,11 +236,7 @@ mod tests {
 
     #[test]
     fn batches_are_a_pure_function_of_seed_and_step() {
-        for spec in [
-            DataSpec::Digits,
-            DataSpec::Spiral,
-            DataSpec::Shapes { size: 8, channels: 3 },
-        ] {
+        for spec in [DataSpec::Digits, DataSpec::Spiral, DataSpec::Shapes { size: 8, channels: 3 }] {
             let (a, b) = (load(spec.clone()), load(spec));
             let batches: Vec<Batch> = (0..40).map(|step| a.batch(64, 1, step)).collect();
             for step in [39, 0, 23] {
@@ -273,10 +253,7 @@ mod tests {
         let epoch = |n: u64| {
             let one = |step| digits.batch(100, 3, 15 * n + step)["x"].as_f32().unwrap().to_vec();
             let all: Vec<f32> = (0..15).flat_map(one).collect();
-            let mut samples: Vec<Vec<u32>> = all
-                .chunks(64)
-                .map(|s| s.iter().map(|x| x.to_bits()).collect())
-                .collect();
+            let mut samples: Vec<Vec<u32>> = all.chunks(64).map(|s| s.iter().map(|x| x.to_bits()).collect()).collect();
             let first = samples[0].clone();
             samples.sort();
             (first, samples)
@@ -288,11 +265,7 @@ mod tests {
 
     #[test]
     fn fields_are_as_described() {
-        for spec in [
-            DataSpec::Digits,
-            DataSpec::Moons,
-            DataSpec::Gaussian { dim: 5, std: 2.0 },
-        ] {
+        for spec in [DataSpec::Digits, DataSpec::Moons, DataSpec::Gaussian { dim: 5, std: 2.0 }] {
             let data = load(spec);
             let batch = data.batch(7, 0, 5);
             assert!(batch.keys().eq(data.description().fields.keys()));

@@ -16,30 +16,14 @@ pub enum DataError {
     Truncated { path: PathBuf, expected: u64, found: u64 },
     #[error("{images} holds {image_count} images, but {labels} holds {label_count} labels",
         images = images.display(), labels = labels.display())]
-    Counts {
-        images: PathBuf,
-        image_count: usize,
-        labels: PathBuf,
-        label_count: usize,
-    },
+    Counts { images: PathBuf, image_count: usize, labels: PathBuf, label_count: usize },
     #[error("{path} is not a valid tar file, or truncated: {source}", path = path.display())]
     Archive { path: PathBuf, source: io::Error },
     #[error("`{key}` in {path} has a `{field}` of shape {found:?}, but the samples before it have {expected:?}",
         path = path.display())]
-    Shape {
-        path: PathBuf,
-        key: String,
-        field: String,
-        expected: Vec<usize>,
-        found: Vec<usize>,
-    },
+    Shape { path: PathBuf, key: String, field: String, expected: Vec<usize>, found: Vec<usize> },
     #[error("`{key}` in {path} has class {label}, but the data set has only {classes}", path = path.display())]
-    Class {
-        path: PathBuf,
-        key: String,
-        label: u32,
-        classes: usize,
-    },
+    Class { path: PathBuf, key: String, label: u32, classes: usize },
     #[error("{path} holds no samples", path = path.display())]
     Empty { path: PathBuf },
     #[error("{} of {total} samples are unusable, more than 1 %:{}", skipped.len(), first(skipped))]

@@ -25,22 +25,15 @@ fn find_split(dir: &Path, split: Split, what: &str) -> Option<PathBuf> {
 }
 
 fn images_of(dir: &Path, split: Split) -> Result<PathBuf, DataError> {
-    find_split(dir, split, "images").ok_or_else(|| DataError::Missing {
-        path: dir.into(),
-        expected: EXPECTED,
-    })
+    find_split(dir, split, "images").ok_or_else(|| DataError::Missing { path: dir.into(), expected: EXPECTED })
 }
 
 /// The shape of the images, and one class more than the largest label of the training part.
 pub(super) fn describe(dir: &Path) -> Result<Description, DataError> {
     let path = images_of(dir, Split::Train)?;
     let shape = header(&mut open(&path)?, &path, 3)?;
-    let labels = find(dir, "train", "labels")
-        .map(|path| load_file(&path, 1))
-        .transpose()?;
-    let classes = labels
-        .and_then(|(_, labels)| labels.into_iter().max())
-        .map_or(0, |max| usize::from(max) + 1);
+    let labels = find(dir, "train", "labels").map(|path| load_file(&path, 1)).transpose()?;
+    let classes = labels.and_then(|(_, labels)| labels.into_iter().max()).map_or(0, |max| usize::from(max) + 1);
     Ok(Description::new(vec![1, shape[1], shape[2]], classes))
 }
 
@@ -55,10 +48,7 @@ pub(super) fn load(dir: &Path, split: Split) -> Result<Stored, DataError> {
 pub(super) fn digits(split: Split) -> Result<Stored, DataError> {
     macro_rules! file {
         ($name:literal) => {
-            (
-                $name,
-                include_bytes!(concat!("../../../stdlib/data/digits/", $name)).as_slice(),
-            )
+            ($name, include_bytes!(concat!("../../../stdlib/data/digits/", $name)).as_slice())
         };
     }
     let [images, labels] = match split {
@@ -85,38 +75,19 @@ fn stored(path: PathBuf, pixels: Content, labels: Option<(PathBuf, Content)>) ->
     let labels = match labels {
         Some((labels, (sizes, _))) if sizes[0] != shape[0] => {
             let (image_count, label_count) = (shape[0], sizes[0]);
-            return Err(DataError::Counts {
-                images: path,
-                image_count,
-                labels,
-                label_count,
-            });
+            return Err(DataError::Counts { images: path, image_count, labels, label_count });
         }
         Some((_, (_, labels))) => Some(labels.into_iter().map(u32::from).collect()),
         None => None,
     };
-    let field = Field {
-        shape: vec![1, shape[1], shape[2]],
-        values: Elements::Bytes(pixels),
-    };
-    Ok(Stored {
-        len: shape[0],
-        fields: IndexMap::from([("x".to_string(), field)]),
-        labels,
-    })
+    let field = Field { shape: vec![1, shape[1], shape[2]], values: Elements::Bytes(pixels) };
+    Ok(Stored { len: shape[0], fields: IndexMap::from([("x".to_string(), field)]), labels })
 }
 
 fn open(path: &Path) -> Result<Box<dyn Read>, DataError> {
-    let file = File::open(path).map_err(|source| DataError::Read {
-        path: path.into(),
-        source,
-    })?;
+    let file = File::open(path).map_err(|source| DataError::Read { path: path.into(), source })?;
     let file = BufReader::new(file);
-    Ok(if path.extension().is_some_and(|e| e == "gz") {
-        Box::new(GzDecoder::new(file))
-    } else {
-        Box::new(file)
-    })
+    Ok(if path.extension().is_some_and(|e| e == "gz") { Box::new(GzDecoder::new(file)) } else { Box::new(file) })
 }
 
 fn load_file(path: &Path, dims: usize) -> Result<Content, DataError> {
@@ -125,31 +96,21 @@ fn load_file(path: &Path, dims: usize) -> Result<Content, DataError> {
 
 fn read(from: &mut dyn Read, path: &Path, dims: usize) -> Result<Content, DataError> {
     let shape = header(from, path, dims)?;
-    let invalid = |reason: &str| DataError::Idx {
-        path: path.into(),
-        reason: reason.into(),
-    };
-    let size = shape
-        .iter()
-        .try_fold(1u64, |n, &d| n.checked_mul(d as u64))
-        .ok_or_else(|| invalid("its sizes overflow"))?;
+    let invalid = |reason: &str| DataError::Idx { path: path.into(), reason: reason.into() };
+    let size =
+        shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d as u64)).ok_or_else(|| invalid("its sizes overflow"))?;
     let mut bytes = Vec::new();
     // One more than announced, to notice a file that goes on. A cut-off gzip stream ends early like a cut-off file.
     match from.take(size.saturating_add(1)).read_to_end(&mut bytes) {
         Err(e) if e.kind() != ErrorKind::UnexpectedEof => {
-            return Err(DataError::Read {
-                path: path.into(),
-                source: e,
-            });
+            return Err(DataError::Read { path: path.into(), source: e });
         }
         _ => {}
     }
     match (bytes.len() as u64).cmp(&size) {
-        std::cmp::Ordering::Less => Err(DataError::Truncated {
-            path: path.into(),
-            expected: size,
-            found: bytes.len() as u64,
-        }),
+        std::cmp::Ordering::Less => {
+            Err(DataError::Truncated { path: path.into(), expected: size, found: bytes.len() as u64 })
+        }
         std::cmp::Ordering::Equal => Ok((shape, bytes)),
         std::cmp::Ordering::Greater => Err(invalid("it goes on after the data its header announces")),
     }
@@ -159,26 +120,15 @@ fn read(from: &mut dyn Read, path: &Path, dims: usize) -> Result<Content, DataEr
 fn header(from: &mut dyn Read, path: &Path, dims: usize) -> Result<Vec<usize>, DataError> {
     let mut word = || {
         let mut bytes = [0; 4];
-        from.read_exact(&mut bytes)
-            .map(|()| bytes)
-            .map_err(|source| match source.kind() {
-                ErrorKind::UnexpectedEof => DataError::Idx {
-                    path: path.into(),
-                    reason: "its header is cut off".into(),
-                },
-                _ => DataError::Read {
-                    path: path.into(),
-                    source,
-                },
-            })
+        from.read_exact(&mut bytes).map(|()| bytes).map_err(|source| match source.kind() {
+            ErrorKind::UnexpectedEof => DataError::Idx { path: path.into(), reason: "its header is cut off".into() },
+            _ => DataError::Read { path: path.into(), source },
+        })
     };
     let (magic, expected) = (word()?, [0, 0, 8, dims as u8]);
     if magic != expected {
         let reason = format!("it starts with {magic:02x?} instead of {expected:02x?} (bytes in {dims} dimensions)");
-        return Err(DataError::Idx {
-            path: path.into(),
-            reason,
-        });
+        return Err(DataError::Idx { path: path.into(), reason });
     }
     (0..dims).map(|_| Ok(u32::from_be_bytes(word()?) as usize)).collect()
 }
@@ -206,9 +156,7 @@ mod tests {
     }
 
     fn load_error(dir: &Path) -> String {
-        Dataset::load(&DataSpec::Idx(dir.into()), Split::Train, &mut |_, _| {})
-            .unwrap_err()
-            .to_string()
+        Dataset::load(&DataSpec::Idx(dir.into()), Split::Train, &mut |_, _| {}).unwrap_err().to_string()
     }
 
     #[test]
@@ -224,10 +172,7 @@ mod tests {
         let x = batch["x"].as_f32().unwrap();
         let first = if x[0] == -1.0 { 0 } else { 2 };
         assert_eq!(x[first..first + 2], [-1.0, 1.0]);
-        assert!(
-            (x[2 - first] + 0.6).abs() < 1e-6 && (x[3 - first] - 0.6).abs() < 1e-6,
-            "{x:?}"
-        );
+        assert!((x[2 - first] + 0.6).abs() < 1e-6 && (x[3 - first] - 0.6).abs() < 1e-6, "{x:?}");
     }
 
     #[test]
@@ -241,10 +186,7 @@ mod tests {
         let error = load_error(directory(b"GIF89a and so on", &labels).path());
         assert!(error.contains("instead of [00, 00, 08, 03]"), "{error}");
         let error = load_error(directory(&good, &idx(&[3], &[0, 3, 1])).path());
-        assert!(
-            error.contains("holds 2 images, but") && error.ends_with("holds 3 labels"),
-            "{error}"
-        );
+        assert!(error.contains("holds 2 images, but") && error.ends_with("holds 3 labels"), "{error}");
         let error = load_error(directory(&idx(&[u32::MAX; 3], &[1]), &labels).path());
         assert!(error.contains("overflow"), "{error}");
         let error = load_error(directory(&idx(&[1, 1, 1], &[1, 2]), &idx(&[1], &[0])).path());

@@ -18,10 +18,7 @@ impl Loader {
         thread::spawn(move || {
             let mut steps = first_step..;
             // Sending fails once the loader is gone.
-            while steps
-                .next()
-                .is_some_and(|step| sender.send(data.batch(size, seed, step)).is_ok())
-            {}
+            while steps.next().is_some_and(|step| sender.send(data.batch(size, seed, step)).is_ok()) {}
         });
         Loader { batches }
     }

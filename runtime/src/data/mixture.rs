@@ -35,11 +35,7 @@ impl Mixture {
         const PER_MOON: usize = 64;
         let moon = |k: usize| {
             let a = PI * ((k % PER_MOON) as f64 + 0.5) / PER_MOON as f64;
-            let (x, y) = if k < PER_MOON {
-                (a.cos(), a.sin())
-            } else {
-                (1.0 - a.cos(), 0.5 - a.sin())
-            };
+            let (x, y) = if k < PER_MOON { (a.cos(), a.sin()) } else { (1.0 - a.cos(), 0.5 - a.sin()) };
             [1.5 * (x - 0.5), 1.5 * (y - 0.25)]
         };
         plane((0..2 * PER_MOON).map(moon), |k| k / PER_MOON, 0.1)
@@ -57,13 +53,7 @@ impl Mixture {
     }
 
     pub fn gaussian(dim: usize, std: f64) -> Mixture {
-        Mixture {
-            dim,
-            centres: vec![0.0; dim],
-            std,
-            class_of: Vec::new(),
-            classes: 0,
-        }
+        Mixture { dim, centres: vec![0.0; dim], std, class_of: Vec::new(), classes: 0 }
     }
 
     pub fn components(&self) -> usize {
@@ -91,13 +81,7 @@ fn plane(centres: impl Iterator<Item = [f64; 2]>, class_of: impl Fn(usize) -> us
     let centres: Vec<f64> = centres.flatten().collect();
     let class_of: Vec<usize> = (0..centres.len() / 2).map(class_of).collect();
     let classes = class_of.last().map_or(0, |last| last + 1);
-    Mixture {
-        dim: 2,
-        centres,
-        std,
-        class_of,
-        classes,
-    }
+    Mixture { dim: 2, centres, std, class_of, classes }
 }
 
 #[cfg(test)]
@@ -126,10 +110,7 @@ mod tests {
             let count = samples.iter().filter(|s| s.1 == class).count();
             assert!((400..600).contains(&count), "{count} of class {class}");
         }
-        let spread: f64 = samples
-            .iter()
-            .map(|(x, class)| (f64::from(x[0]) - ring.centres[2 * class]).powi(2))
-            .sum();
+        let spread: f64 = samples.iter().map(|(x, class)| (f64::from(x[0]) - ring.centres[2 * class]).powi(2)).sum();
         assert!(((spread / 4000.0).sqrt() - 0.1).abs() < 0.005);
     }
 
@@ -144,12 +125,7 @@ mod tests {
 
     #[test]
     fn every_component_has_a_class_and_a_weight() {
-        for mixture in [
-            Mixture::checkerboard(),
-            Mixture::moons(),
-            Mixture::spiral(),
-            Mixture::ring(5, 1.0, 0.1),
-        ] {
+        for mixture in [Mixture::checkerboard(), Mixture::moons(), Mixture::spiral(), Mixture::ring(5, 1.0, 0.1)] {
             assert_eq!(mixture.class_of.len(), mixture.components());
             assert!((mixture.weights().iter().sum::<f64>() - 1.0).abs() < 1e-12);
             assert_eq!(mixture.class_of.iter().max(), Some(&(mixture.classes - 1)));

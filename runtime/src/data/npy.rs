@@ -16,60 +16,37 @@ pub(super) fn npy(bytes: &[u8]) -> Result<Field, String> {
     let rest = bytes.strip_prefix(b"\x93NUMPY").ok_or("not a NumPy array")?;
     let (version, rest) = rest.split_first_chunk::<2>().ok_or_else(cut_off)?;
     let (length, rest) = match version[0] {
-        1 => rest
-            .split_first_chunk()
-            .map(|(n, rest)| (u16::from_le_bytes(*n) as usize, rest)),
-        _ => rest
-            .split_first_chunk()
-            .map(|(n, rest)| (u32::from_le_bytes(*n) as usize, rest)),
+        1 => rest.split_first_chunk().map(|(n, rest)| (u16::from_le_bytes(*n) as usize, rest)),
+        _ => rest.split_first_chunk().map(|(n, rest)| (u32::from_le_bytes(*n) as usize, rest)),
     }
     .ok_or_else(cut_off)?;
     let (header, content) = rest.split_at_checked(length).ok_or_else(cut_off)?;
     let header = std::str::from_utf8(header).map_err(|_| "the header is not text")?;
     let entry = |key: &str| {
-        let after = header
-            .split_once(&format!("'{key}':"))
-            .map(|(_, after)| after.trim_start());
+        let after = header.split_once(&format!("'{key}':")).map(|(_, after)| after.trim_start());
         after.ok_or_else(|| format!("the header has no `{key}`"))
     };
-    let dtype = entry("descr")?
-        .strip_prefix('\'')
-        .and_then(|text| text.split_once('\''));
+    let dtype = entry("descr")?.strip_prefix('\'').and_then(|text| text.split_once('\''));
     let (dtype, _) = dtype.ok_or("arrays of records are not supported")?;
     let shape = entry("shape")?.strip_prefix('(').and_then(|text| text.split_once(')'));
     let (shape, _) = shape.ok_or("the header has no valid `shape`")?;
-    let sizes = shape
-        .split(',')
-        .map(str::trim)
-        .filter(|size| !size.is_empty())
-        .map(str::parse::<usize>);
-    let shape: Vec<usize> = sizes
-        .collect::<Result<_, _>>()
-        .map_err(|_| "the header has no valid `shape`")?;
+    let sizes = shape.split(',').map(str::trim).filter(|size| !size.is_empty()).map(str::parse::<usize>);
+    let shape: Vec<usize> = sizes.collect::<Result<_, _>>().map_err(|_| "the header has no valid `shape`")?;
     if entry("fortran_order")?.starts_with("True") && shape.len() > 1 {
         return Err("arrays in Fortran order are not supported".into());
     }
-    let len = shape
-        .iter()
-        .try_fold(1usize, |n, &d| n.checked_mul(d))
-        .ok_or("its shape overflows")?;
+    let len = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).ok_or("its shape overflows")?;
     let values = elements(dtype, content, len)?;
     if values.iter().any(|x| !x.is_finite()) {
         return Err("the array holds values that are not finite".into());
     }
-    Ok(Field {
-        shape,
-        values: Elements::Floats(values),
-    })
+    Ok(Field { shape, values: Elements::Floats(values) })
 }
 
 fn elements(dtype: &str, bytes: &[u8], len: usize) -> Result<Vec<f32>, String> {
     fn each<const N: usize>(bytes: &[u8], len: usize, value: impl Fn([u8; N]) -> f32) -> Result<Vec<f32>, String> {
         if len.checked_mul(N) != Some(bytes.len()) {
-            return Err(format!(
-                "the file is cut off, or too long: {} bytes for {len} elements",
-                bytes.len()
-            ));
+            return Err(format!("the file is cut off, or too long: {} bytes for {len} elements", bytes.len()));
         }
         Ok(bytes.as_chunks().0.iter().map(|b| value(*b)).collect())
     }
@@ -102,10 +79,7 @@ pub(super) fn npz(bytes: &[u8]) -> Result<Vec<(String, Field)>, String> {
         }
         let mut content = Vec::new();
         // The size is only what the archive says.
-        file.by_ref()
-            .take(MAX_ARRAY)
-            .read_to_end(&mut content)
-            .map_err(|e| format!("{name}: {e}"))?;
+        file.by_ref().take(MAX_ARRAY).read_to_end(&mut content).map_err(|e| format!("{name}: {e}"))?;
         let field = npy(&content).map_err(|e| format!("{name}: {e}"))?;
         fields.push((name.into(), field));
     }
@@ -115,11 +89,7 @@ pub(super) fn npz(bytes: &[u8]) -> Result<Vec<(String, Field)>, String> {
 /// An .npy file with the given shape and f32 elements.
 #[cfg(test)]
 pub(super) fn array(shape: &str, values: &[f32]) -> Vec<u8> {
-    array_of(
-        shape,
-        "<f4",
-        &values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>(),
-    )
+    array_of(shape, "<f4", &values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>())
 }
 
 #[cfg(test)]
@@ -148,14 +118,7 @@ mod tests {
         ];
         for (dtype, bytes, value) in cases {
             let field = npy(&array_of("()", dtype, bytes)).unwrap();
-            assert_eq!(
-                field,
-                Field {
-                    shape: vec![],
-                    values: Elements::Floats(vec![value])
-                },
-                "{dtype}"
-            );
+            assert_eq!(field, Field { shape: vec![], values: Elements::Floats(vec![value]) }, "{dtype}");
         }
     }
 

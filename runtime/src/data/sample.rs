@@ -105,34 +105,25 @@ pub(super) fn label_of(content: Content, bytes: &[u8]) -> Result<Option<u32>, St
 }
 
 fn image(bytes: &[u8]) -> Result<Field, String> {
-    let reader = ImageReader::new(Cursor::new(bytes))
-        .with_guessed_format()
-        .map_err(|e| e.to_string())?;
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| e.to_string())?;
     let image = reader.decode().map_err(|e| e.to_string())?;
     let (width, height) = (image.width() as usize, image.height() as usize);
     if !image.color().has_color() {
         let values = Elements::Bytes(image.into_luma8().into_raw());
-        return Ok(Field {
-            shape: vec![1, height, width],
-            values,
-        });
+        return Ok(Field { shape: vec![1, height, width], values });
     }
     let pixels = image.into_rgb8().into_raw();
     let planes = (0..3).flat_map(|channel| pixels.iter().skip(channel).step_by(3).copied());
-    Ok(Field {
-        shape: vec![3, height, width],
-        values: Elements::Bytes(planes.collect()),
-    })
+    Ok(Field { shape: vec![3, height, width], values: Elements::Bytes(planes.collect()) })
 }
 
 impl Field {
     /// A grey image as a coloured one; anything else as it is.
     pub fn into_colour(self) -> Field {
         match self.values {
-            Elements::Bytes(grey) if self.shape[0] == 1 => Field {
-                shape: vec![3, self.shape[1], self.shape[2]],
-                values: Elements::Bytes(grey.repeat(3)),
-            },
+            Elements::Bytes(grey) if self.shape[0] == 1 => {
+                Field { shape: vec![3, self.shape[1], self.shape[2]], values: Elements::Bytes(grey.repeat(3)) }
+            }
             _ => self,
         }
     }
@@ -144,10 +135,7 @@ impl Field {
 
 fn label(bytes: &[u8]) -> Result<u32, String> {
     let text = String::from_utf8_lossy(bytes);
-    let label: u32 = text
-        .trim()
-        .parse()
-        .map_err(|_| "not the number of a class".to_string())?;
+    let label: u32 = text.trim().parse().map_err(|_| "not the number of a class".to_string())?;
     in_range(u64::from(label))
 }
 
@@ -155,9 +143,7 @@ fn json_label(bytes: &[u8]) -> Result<Option<u32>, String> {
     let json: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
     let value = ["label", "cls", "class"].iter().find_map(|key| json.get(key));
     let Some(value) = value else { return Ok(None) };
-    let number = value
-        .as_u64()
-        .ok_or_else(|| format!("{value} is not the number of a class"))?;
+    let number = value.as_u64().ok_or_else(|| format!("{value} is not the number of a class"))?;
     in_range(number).map(Some)
 }
 
@@ -172,24 +158,15 @@ mod tests {
     use super::*;
 
     fn decode(files: Vec<(&str, Vec<u8>)>) -> Result<Sample, String> {
-        let files = files
-            .into_iter()
-            .map(|(extension, bytes)| (extension.to_string(), bytes))
-            .collect();
+        let files = files.into_iter().map(|(extension, bytes)| (extension.to_string(), bytes)).collect();
         RawSample { key: "k".into(), files }.decode()
     }
 
     #[test]
     fn a_sample_has_one_of_each_field_and_an_x() {
         let good = || array("(2,)", &[1.0, 2.0]);
-        assert_eq!(
-            decode(vec![("npy", good()), ("x.npy", good())]).unwrap_err(),
-            "two files for `x`"
-        );
-        assert_eq!(
-            decode(vec![("noise.npy", good())]).unwrap_err(),
-            "no image or array `x`"
-        );
+        assert_eq!(decode(vec![("npy", good()), ("x.npy", good())]).unwrap_err(), "two files for `x`");
+        assert_eq!(decode(vec![("noise.npy", good())]).unwrap_err(), "no image or array `x`");
     }
 
     #[test]

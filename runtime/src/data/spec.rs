@@ -129,10 +129,7 @@ impl DataSpec {
             Ok(DataSpec::WebDataset(Paths::One(path.into())))
         } else {
             let expected = "train-images-idx3-ubyte[.gz], a .tar file, or a directory of .tar files";
-            Err(DataError::Missing {
-                path: path.into(),
-                expected,
-            })
+            Err(DataError::Missing { path: path.into(), expected })
         }
     }
 
@@ -176,10 +173,7 @@ impl DataSpec {
             DataSpec::Shapes { size, .. } if !(4..=4096).contains(&size) => "the size must be from 4 to 4096",
             _ => return Ok(()),
         };
-        Err(DataError::Spec {
-            spec: format!("{self:?}"),
-            reason,
-        })
+        Err(DataError::Spec { spec: format!("{self:?}"), reason })
     }
 }
 
@@ -190,38 +184,18 @@ mod tests {
     #[test]
     fn presets_name_data_sets_in_ron() {
         let cases = [
-            (
-                "Ring()",
-                DataSpec::Ring {
-                    modes: 8,
-                    radius: 2.0,
-                    std: 0.1,
-                },
-            ),
-            (
-                "Ring(modes: 3, std: 0.2)",
-                DataSpec::Ring {
-                    modes: 3,
-                    radius: 2.0,
-                    std: 0.2,
-                },
-            ),
+            ("Ring()", DataSpec::Ring { modes: 8, radius: 2.0, std: 0.1 }),
+            ("Ring(modes: 3, std: 0.2)", DataSpec::Ring { modes: 3, radius: 2.0, std: 0.2 }),
             ("Moons", DataSpec::Moons),
             ("Gaussian(dim: 2, std: 0.5)", DataSpec::Gaussian { dim: 2, std: 0.5 }),
             ("Shapes(size: 32)", DataSpec::Shapes { size: 32, channels: 3 }),
             ("Idx(\"mnist\")", DataSpec::Idx("mnist".into())),
             ("WebDataset(\"tars\")", DataSpec::WebDataset(Paths::One("tars".into()))),
-            (
-                "WebDataset([\"a.tar\"])",
-                DataSpec::WebDataset(Paths::Many(vec!["a.tar".into()])),
-            ),
+            ("WebDataset([\"a.tar\"])", DataSpec::WebDataset(Paths::Many(vec!["a.tar".into()]))),
         ];
         for (text, spec) in cases {
             assert_eq!(ron::from_str::<DataSpec>(text).unwrap(), spec, "{text}");
-            assert_eq!(
-                ron::from_str::<DataSpec>(&ron::to_string(&spec).unwrap()).unwrap(),
-                spec
-            );
+            assert_eq!(ron::from_str::<DataSpec>(&ron::to_string(&spec).unwrap()).unwrap(), spec);
         }
     }
 
@@ -230,10 +204,7 @@ mod tests {
         let ring = ron::from_str::<DataSpec>("Ring()").unwrap().describe().unwrap();
         assert_eq!((ring.shape(), ring.classes(), ring.kind()), (&[2][..], 8, Kind::Vector));
         let digits = DataSpec::Digits.describe().unwrap();
-        assert_eq!(
-            (digits.shape(), digits.classes(), digits.kind()),
-            (&[1, 8, 8][..], 10, Kind::Image)
-        );
+        assert_eq!((digits.shape(), digits.classes(), digits.kind()), (&[1, 8, 8][..], 10, Kind::Image));
         let gaussian = DataSpec::Gaussian { dim: 3, std: 1.0 }.describe().unwrap();
         assert_eq!((gaussian.classes(), gaussian.fields.len()), (0, 1));
         assert_eq!(Description::new(vec![4, 8, 16, 16], 0).kind(), Kind::Video);
@@ -241,18 +212,9 @@ mod tests {
 
     #[test]
     fn impossible_numbers_are_errors() {
-        let error = DataSpec::Gaussian { dim: 2, std: 0.0 }
-            .describe()
-            .unwrap_err()
-            .to_string();
+        let error = DataSpec::Gaussian { dim: 2, std: 0.0 }.describe().unwrap_err().to_string();
         assert!(error.ends_with("the standard deviation must be positive"), "{error}");
-        for text in [
-            "Ring(modes: 0)",
-            "Ring(std: -1)",
-            "Ring(radius: inf)",
-            "Shapes(channels: 2)",
-            "Shapes(size: 0)",
-        ] {
+        for text in ["Ring(modes: 0)", "Ring(std: -1)", "Ring(radius: inf)", "Shapes(channels: 2)", "Shapes(size: 0)"] {
             assert!(ron::from_str::<DataSpec>(text).unwrap().describe().is_err(), "{text}");
         }
     }
@@ -260,9 +222,6 @@ mod tests {
     #[test]
     fn a_missing_data_set_says_where_it_was_looked_for() {
         let error = DataSpec::detect(Path::new("/nowhere/mnist")).unwrap_err().to_string();
-        assert!(
-            error.contains("/nowhere/mnist") && error.contains("--data DIR"),
-            "{error}"
-        );
+        assert!(error.contains("/nowhere/mnist") && error.contains("--data DIR"), "{error}");
     }
 }

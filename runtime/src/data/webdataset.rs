@@ -32,32 +32,20 @@ pub(super) fn holds_tars(path: &Path) -> bool {
 /// The tars of one part, sorted. Where a directory's tars are named after parts (`train-…`, `test-…` or `val-…`), those
 /// of the part; else all of them for either part.
 fn shards(paths: &Paths, split: Split) -> Result<Vec<PathBuf>, DataError> {
-    let missing = |path: &Path| DataError::Missing {
-        path: path.into(),
-        expected: EXPECTED,
-    };
+    let missing = |path: &Path| DataError::Missing { path: path.into(), expected: EXPECTED };
     let dir = match paths {
         Paths::Many(files) => {
             if let Some(file) = files.iter().find(|file| !file.is_file()) {
                 return Err(missing(file));
             }
-            return if files.is_empty() {
-                Err(missing(Path::new("[]")))
-            } else {
-                Ok(files.clone())
-            };
+            return if files.is_empty() { Err(missing(Path::new("[]"))) } else { Ok(files.clone()) };
         }
         Paths::One(path) if path.is_file() => return Ok(vec![path.clone()]),
         Paths::One(path) => path,
     };
     let entries = std::fs::read_dir(dir).map_err(|_| missing(dir))?;
-    let paths = entries
-        .map(|entry| Ok(entry?.path()))
-        .collect::<std::io::Result<Vec<_>>>();
-    let mut tars = paths.map_err(|source| DataError::Read {
-        path: dir.clone(),
-        source,
-    })?;
+    let paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>();
+    let mut tars = paths.map_err(|source| DataError::Read { path: dir.clone(), source })?;
     tars.retain(|path| is_tar(path));
     tars.sort();
     if tars.is_empty() {
@@ -84,14 +72,8 @@ fn split_name(path: &str) -> Option<(&str, &str)> {
 
 /// Calls `visit` with a sample after another, until it says false, and the position in the file.
 fn each_sample(path: &Path, mut visit: impl FnMut(RawSample, u64) -> Result<bool, DataError>) -> Result<(), DataError> {
-    let broken = |source| DataError::Archive {
-        path: path.into(),
-        source,
-    };
-    let file = File::open(path).map_err(|source| DataError::Read {
-        path: path.into(),
-        source,
-    })?;
+    let broken = |source| DataError::Archive { path: path.into(), source };
+    let file = File::open(path).map_err(|source| DataError::Read { path: path.into(), source })?;
     let mut archive = Archive::new(BufReader::with_capacity(1 << 18, file));
     let mut sample = RawSample::default();
     for entry in archive.entries().map_err(broken)? {
@@ -104,10 +86,7 @@ fn each_sample(path: &Path, mut visit: impl FnMut(RawSample, u64) -> Result<bool
             continue;
         };
         if sample.key != key {
-            let next = RawSample {
-                key: key.into(),
-                files: Vec::new(),
-            };
+            let next = RawSample { key: key.into(), files: Vec::new() };
             let done = std::mem::replace(&mut sample, next);
             if !done.files.is_empty() && !visit(done, entry.raw_header_position())? {
                 return Ok(());
@@ -128,22 +107,14 @@ fn each_sample(path: &Path, mut visit: impl FnMut(RawSample, u64) -> Result<bool
 
 /// The labels of a tar, read without the rest of it; unreadable ones are left to loading to report.
 fn largest_label(path: &Path) -> Result<Option<u32>, DataError> {
-    let broken = |source| DataError::Archive {
-        path: path.into(),
-        source,
-    };
-    let file = File::open(path).map_err(|source| DataError::Read {
-        path: path.into(),
-        source,
-    })?;
+    let broken = |source| DataError::Archive { path: path.into(), source };
+    let file = File::open(path).map_err(|source| DataError::Read { path: path.into(), source })?;
     let mut archive = Archive::new(file);
     let mut largest = None;
     for entry in archive.entries_with_seek().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let content = split_name(&name)
-            .and_then(|(_, extension)| Content::of(extension))
-            .map(|(_, content)| content);
+        let content = split_name(&name).and_then(|(_, extension)| Content::of(extension)).map(|(_, content)| content);
         if let Some(content) = content.filter(|c| c.is_label()) {
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes).map_err(broken)?;
@@ -171,23 +142,15 @@ pub(super) fn describe(paths: &Paths) -> Result<Description, DataError> {
         fields.any(|(n, field)| n == name && field.is_colour_image())
     };
     let Some(sample) = probe.first() else {
-        return Err(DataError::Empty {
-            path: shards[0].clone(),
-        });
+        return Err(DataError::Empty { path: shards[0].clone() });
     };
     let mut fields: IndexMap<String, Vec<usize>> = IndexMap::new();
     for (name, field) in &sample.fields {
         let field = field.clone();
-        fields.insert(
-            name.clone(),
-            if coloured(name) { field.into_colour() } else { field }.shape,
-        );
+        fields.insert(name.clone(), if coloured(name) { field.into_colour() } else { field }.shape);
     }
     if sample.label.is_some() && !fields.contains_key("c") {
-        let largest = shards
-            .par_iter()
-            .map(|path| largest_label(path))
-            .collect::<Result<Vec<_>, _>>()?;
+        let largest = shards.par_iter().map(|path| largest_label(path)).collect::<Result<Vec<_>, _>>()?;
         let classes = largest.into_iter().flatten().max().map_or(0, |max| max as usize + 1);
         fields.insert("c".into(), vec![classes]);
     }
@@ -203,10 +166,7 @@ pub(super) fn load(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Loaded, DataError> {
     let shards = shards(paths, split)?;
-    let sizes: Vec<u64> = shards
-        .iter()
-        .map(|path| path.metadata().map_or(0, |m| m.len()))
-        .collect();
+    let sizes: Vec<u64> = shards.iter().map(|path| path.metadata().map_or(0, |m| m.len())).collect();
     let total = sizes.iter().sum();
     let mut builder = Builder::new(description);
     let mut before = 0;
@@ -236,16 +196,8 @@ struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn new(description: &'a Description) -> Builder<'a> {
-        let stored = Stored {
-            len: 0,
-            fields: IndexMap::new(),
-            labels: None,
-        };
-        Builder {
-            description,
-            stored,
-            skipped: Vec::new(),
-        }
+        let stored = Stored { len: 0, fields: IndexMap::new(), labels: None };
+        Builder { description, stored, skipped: Vec::new() }
     }
 
     fn add(&mut self, path: &Path, raw: Vec<RawSample>) -> Result<(), DataError> {
@@ -256,11 +208,7 @@ impl<'a> Builder<'a> {
                 Err(reason) => Err(reason),
             };
             if let Err(reason) = added {
-                self.skipped.push(Skipped {
-                    path: path.into(),
-                    key: raw.key,
-                    reason,
-                });
+                self.skipped.push(Skipped { path: path.into(), key: raw.key, reason });
             }
         }
         Ok(())
@@ -276,32 +224,17 @@ impl<'a> Builder<'a> {
                 match label {
                     Some(label) if label as usize >= self.description.classes() => {
                         let classes = self.description.classes();
-                        return Err(DataError::Class {
-                            path: path.into(),
-                            key: key.into(),
-                            label,
-                            classes,
-                        });
+                        return Err(DataError::Class { path: path.into(), key: key.into(), label, classes });
                     }
                     Some(_) => continue,
                     None => return Ok(Err(format!("no `{name}`"))),
                 }
             };
             let (_, field) = sample.fields.swap_remove(at);
-            let field = if expected.first() == Some(&3) {
-                field.into_colour()
-            } else {
-                field
-            };
+            let field = if expected.first() == Some(&3) { field.into_colour() } else { field };
             if field.shape != *expected {
                 let (field, expected, found) = (name.clone(), expected.clone(), field.shape);
-                return Err(DataError::Shape {
-                    path: path.into(),
-                    key: key.into(),
-                    field,
-                    expected,
-                    found,
-                });
+                return Err(DataError::Shape { path: path.into(), key: key.into(), field, expected, found });
             }
             accepted.push((name, field));
         }
@@ -334,18 +267,12 @@ impl<'a> Builder<'a> {
     fn finish(self, first: &Path) -> Result<Loaded, DataError> {
         let total = self.stored.len + self.skipped.len();
         if 100 * self.skipped.len() > total {
-            return Err(DataError::Corrupt {
-                skipped: self.skipped,
-                total,
-            });
+            return Err(DataError::Corrupt { skipped: self.skipped, total });
         }
         if self.stored.len == 0 {
             return Err(DataError::Empty { path: first.into() });
         }
-        Ok(Loaded {
-            stored: self.stored,
-            skipped: self.skipped,
-        })
+        Ok(Loaded { stored: self.stored, skipped: self.skipped })
     }
 }
 

@@ -54,9 +54,7 @@ pub(super) struct Canvas {
 
 impl Canvas {
     pub fn new(width: usize, height: usize, ground: Colour) -> Canvas {
-        Canvas {
-            image: RgbImage::from_pixel(width as u32, height as u32, image::Rgb(ground)),
-        }
+        Canvas { image: RgbImage::from_pixel(width as u32, height as u32, image::Rgb(ground)) }
     }
 
     pub fn into_image(self) -> RgbImage {

@@ -60,30 +60,13 @@ fn draw(canvas: &mut Canvas, above: f64, panel: &Panel) {
     for (place, label) in x.ticks(8) {
         let at = left + place * (right - left);
         canvas.rectangle(at - 1.0, bottom, 2.0, 10.0, FADED);
-        canvas.text(
-            at - Size::Small.width(&label) / 2.0,
-            bottom + 16.0,
-            &label,
-            Size::Small,
-            FADED,
-        );
+        canvas.text(at - Size::Small.width(&label) / 2.0, bottom + 16.0, &label, Size::Small, FADED);
     }
     canvas.rectangle(left, bottom - 1.0, right - left, 2.0, FADED);
-    canvas.text(
-        right - Size::Small.width("step"),
-        bottom + 46.0,
-        "step",
-        Size::Small,
-        FADED,
-    );
+    canvas.text(right - Size::Small.width("step"), bottom + 46.0, "step", Size::Small, FADED);
 
     let clip = [left, top - 8.0, right, bottom];
-    let pixel = |&(px, py): &(f64, f64)| {
-        (
-            left + x.place(px) * (right - left),
-            bottom - y.place(py) * (bottom - top),
-        )
-    };
+    let pixel = |&(px, py): &(f64, f64)| (left + x.place(px) * (right - left), bottom - y.place(py) * (bottom - top));
     // All faint lines first, so that none hides a smooth one.
     for smooth in [false, true] {
         for (i, series) in panel.series.iter().enumerate() {
@@ -95,9 +78,7 @@ fn draw(canvas: &mut Canvas, above: f64, panel: &Panel) {
                 match (smooth, is_short) {
                     (true, _) => canvas.line(&points, 4.0, colour, 1.0, clip),
                     (false, false) => canvas.line(&points, 1.6, colour, 0.28, clip),
-                    (false, true) => points
-                        .iter()
-                        .for_each(|&(px, py)| canvas.disc(px, py, 5.0, colour, 0.9)),
+                    (false, true) => points.iter().for_each(|&(px, py)| canvas.disc(px, py, 5.0, colour, 0.9)),
                 }
             }
         }
@@ -129,11 +110,7 @@ fn legend(canvas: &mut Canvas, above: f64, series: &[Series]) {
 
 /// Both axes: x over all steps; y so that rare outliers do not flatten the rest. None if there are no points.
 fn axes(panel: &Panel) -> Option<(Scale, Scale)> {
-    let points = panel
-        .series
-        .iter()
-        .flat_map(|s| s.points.iter().copied())
-        .filter(|p| p.1.is_finite());
+    let points = panel.series.iter().flat_map(|s| s.points.iter().copied()).filter(|p| p.1.is_finite());
     let (steps, mut values): (Vec<f64>, Vec<f64>) = points.unzip();
     let first = steps.iter().copied().min_by(f64::total_cmp)?;
     let last = steps.iter().copied().max_by(f64::total_cmp)?;
@@ -151,8 +128,7 @@ fn axes(panel: &Panel) -> Option<(Scale, Scale)> {
 fn runs(series: &Series, y: &Scale) -> Vec<Vec<(f64, f64)>> {
     let gap = |p: &(f64, f64)| !p.1.is_finite() || (y.is_log() && p.1 <= 0.0);
     let runs = series.points.split(gap).filter(|run| !run.is_empty());
-    runs.map(|run| run.iter().map(|&(px, py)| (px, y.transform(py))).collect())
-        .collect()
+    runs.map(|run| run.iter().map(|&(px, py)| (px, y.transform(py))).collect()).collect()
 }
 
 /// At most about `POINTS` points with the same envelope: the least and the greatest of every few.
@@ -200,17 +176,11 @@ mod tests {
     use crate::random::Stream;
 
     fn series(name: &str, n: usize, value: impl Fn(f64) -> f64) -> Series {
-        Series {
-            name: name.into(),
-            points: (0..n).map(|i| (i as f64, value(i as f64))).collect(),
-        }
+        Series { name: name.into(), points: (0..n).map(|i| (i as f64, value(i as f64))).collect() }
     }
 
     fn panel(series: Vec<Series>) -> Panel {
-        Panel {
-            title: "losses".into(),
-            series,
-        }
+        Panel { title: "losses".into(), series }
     }
 
     #[test]
@@ -240,9 +210,7 @@ mod tests {
 
     #[test]
     fn thinning_keeps_the_extremes() {
-        let run: Vec<(f64, f64)> = (0..50_000)
-            .map(|i| (i as f64, if i == 31_337 { 9.0 } else { 0.0 }))
-            .collect();
+        let run: Vec<(f64, f64)> = (0..50_000).map(|i| (i as f64, if i == 31_337 { 9.0 } else { 0.0 })).collect();
         let thin = thinned(&run);
         assert!(thin.len() <= POINTS + 2 && thin.contains(&(31_337.0, 9.0)));
     }
@@ -251,10 +219,8 @@ mod tests {
     fn charts_draw_curves_and_survive_odd_ones() {
         let white = |image: &RgbImage| image.pixels().filter(|p| p.0 == WHITE).count();
         let empty = charts(&[panel(vec![])]);
-        let drawn = charts(&[panel(vec![
-            series("a", 300, |x| 1.0 / (1.0 + x)),
-            series("b", 300, |x| (x / 9.0).cos()),
-        ])]);
+        let drawn =
+            charts(&[panel(vec![series("a", 300, |x| 1.0 / (1.0 + x)), series("b", 300, |x| (x / 9.0).cos())])]);
         assert_eq!(drawn.dimensions(), (1520, 760));
         assert!(white(&drawn) + 5000 < white(&empty));
         let has = |colour| drawn.pixels().any(|p| p.0 == colour);

@@ -14,10 +14,7 @@ const ALARM: [u8; 3] = [255, 0, 200];
 /// Images in rows: `samples` is `[n, C, H, W]` (or `[n, C, T, H, W]`: one video a row), in [−1, 1]. With fewer than three
 /// channels the first is shown in grey, else the first three in colour. `columns` is chosen if not given.
 pub fn grid(samples: &[f32], shape: &[usize], columns: Option<usize>) -> Result<RgbImage, PictureError> {
-    let wrong = || PictureError::Shape {
-        what: "images",
-        shape: shape.to_vec(),
-    };
+    let wrong = || PictureError::Shape { what: "images", shape: shape.to_vec() };
     let (frames, [channels, height, width]) = match *shape {
         [_, c, h, w] => (1, [c, h, w]),
         [_, c, t, h, w] => (t, [c, h, w]),

@@ -39,8 +39,5 @@ pub fn save(picture: &RgbImage, path: &Path) -> Result<(), PictureError> {
         std::fs::write(&temporary, encode(picture))?;
         std::fs::rename(&temporary, path)
     };
-    write().map_err(|source| PictureError::Write {
-        path: path.into(),
-        source,
-    })
+    write().map_err(|source| PictureError::Write { path: path.into(), source })
 }

@@ -20,11 +20,7 @@ impl Scale {
             (low, high) = (low - widen, high + widen);
         }
         let margin = margin * (high - low);
-        Scale {
-            low: low - margin,
-            high: high + margin,
-            log,
-        }
+        Scale { low: low - margin, high: high + margin, log }
     }
 
     pub fn is_log(&self) -> bool {
@@ -43,27 +39,16 @@ impl Scale {
 
     /// About `count` round values with their places, and labels of a common precision.
     pub fn ticks(&self, count: usize) -> Vec<(f64, String)> {
-        let values = if self.log {
-            self.log_ticks(count)
-        } else {
-            self.linear_ticks(count)
-        };
+        let values = if self.log { self.log_ticks(count) } else { self.linear_ticks(count) };
         let step = values.windows(2).map(|w| w[1] - w[0]).fold(f64::INFINITY, f64::min);
         let label = |x: f64| if self.log { short(x, x) } else { short(x, step) };
-        values
-            .into_iter()
-            .map(|x| (self.place(self.transform(x)), label(x)))
-            .collect()
+        values.into_iter().map(|x| (self.place(self.transform(x)), label(x))).collect()
     }
 
     fn linear_ticks(&self, count: usize) -> Vec<f64> {
         let rough = (self.high - self.low) / count as f64;
         let power = 10f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0]
-            .map(|m| m * power)
-            .into_iter()
-            .find(|&s| s >= rough)
-            .unwrap_or(10.0 * power);
+        let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|&s| s >= rough).unwrap_or(10.0 * power);
         let first = (self.low / step).ceil() as i64;
         let last = (self.high / step).floor() as i64;
         (first..=last).map(|k| k as f64 * step).collect()
@@ -113,11 +98,7 @@ mod tests {
     use super::*;
 
     fn labels(low: f64, high: f64, log: bool) -> Vec<String> {
-        Scale::new(low, high, log, 0.0)
-            .ticks(5)
-            .into_iter()
-            .map(|(_, label)| label)
-            .collect()
+        Scale::new(low, high, log, 0.0).ticks(5).into_iter().map(|(_, label)| label).collect()
     }
 
     #[test]
@@ -128,12 +109,7 @@ mod tests {
         assert_eq!(labels(0.001, 10.0, true), ["0.001", "0.01", "0.1", "1", "10"]);
         assert_eq!(labels(0.1, 5.0, true), ["0.1", "0.2", "0.5", "1", "2", "5"]);
         assert_eq!(labels(1e-7, 1e-4, true), ["1e-7", "1e-6", "1e-5", "1e-4"]);
-        for (low, high, log) in [
-            (1.0, 1.0, false),
-            (0.0, 0.0, false),
-            (3.0, 3.0, true),
-            (1e-12, 1e12, true),
-        ] {
+        for (low, high, log) in [(1.0, 1.0, false), (0.0, 0.0, false), (3.0, 3.0, true), (1e-12, 1e12, true)] {
             let count = labels(low, high, log).len();
             assert!((2..=12).contains(&count), "{count} ticks from {low} to {high}");
         }
@@ -142,9 +118,6 @@ mod tests {
     #[test]
     fn places_run_from_0_to_1() {
         let scale = Scale::new(1.0, 100.0, true, 0.0);
-        assert_eq!(
-            [1.0, 10.0, 100.0].map(|x| scale.place(scale.transform(x))),
-            [0.0, 0.5, 1.0]
-        );
+        assert_eq!([1.0, 10.0, 100.0].map(|x| scale.place(scale.transform(x))), [0.0, 0.5, 1.0]);
     }
 }

@@ -21,49 +21,26 @@ const CELLS: usize = 80;
 pub fn scatter(samples: &[f32], data: &[f32], dim: usize) -> Result<RgbImage, PictureError> {
     for points in [samples, data] {
         if dim < 2 || !points.len().is_multiple_of(dim) {
-            return Err(PictureError::Shape {
-                what: "points",
-                shape: vec![points.len() / dim.max(1), dim],
-            });
+            return Err(PictureError::Shape { what: "points", shape: vec![points.len() / dim.max(1), dim] });
         }
     }
-    let [samples, data] = [samples, data].map(|points| {
-        points
-            .chunks(dim)
-            .map(|p| (f64::from(p[0]), f64::from(p[1])))
-            .collect::<Vec<_>>()
-    });
+    let [samples, data] = [samples, data]
+        .map(|points| points.chunks(dim).map(|p| (f64::from(p[0]), f64::from(p[1]))).collect::<Vec<_>>());
     let (x, y) = frame(if data.is_empty() { &samples } else { &data });
     let mut canvas = Canvas::new((SIDE + LEFT + RIGHT) as usize, (SIDE + TOP + BOTTOM) as usize, WHITE);
     for (place, label) in x.ticks(7) {
         let at = LEFT + place * SIDE;
         canvas.rectangle(at - 1.0, TOP, 2.0, SIDE, GRID);
-        canvas.text(
-            at - Size::Small.width(&label) / 2.0,
-            TOP + SIDE + 14.0,
-            &label,
-            Size::Small,
-            FADED,
-        );
+        canvas.text(at - Size::Small.width(&label) / 2.0, TOP + SIDE + 14.0, &label, Size::Small, FADED);
     }
     for (place, label) in y.ticks(7) {
         let at = TOP + (1.0 - place) * SIDE;
         canvas.rectangle(LEFT, at - 1.0, SIDE, 2.0, GRID);
-        canvas.text(
-            LEFT - 14.0 - Size::Small.width(&label),
-            at - 12.0,
-            &label,
-            Size::Small,
-            FADED,
-        );
+        canvas.text(LEFT - 14.0 - Size::Small.width(&label), at - 12.0, &label, Size::Small, FADED);
     }
     let unit = |points: &[(f64, f64)]| -> Vec<(f64, f64)> {
         let inside = |p: &(f64, f64)| (0.0..1.0).contains(&p.0) && (0.0..1.0).contains(&p.1);
-        points
-            .iter()
-            .map(|&(px, py)| (x.place(px), y.place(py)))
-            .filter(inside)
-            .collect()
+        points.iter().map(|&(px, py)| (x.place(px), y.place(py))).filter(inside).collect()
     };
     dots(&mut canvas, &unit(&data), 4.0, DATA);
     let shown = unit(&samples);
@@ -78,13 +55,7 @@ pub fn scatter(samples: &[f32], data: &[f32], dim: usize) -> Result<RgbImage, Pi
     let outside = samples.len() - shown.len();
     if outside > 0 {
         let text = format!("{outside} of {} samples outside", samples.len());
-        canvas.text(
-            LEFT + SIDE - Size::Small.width(&text),
-            34.0,
-            &text,
-            Size::Small,
-            PALETTE[3],
-        );
+        canvas.text(LEFT + SIDE - Size::Small.width(&text), 34.0, &text, Size::Small, PALETTE[3]);
     }
     Ok(canvas.into_image())
 }

@@ -56,7 +56,10 @@ pub const TABLE: &[Builtin] = &[
         signature: "normal_cdf(x)",
         doc: "The standard normal's cumulative distribution.",
         run: |e, args| {
-            let scaled = Args { positional: vec![(times(e, &args, std::f64::consts::FRAC_1_SQRT_2)?, args.place)], ..args.clone() };
+            let scaled = Args {
+                positional: vec![(times(e, &args, std::f64::consts::FRAC_1_SQRT_2)?, args.place)],
+                ..args.clone()
+            };
             let erf = unary(e, scaled, UnaryOp::Erf, "normal_cdf(x)")?;
             let half = e.binary_value(fgc_grammar::ast::BinaryOp::Mul, &erf, &Value::Float(0.5), args.place)?;
             e.binary_value(fgc_grammar::ast::BinaryOp::Add, &half, &Value::Float(0.5), args.place)
@@ -82,9 +85,24 @@ pub const TABLE: &[Builtin] = &[
         doc: "a where the condition holds, b elsewhere.",
         run: select,
     },
-    Builtin { name: "f32", signature: "f32(x)", doc: "x in 32-bit floats.", run: |e, args| cast(e, args, DType::F32, "f32(x)") },
-    Builtin { name: "f64", signature: "f64(x)", doc: "x in 64-bit floats.", run: |e, args| cast(e, args, DType::F64, "f64(x)") },
-    Builtin { name: "i64", signature: "i64(x)", doc: "x in whole numbers.", run: |e, args| cast(e, args, DType::I64, "i64(x)") },
+    Builtin {
+        name: "f32",
+        signature: "f32(x)",
+        doc: "x in 32-bit floats.",
+        run: |e, args| cast(e, args, DType::F32, "f32(x)"),
+    },
+    Builtin {
+        name: "f64",
+        signature: "f64(x)",
+        doc: "x in 64-bit floats.",
+        run: |e, args| cast(e, args, DType::F64, "f64(x)"),
+    },
+    Builtin {
+        name: "i64",
+        signature: "i64(x)",
+        doc: "x in whole numbers.",
+        run: |e, args| cast(e, args, DType::I64, "i64(x)"),
+    },
     Builtin {
         name: "stop",
         signature: "stop(x)",
@@ -168,7 +186,13 @@ fn select(e: &mut Elaborator, args: Args) -> Result<Value> {
     if e.dtype_of(&c) != DType::Bool {
         let shown = e.show(&Value::Tensor(c));
         let at = args.positional[0].1;
-        return Err(e.error_help("FG0204", format!("a condition must be true or false, found {shown}"), at, &shown, "compare it: `x > 0`"));
+        return Err(e.error_help(
+            "FG0204",
+            format!("a condition must be true or false, found {shown}"),
+            at,
+            &shown,
+            "compare it: `x > 0`",
+        ));
     }
     let like = e.dtype_among(&[&a, &b]);
     let like = if matches!((&a, &b), (Value::Tensor(_), _) | (_, Value::Tensor(_))) { like } else { DType::F64 };

@@ -133,7 +133,13 @@ pub const TABLE: &[Builtin] = &[
                 Some(x) if x.is_finite() => Ok(Value::Int(x as i64)),
                 _ => {
                     let shown = e.show(&v);
-                    Err(e.error_help("FG0209", format!("`int(x)` needs a number, found {shown}"), args.place, &shown, "tensors: `i64(x)`"))
+                    Err(e.error_help(
+                        "FG0209",
+                        format!("`int(x)` needs a number, found {shown}"),
+                        args.place,
+                        &shown,
+                        "tensors: `i64(x)`",
+                    ))
                 }
             }
         },

@@ -22,7 +22,9 @@ pub struct Builtin {
 }
 
 fn tables() -> impl Iterator<Item = &'static Builtin> {
-    [elementwise::TABLE, reduction::TABLE, shape::TABLE, lists::TABLE, random::TABLE, derivative::TABLE].into_iter().flatten()
+    [elementwise::TABLE, reduction::TABLE, shape::TABLE, lists::TABLE, random::TABLE, derivative::TABLE]
+        .into_iter()
+        .flatten()
 }
 
 /// The built-in function of this name.
@@ -75,7 +77,9 @@ impl Elaborator<'_> {
                 let shown = self.show(v);
                 Err(self.error("FG0202", format!("`{signature}` needs a tensor, found {shown}"), *at, &shown))
             }
-            None => Err(self.error("FG0216", format!("`{signature}` needs more arguments"), args.place, "in this call")),
+            None => {
+                Err(self.error("FG0216", format!("`{signature}` needs more arguments"), args.place, "in this call"))
+            }
         }
     }
 
@@ -93,7 +97,9 @@ impl Elaborator<'_> {
                     "axes are words in capitals: B, C, H",
                 ))
             }
-            None => Err(self.error("FG0216", format!("`{signature}` needs more arguments"), args.place, "in this call")),
+            None => {
+                Err(self.error("FG0216", format!("`{signature}` needs more arguments"), args.place, "in this call"))
+            }
         }
     }
 
@@ -107,7 +113,9 @@ impl Elaborator<'_> {
                 let shown = self.show(v);
                 Err(self.error("FG0209", format!("`{signature}` needs a whole number, found {shown}"), *at, &shown))
             }
-            None => Err(self.error("FG0216", format!("`{signature}` needs more arguments"), args.place, "in this call")),
+            None => {
+                Err(self.error("FG0216", format!("`{signature}` needs more arguments"), args.place, "in this call"))
+            }
         }
     }
 
@@ -120,7 +128,9 @@ impl Elaborator<'_> {
                 let shown = self.show(v);
                 Err(self.error("FG0219", format!("`{signature}` needs a list, found {shown}"), *at, &shown))
             }
-            None => Err(self.error("FG0216", format!("`{signature}` needs more arguments"), args.place, "in this call")),
+            None => {
+                Err(self.error("FG0216", format!("`{signature}` needs more arguments"), args.place, "in this call"))
+            }
         }
     }
 

@@ -65,7 +65,12 @@ pub const TABLE: &[Builtin] = &[
                 return Err(e.error("FG0401", "`transform` needs a law first", args.place, ""));
             };
             let transforms = base.transforms.iter().cloned().chain([f]).collect();
-            Ok(Value::Law(Rc::new(Law { base: base.base, axes: base.axes.clone(), shape: base.shape.clone(), transforms })))
+            Ok(Value::Law(Rc::new(Law {
+                base: base.base,
+                axes: base.axes.clone(),
+                shape: base.shape.clone(),
+                transforms,
+            })))
         },
     },
     Builtin {
@@ -80,7 +85,12 @@ pub const TABLE: &[Builtin] = &[
                 return Err(e.error("FG0401", "`widen` needs a law first", args.place, ""));
             };
             if n < 1 || base.axes.contains(&axis) {
-                return Err(e.error("FG0222", format!("{n} draws along axis {axis}"), args.place, "a new axis, at least one"));
+                return Err(e.error(
+                    "FG0222",
+                    format!("{n} draws along axis {axis}"),
+                    args.place,
+                    "a new axis, at least one",
+                ));
             }
             let axes = base.axes.iter().cloned().chain([axis]).collect();
             let shape = base.shape.iter().copied().chain([n as usize]).collect();

@@ -31,15 +31,20 @@ pub const TABLE: &[Builtin] = &[
         doc: "`length` elements along an axis from `start` on.",
         run: slice,
     },
-    Builtin { name: "concat", signature: "concat([a, b], AXIS)", doc: "Tensors one after another along an axis.", run: concat },
     Builtin {
-        name: "expand",
-        signature: "expand(x, [A, B], [m, n])",
-        doc: "x repeated along new axes.",
-        run: expand,
+        name: "concat",
+        signature: "concat([a, b], AXIS)",
+        doc: "Tensors one after another along an axis.",
+        run: concat,
     },
+    Builtin { name: "expand", signature: "expand(x, [A, B], [m, n])", doc: "x repeated along new axes.", run: expand },
     Builtin { name: "zeros", signature: "zeros([A], [n])", doc: "f32 zeros with these axes.", run: zeros },
-    Builtin { name: "zeros_like", signature: "zeros_like(x)", doc: "Zeros with the axes and element type of x.", run: zeros_like },
+    Builtin {
+        name: "zeros_like",
+        signature: "zeros_like(x)",
+        doc: "Zeros with the axes and element type of x.",
+        run: zeros_like,
+    },
     Builtin {
         name: "iota",
         signature: "iota(AXIS, n)",
@@ -126,7 +131,12 @@ fn axis_list(e: &mut Elaborator, args: &Args, i: usize, signature: &str) -> Resu
             Value::Axis(a) => out.push(a),
             v => {
                 let shown = e.show(&v);
-                return Err(e.error("FG0213", format!("`{signature}` needs axes, found {shown}"), args.positional[i].1, ""));
+                return Err(e.error(
+                    "FG0213",
+                    format!("`{signature}` needs axes, found {shown}"),
+                    args.positional[i].1,
+                    "",
+                ));
             }
         }
     }
@@ -246,12 +256,23 @@ fn concat(e: &mut Elaborator, args: Args) -> Result<Value> {
             Value::Tensor(t) => tensors.push(t.clone()),
             v => {
                 let shown = e.show(v);
-                return Err(e.error("FG0202", format!("`{signature}` needs tensors, found {shown}"), args.place, &shown));
+                return Err(e.error(
+                    "FG0202",
+                    format!("`{signature}` needs tensors, found {shown}"),
+                    args.place,
+                    &shown,
+                ));
             }
         }
     }
     let Some(dtype) = tensors.iter().map(|t| e.dtype_of(t)).max() else {
-        return Err(e.error_help("FG0225", "`concat` of nothing", args.place, "an empty list", "give it at least one tensor"));
+        return Err(e.error_help(
+            "FG0225",
+            "`concat` of nothing",
+            args.place,
+            "an empty list",
+            "give it at least one tensor",
+        ));
     };
     // Other axes broadcast by name: gather them without the one that is joined.
     let mut others = Vec::new();
@@ -324,7 +345,9 @@ fn tensor(e: &mut Elaborator, args: Args) -> Result<Value> {
             _ => false,
         }
     }
-    let axes = (1..args.positional.len()).map(|i| e.want_axis(&args, i, "tensor(list, AXIS, …)")).collect::<Result<Vec<_>>>()?;
+    let axes = (1..args.positional.len())
+        .map(|i| e.want_axis(&args, i, "tensor(list, AXIS, …)"))
+        .collect::<Result<Vec<_>>>()?;
     let (mut shape, mut values) = (Vec::new(), Vec::new());
     let source = args.positional.first().map(|(v, _)| v.clone()).unwrap_or(Value::None);
     if axes.is_empty() || !flatten(&source, axes.len(), &mut shape, 0, &mut values) || values.is_empty() {
@@ -384,7 +407,10 @@ fn conv(e: &mut Elaborator, args: Args) -> Result<Value> {
         return Err(e.error("FG0222", "stride and padding cannot be negative", args.place, ""));
     };
     if stride == 0 || height + 2 * pad < weight_shape[0] || width + 2 * pad < weight_shape[1] {
-        let message = format!("a {}×{} kernel on {height}×{width} pixels with padding {pad}, stride {stride}", weight_shape[0], weight_shape[1]);
+        let message = format!(
+            "a {}×{} kernel on {height}×{width} pixels with padding {pad}, stride {stride}",
+            weight_shape[0], weight_shape[1]
+        );
         return Err(e.error("FG0227", message, args.place, "the kernel does not fit"));
     }
     let dtype = Elaborator::promote(e.dtype_of(&x), e.dtype_of(&w));

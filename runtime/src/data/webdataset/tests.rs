@@ -6,9 +6,7 @@ use std::io::Cursor;
 
 fn picture(format: ImageFormat, side: u32, colour: [u8; 3]) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
-    RgbImage::from_pixel(side, side, image::Rgb(colour))
-        .write_to(&mut bytes, format)
-        .unwrap();
+    RgbImage::from_pixel(side, side, image::Rgb(colour)).write_to(&mut bytes, format).unwrap();
     bytes.into_inner()
 }
 
@@ -27,10 +25,7 @@ fn write_tar(path: &Path, files: &[(String, Vec<u8>)]) {
 fn red(n: usize) -> Vec<(String, Vec<u8>)> {
     let jpeg = picture(ImageFormat::Jpeg, 4, [255, 0, 0]);
     let sample = |i: usize| {
-        [
-            (format!("{i:06}.jpg"), jpeg.clone()),
-            (format!("{i:06}.cls"), format!("{}\n", i % 3).into_bytes()),
-        ]
+        [(format!("{i:06}.jpg"), jpeg.clone()), (format!("{i:06}.cls"), format!("{}\n", i % 3).into_bytes())]
     };
     (0..n).flat_map(sample).collect()
 }
@@ -52,18 +47,12 @@ fn parts_of_a_directory_load_apart() {
     write_tar(&dir.path().join("train-0.tar"), &red(5));
     write_tar(&dir.path().join("train-1.tar"), &red(4));
     write_tar(&dir.path().join("test-0.tar"), &red(2));
-    assert_eq!(
-        DataSpec::detect(dir.path()).unwrap(),
-        DataSpec::WebDataset(Paths::One(dir.path().into()))
-    );
+    assert_eq!(DataSpec::detect(dir.path()).unwrap(), DataSpec::WebDataset(Paths::One(dir.path().into())));
     let mut told = Vec::new();
     let spec = DataSpec::detect(dir.path()).unwrap();
     let train = Dataset::load(&spec, Split::Train, &mut |done, total| told.push((done, total))).unwrap();
     assert_eq!(train.len(), Some(9));
-    assert!(
-        told.is_sorted() && told.last().is_some_and(|(done, total)| done == total),
-        "{told:?}"
-    );
+    assert!(told.is_sorted() && told.last().is_some_and(|(done, total)| done == total), "{told:?}");
     let test = load(dir.path(), Split::Test).unwrap();
     assert_eq!(test.len(), Some(2));
     assert_eq!(test.description().classes(), 3, "as many as in training");
@@ -80,14 +69,9 @@ fn a_corrupt_image_is_left_out_and_reported() {
     files[2 * 17].1.truncate(100);
     let data = load_files(&files).unwrap();
     assert_eq!(data.len(), Some(99));
-    let [skipped] = data.skipped() else {
-        panic!("{:?}", data.skipped())
-    };
+    let [skipped] = data.skipped() else { panic!("{:?}", data.skipped()) };
     assert_eq!(skipped.key, "000017");
-    assert!(
-        skipped.path.ends_with("some.tar") && skipped.reason.starts_with("jpg: "),
-        "{skipped}"
-    );
+    assert!(skipped.path.ends_with("some.tar") && skipped.reason.starts_with("jpg: "), "{skipped}");
 }
 
 #[test]
@@ -96,14 +80,8 @@ fn more_than_one_percent_corrupt_is_an_error() {
     files[2 * 17].1 = b"not a picture".to_vec();
     files[2 * 55 + 1].1 = b"cat".to_vec();
     let error = load_files(&files).unwrap_err().to_string();
-    assert!(
-        error.starts_with("2 of 100 samples are unusable, more than 1 %"),
-        "{error}"
-    );
-    assert!(
-        error.contains("`000017` in") && error.contains("cls: not the number of a class"),
-        "{error}"
-    );
+    assert!(error.starts_with("2 of 100 samples are unusable, more than 1 %"), "{error}");
+    assert!(error.contains("`000017` in") && error.contains("cls: not the number of a class"), "{error}");
 }
 
 #[test]
@@ -111,10 +89,7 @@ fn another_size_is_an_error_that_names_the_file() {
     let mut files = red(3);
     files[4].1 = picture(ImageFormat::Png, 5, [0; 3]);
     let error = load_files(&files).unwrap_err().to_string();
-    assert!(
-        error.starts_with("`000002` in ") && error.contains("[3, 5, 5]"),
-        "{error}"
-    );
+    assert!(error.starts_with("`000002` in ") && error.contains("[3, 5, 5]"), "{error}");
 }
 
 #[test]
@@ -125,23 +100,15 @@ fn a_truncated_tar_is_an_error() {
     let bytes = std::fs::read(&path).unwrap();
     std::fs::write(&path, &bytes[..1024 + 300]).unwrap();
     let error = load(&path, Split::Train).unwrap_err().to_string();
-    assert!(
-        error.contains("some.tar is not a valid tar file, or truncated"),
-        "{error}"
-    );
+    assert!(error.contains("some.tar is not a valid tar file, or truncated"), "{error}");
     std::fs::write(&path, b"").unwrap();
-    assert!(matches!(
-        load(&path, Split::Train).unwrap_err(),
-        DataError::Empty { .. }
-    ));
+    assert!(matches!(load(&path, Split::Train).unwrap_err(), DataError::Empty { .. }));
 }
 
 #[test]
 fn grey_images_among_coloured_ones_become_coloured() {
     let mut grey = Cursor::new(Vec::new());
-    image::GrayImage::from_pixel(4, 4, image::Luma([255]))
-        .write_to(&mut grey, ImageFormat::Png)
-        .unwrap();
+    image::GrayImage::from_pixel(4, 4, image::Luma([255])).write_to(&mut grey, ImageFormat::Png).unwrap();
     let mut files = red(2);
     files[0] = ("000000.png".into(), grey.clone().into_inner());
     assert_eq!(load_files(&files).unwrap().description().shape(), [3, 4, 4]);
@@ -184,11 +151,7 @@ fn npz_members_are_fields() {
     let data = load_files(&[("a.npz".into(), zip.finish().unwrap().into_inner())]).unwrap();
     let batch = data.batch(1, 0, 0);
     assert_eq!(batch["x"], crate::Tensor::f32([1, 2], vec![1.0, 2.0]));
-    assert_eq!(
-        batch["c"],
-        crate::Tensor::f32([1, 2], vec![0.25, 0.75]),
-        "conditions need not be classes"
-    );
+    assert_eq!(batch["c"], crate::Tensor::f32([1, 2], vec![0.25, 0.75]), "conditions need not be classes");
 }
 
 #[test]
