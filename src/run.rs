@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// The method: a .fg file, or the name of a built-in one (sft, cm, dmd2).
+    /// The method: a .fg file, or the name of a built-in one (sft, cm, dmd2, …).
     #[arg(required_unless_present = "resume")]
     method: Option<PathBuf>,
     #[command(flatten)]

@@ -143,3 +143,38 @@ fn methods_are_formatted_and_checked() {
     assert!(work.read("messy.fg").contains("  data x, c // both"));
     ok(work.fgc(&["fmt", "--check", "messy.fg"]));
 }
+
+/// A recorded step through the command line: the loss that was recorded.
+#[test]
+fn one_step_can_be_replayed() {
+    let work = Work::new();
+    let case = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/sft-mlp");
+    let file = |name: &str| case.join(format!("{name}.safetensors")).display().to_string();
+    let reference = "mlp(hidden = 32, blocks = 3, emb = 16, classes = classes)";
+    work.write(
+        "case.ron",
+        &work.read("tiny.ron").replace("mlp(hidden = 16, blocks = 1, emb = 8, classes = classes)", reference),
+    );
+    let (weights, pins) = (file("weights"), file("pins"));
+    let args = ["step", "sft.fg", "--preset", "case.ron", "--set", "cond_dropout_prob=0.3", "--out", "out.safetensors"];
+    ok(work.fgc(&[&args[..], &["--weights", &weights, "--pins", &pins]].concat()));
+    let bytes = work.bytes(&work.path("out.safetensors"));
+    let out = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let loss = f64::from_le_bytes(out.tensor("loss.dsm_loss").unwrap().data().try_into().unwrap());
+    assert!((loss - 0.3477102816104889).abs() < 1e-6, "{loss}");
+    assert_eq!(out.tensor("grad.student.out.weight").unwrap().shape(), [2, 32]);
+}
+
+#[test]
+fn without_a_compiler_kernels_are_interpreted() {
+    let work = Work::new();
+    let run = |name: &str, compiler: &str| {
+        let mut command = work.command(env!("CARGO_BIN_EXE_fgc"));
+        command.args(["run", "sft.fg"]).args(SMALL).args(["--name", name, "--iterations", "2"]).env("CC", compiler);
+        String::from_utf8(ok(command.output().unwrap()).stderr).unwrap()
+    };
+    let told = run("slow", "no-such-compiler");
+    assert_eq!(told.matches("warning:").count(), 1, "{told}");
+    assert!(told.contains("there is no C compiler `no-such-compiler`") && told.contains("$CC"), "{told}");
+    assert!(!run("fast", "cc").contains("warning:"));
+}
