@@ -1,9 +1,10 @@
 //! Random graphs of all primitives.
 
-use super::check;
+use super::{check, close, lower_nodes, run, text};
 use crate::graph::testing::Rng;
 use crate::graph::{Graph, NodeId, ReduceOp, Source, Tensor, Ty};
 use fgc_program::{BinaryOp, ConvRole, DType, Scalar, UnaryOp};
+use fgc_runtime::cpu::Backend;
 use proptest::prelude::*;
 
 /// The node most recently made of this dtype, or one before it.
@@ -143,11 +144,16 @@ fn grow(graph: &mut Graph, rng: &mut Rng, nodes: &[NodeId], real: DType) -> Node
     }
 }
 
-fn one_graph(seed: u64, steps: usize, real: DType) {
-    let mut rng = Rng(seed);
-    let mut graph = Graph::new();
+/// Grows a graph of its own inputs, named from `prefix` on: three outputs, and the inputs' values by name.
+fn plant(
+    graph: &mut Graph,
+    rng: &mut Rng,
+    steps: usize,
+    real: DType,
+    prefix: &str,
+) -> (Vec<NodeId>, Vec<(String, Tensor)>) {
     let mut nodes = Vec::new();
-    let mut tensors = Vec::new();
+    let mut inputs = Vec::new();
     for i in 0..4 {
         let rank = rng.below(4);
         let shape = rng.shape(rank);
@@ -157,18 +163,48 @@ fn one_graph(seed: u64, steps: usize, real: DType) {
             (_, DType::F32) => Tensor::f32(&shape, tensor.to_f64().into_iter().map(|x| x as f32).collect()),
             _ => tensor,
         };
-        let source = Source::Data { name: i.to_string() };
-        nodes.push(graph.source(source, Ty::new(tensor.dtype(), &tensor.shape)));
-        tensors.push(tensor);
+        let name = format!("{prefix}{i}");
+        nodes.push(graph.source(Source::Data { name: name.clone() }, Ty::new(tensor.dtype(), &tensor.shape)));
+        inputs.push((name, tensor));
     }
     for _ in 0..steps {
-        let node = grow(&mut graph, &mut rng, &nodes, real);
+        let node = grow(graph, rng, &nodes, real);
         if graph.ty(node).len() < 5000 {
             nodes.push(node);
         }
     }
-    let outputs: Vec<NodeId> = (0..3).map(|_| some(&graph, &nodes, &mut rng, real)).collect();
-    check(&graph, &outputs, &|name| tensors[name.parse::<usize>().expect("a number")].clone());
+    ((0..3).map(|_| some(graph, &nodes, rng, real)).collect(), inputs)
+}
+
+fn named<'a>(inputs: &'a [(String, Tensor)]) -> impl Fn(&str) -> Tensor + 'a {
+    |name| inputs.iter().find(|(n, _)| n == name).expect("an input").1.clone()
+}
+
+fn one_graph(seed: u64, steps: usize, real: DType) {
+    let mut graph = Graph::new();
+    let (outputs, inputs) = plant(&mut graph, &mut Rng(seed), steps, real, "");
+    check(&graph, &outputs, &named(&inputs));
+}
+
+/// Many graphs in one program, since the C compiler's start-up would dominate: compiled against interpreted.
+fn compiled_graphs(seed: u64) {
+    let mut rng = Rng(seed);
+    let mut graph = Graph::new();
+    let (mut outputs, mut inputs) = (Vec::new(), Vec::new());
+    for i in 0..10 {
+        let real = if i % 2 == 0 { DType::F32 } else { DType::F64 };
+        let steps = 2 + rng.below(10);
+        let (more, of) = plant(&mut graph, &mut rng, steps, real, &format!("{i}."));
+        outputs.extend(more);
+        inputs.extend(of);
+    }
+    let program = lower_nodes(&graph, &outputs);
+    let interpreted = run(&program, Backend::Reference, &named(&inputs));
+    let compiled = run(&program, Backend::Compiled, &named(&inputs));
+    for (i, (a, b)) in compiled.iter().zip(&interpreted).enumerate() {
+        let tolerance = if a.dtype() == DType::F64 { 1e-9 } else { 2e-4 };
+        close(a, b, tolerance, &|| format!("output {i}\n{}", text(&program)));
+    }
 }
 
 proptest! {
@@ -182,5 +218,14 @@ proptest! {
     #[test]
     fn graphs_of_floats_keep_their_values(seed: u64, steps in 1..14usize) {
         one_graph(seed, steps, DType::F32);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4))]
+
+    #[test]
+    fn compiled_kernels_agree_with_the_interpreter(seed: u64) {
+        compiled_graphs(seed);
     }
 }
