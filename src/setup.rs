@@ -35,8 +35,9 @@ pub fn fields(shapes: &IndexMap<String, Vec<usize>>) -> IndexMap<String, Field> 
     let axes = |name: &str, shape: &[usize]| -> Vec<String> {
         let own = |axes: &[&str]| axes.iter().map(|a| a.to_string()).collect();
         match shape {
-            _ if name == "x" || shape == x => own(&x_axes[..shape.len().min(x_axes.len())]),
+            // Before the shape: two classes of points in the plane have that of x.
             [_] if name == "c" => own(&["K"]),
+            _ if name == "x" || shape == x => own(&x_axes[..shape.len().min(x_axes.len())]),
             [_, rest @ ..] if rest == x => [vec!["P".to_string()], own(x_axes)].concat(),
             _ => (0..shape.len()).map(|i| format!("{}{i}", name.to_uppercase())).collect(),
         }
@@ -99,5 +100,8 @@ mod tests {
         let shapes = shapes.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
         let axes: Vec<String> = fields(&shapes).values().map(|f| f.axes.concat()).collect();
         assert_eq!(axes, ["CHW", "K", "CHW", "PCHW"]);
+        let plane = [("x".to_string(), vec![2]), ("c".to_string(), vec![2])].into_iter().collect();
+        let axes: Vec<String> = fields(&plane).values().map(|f| f.axes.concat()).collect();
+        assert_eq!(axes, ["C", "K"]);
     }
 }
