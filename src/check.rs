@@ -3,13 +3,13 @@
 use crate::preset;
 use crate::problem::Problem;
 use crate::setup::{compiled, setup};
-use crate::source::Source;
+use crate::source::{Source, expand};
 use std::path::PathBuf;
 
 /// Check methods without running them: names, axes, element types, clocks, who learns from what.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The methods: .fg files, or names of built-in ones.
+    /// The methods: .fg files, folders of them, or names of built-in ones.
     #[arg(required = true)]
     methods: Vec<PathBuf>,
     #[command(flatten)]
@@ -25,7 +25,7 @@ pub fn main(args: Args) -> Result<(), Problem> {
         Ok::<(), Problem>(())
     };
     let mut result = Ok(());
-    for method in &args.methods {
+    for method in &expand(&args.methods)? {
         if let Err(problem) = check(method) {
             problem.report();
             result = Err(Problem::Reported);

@@ -1,6 +1,7 @@
 //! `fgc fmt`
 
 use crate::problem::Problem;
+use crate::source::expand;
 use fgc_compiler::diagnostic::{Diagnostic, Place};
 use fgc_compiler::source::Sources;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,8 @@ use std::path::{Path, PathBuf};
 /// Put .fg files into the one style, comments kept.
 #[derive(clap::Args)]
 pub struct Args {
-    #[arg(required = true, value_name = "FILE")]
+    /// The files; of folders, all .fg files in them.
+    #[arg(required = true, value_name = "FILE|DIR")]
     files: Vec<PathBuf>,
     /// Change nothing; name the files that would change, and fail if there are any.
     #[arg(long)]
@@ -17,7 +19,7 @@ pub struct Args {
 
 pub fn main(args: Args) -> Result<(), Problem> {
     let mut result = Ok(());
-    for path in &args.files {
+    for path in &expand(&args.files)? {
         match one(path, args.check) {
             Ok(true) => {}
             Ok(false) => result = Err(Problem::Reported),

@@ -8,15 +8,17 @@ use crate::source::Source;
 use fgc_runtime::checkpoint::Checkpoint;
 use fgc_runtime::data::{Dataset, Split};
 use fgc_runtime::progress::clock;
-use fgc_runtime::train::{Cadence, Model, NonFinite, RunDir, Trainer, Weights, evaluate, run};
+use fgc_runtime::train::{Cadence, Model, NonFinite, RunDir, TrainError, Trainer, Weights, evaluate, run};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Train with a method.
 ///
 /// Leaves a directory runs/METHOD-PRESET-N with the spec and preset used, log.jsonl, TensorBoard events, samples/*.png,
-/// curves.png, checkpoints/ and, at the end, summary.json with distances of the samples to the data.
+/// curves.png, checkpoints/ and, at the end, summary.json with distances of the samples to the data. Ctrl-C saves a
+/// checkpoint and says how to go on.
 ///
 /// A method that distils needs a teacher. Presets of densities in the plane have an exact one; for images train one
 /// first:
@@ -34,7 +36,7 @@ pub struct Args {
     /// A run whose student (its moving average, if it has one) becomes the network `teacher`.
     #[arg(long, value_name = "RUN")]
     teacher: Option<PathBuf>,
-    /// Steps of training in all (default: the preset's).
+    /// Steps of training in all, those before --resume included (default: the preset's).
     #[arg(long, value_name = "N")]
     iterations: Option<usize>,
     /// Seed of all random numbers.
@@ -54,10 +56,10 @@ pub struct Args {
     /// Leave out steps whose losses or gradients are not finite instead of stopping.
     #[arg(long)]
     skip_nonfinite: bool,
-    /// Save every so many steps (default: ten times a run).
+    /// Save every so many steps (default: a tenth of the run).
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     checkpoint_every: Option<u64>,
-    /// Draw samples and curves every so many steps (default: ten times a run).
+    /// Draw samples and curves every so many steps (default: a tenth of the run).
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     sample_every: Option<u64>,
 }
@@ -134,7 +136,19 @@ pub fn main(args: Args) -> Result<(), Problem> {
         compile_seconds,
     };
     let non_finite = if args.skip_nonfinite { NonFinite::Skip } else { NonFinite::Stop };
-    let summary = run::run(&mut Trainer::new(model, data, non_finite), &dir, &job)?;
+    let resume = format!("fgc run --resume {}", dir.path().display());
+    let stop = stop_on_signals()?;
+    let summary = match run::run(&mut Trainer::new(model, data, non_finite), &dir, &job, &stop) {
+        Ok(Some(summary)) => summary,
+        Ok(None) => {
+            eprintln!("stopped and saved; go on with: {resume}");
+            return Err(Problem::Reported);
+        }
+        Err(error @ (TrainError::Loss { .. } | TrainError::Gradient { .. })) => {
+            return Err(Problem::new(format!("{error}. The steps before are saved: {resume} --skip-nonfinite")));
+        }
+        Err(error) => return Err(error.into()),
+    };
     let time = clock(Duration::from_secs_f64(summary.seconds));
     println!("{} steps in {time} ({:.0} a second)", summary.iterations, summary.steps_per_second);
     if !summary.evaluation.is_empty() {
@@ -142,6 +156,20 @@ pub fn main(args: Args) -> Result<(), Problem> {
     }
     println!("{}", dir.path().display());
     Ok(())
+}
+
+/// Set by the first Ctrl-C or termination signal; the second ends the process.
+fn stop_on_signals() -> Result<Arc<AtomicBool>, Problem> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    let handler = move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping after this step (again: at once, losing what is not saved)");
+    };
+    ctrlc::set_handler(handler).map_err(|e| Problem::new(format!("cannot watch for Ctrl-C: {e}")))?;
+    Ok(stop)
 }
 
 fn new(args: &Args) -> Result<Plan, Problem> {

@@ -10,6 +10,30 @@ use std::path::{Path, PathBuf};
 /// The methods and presets of the source tree.
 pub static BUILT_IN: Dir = include_dir!("$CARGO_MANIFEST_DIR/methods");
 
+/// The files given and, for folders, the .fg files in them at any depth, in order of their names.
+pub fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Problem> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let failed = |e: std::io::Error| Problem::new(format!("cannot read {}: {e}", path.display()));
+        let entries = std::fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(failed)?;
+        let mut inside: Vec<PathBuf> = entries
+            .iter()
+            // Links to folders could go in circles.
+            .filter(|entry| {
+                entry.file_type().is_ok_and(|t| t.is_dir()) || entry.path().extension().is_some_and(|e| e == "fg")
+            })
+            .map(std::fs::DirEntry::path)
+            .collect();
+        inside.sort();
+        files.extend(expand(&inside)?);
+    }
+    Ok(files)
+}
+
 /// A method's text.
 pub struct Source {
     pub path: PathBuf,
@@ -32,8 +56,9 @@ impl Source {
                 let known: Vec<String> =
                     BUILT_IN.files().filter_map(|f| f.path().to_str()?.strip_suffix(".fg").map(String::from)).collect();
                 let near = closest(&stem, known.iter().map(String::as_str));
-                let help = near.map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();
-                Err(Problem::new(format!("there is no method {}{help}", path.display())))
+                let help = near
+                    .map_or_else(|| format!("built in are {}", known.join(", ")), |n| format!("did you mean `{n}`?"));
+                Err(Problem::new(format!("there is no method {}; {help}", path.display())))
             }
             Err(e) => Err(failed(e)),
         }

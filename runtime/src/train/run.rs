@@ -15,6 +15,7 @@ use crate::train::TrainError;
 use indexmap::IndexMap;
 use serde::Serialize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Every how many steps things happen.
@@ -72,8 +73,12 @@ const POINTS: usize = 2048;
 const PICTURES: u64 = 0;
 const SHOW_EVERY: Duration = Duration::from_millis(100);
 
-/// Trains to the end, and measures. What was on the disk before stays whole whatever happens.
-pub fn run(trainer: &mut Trainer, dir: &RunDir, job: &Job) -> Result<Summary, TrainError> {
+/// Trains to the end, and measures; once `stop` is set, saves a checkpoint after the step under way and answers None.
+/// What was on the disk before stays whole whatever happens.
+///
+/// # Errors
+/// A step that is not finite changes nothing: the checkpoint saved then goes on just before it.
+pub fn run(trainer: &mut Trainer, dir: &RunDir, job: &Job, stop: &AtomicBool) -> Result<Option<Summary>, TrainError> {
     let program = trainer.model.program().clone();
     let checkpoints = dir.checkpoints();
     let first = trainer.model.iteration();
@@ -89,7 +94,14 @@ pub fn run(trainer: &mut Trainer, dir: &RunDir, job: &Job) -> Result<Summary, Tr
     let begun = Instant::now();
     let (mut logged, mut drawn) = ((first, begun), begun);
     while trainer.model.iteration() < job.iterations {
-        let report = trainer.step()?;
+        let report = match trainer.step() {
+            Err(error @ (TrainError::Loss { .. } | TrainError::Gradient { .. })) => {
+                checkpoints.save(&trainer.model.checkpoint(&job.spec, &job.preset)?)?;
+                progress.finish();
+                return Err(error);
+            }
+            report => report?,
+        };
         let step = trainer.model.iteration();
         match &report.skipped {
             Some(why) => progress.println(&format!("skipped: {why}")),
@@ -126,6 +138,11 @@ pub fn run(trainer: &mut Trainer, dir: &RunDir, job: &Job) -> Result<Summary, Tr
         if last || step.is_multiple_of(job.cadence.sample) {
             pictures(trainer, dir, job, &mut events)?;
         }
+        if !last && stop.load(Ordering::Relaxed) {
+            checkpoints.save(&trainer.model.checkpoint(&job.spec, &job.preset)?)?;
+            progress.finish();
+            return Ok(None);
+        }
     }
     progress.finish();
     let records = log::read(&dir.log())?;
@@ -149,7 +166,7 @@ pub fn run(trainer: &mut Trainer, dir: &RunDir, job: &Job) -> Result<Summary, Tr
     };
     let text = serde_json::to_string_pretty(&summary).map_err(|e| write_error(dir, e.into()))?;
     dir.write("summary.json", &(text + "\n"))?;
-    Ok(summary)
+    Ok(Some(summary))
 }
 
 /// Draws samples of the method's own sampler, and the log's curves.
