@@ -60,6 +60,47 @@ fn a_killed_run_goes_on_as_if_it_had_never_stopped() {
     assert_eq!(steps("straight"), steps("killed"), "the log has every line once");
 }
 
+/// Consistency targets meet their predictions where neighbouring times do.
+#[test]
+fn a_norm_of_zero_has_a_gradient() {
+    let work = Work::new();
+    work.write(
+        "zero.fg",
+        "method zero() {
+  data x
+  net student = denoiser() adamw(lr = 1e-3)
+  draw t ~ uniform_time()(student.schedule)
+  let y = student.x0(x, t, none)
+  step { loss l = mean(norm(y - stop(y))) -> student }
+  sample ode(student, x, none, 2)
+}
+",
+    );
+    ok(work.fgc(&["run", "zero.fg", "--preset", "tiny.ron", "--iterations", "2"]));
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_the_run() {
+    let work = Work::new();
+    let cadence = ["--iterations", "100000", "--checkpoint-every", "100000", "--sample-every", "100000"];
+    let child = work.spawn(&[&["run", "sft.fg"][..], &SMALL, &["--name", "r"], &cadence].concat());
+    let begun = Instant::now();
+    let started = || std::fs::metadata(work.path("runs/r/log.jsonl")).is_ok_and(|log| log.len() > 0);
+    while !started() && begun.elapsed() < Duration::from_secs(120) {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    ok(work.command("kill").args(["-INT", &child.id().to_string()]).output().unwrap());
+    let status = child.wait_with_output().unwrap().status;
+    assert_eq!(status.code(), Some(1), "what follows in a script must not take the run for a finished one");
+    let newest = work.newest("runs/r");
+    let step: u64 = newest.file_stem().unwrap().to_str().unwrap().trim_start_matches("step-").parse().unwrap();
+    assert!(step >= 1, "saved at {step}");
+    let output = ok(work.fgc(&["run", "--resume", "runs/r", "--iterations", &(step + 2).to_string()]));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains(&format!("going on at step {step}")), "{told}");
+}
+
 #[test]
 fn more_steps_can_be_asked_for_later() {
     let work = Work::new();
@@ -142,6 +183,18 @@ fn methods_are_formatted_and_checked() {
     ok(work.fgc(&["fmt", "messy.fg"]));
     assert!(work.read("messy.fg").contains("  data x, c // both"));
     ok(work.fgc(&["fmt", "--check", "messy.fg"]));
+}
+
+#[test]
+fn a_folder_stands_for_the_methods_in_it() {
+    let work = Work::new();
+    let checked = String::from_utf8(ok(work.fgc(&["check", ".", "--preset", "tiny.ron"])).stdout).unwrap();
+    let lines: Vec<_> = checked.lines().collect();
+    assert!(lines.len() == 3 && lines[0].contains("cm is correct") && lines[2].contains("sft is correct"), "{checked}");
+    std::fs::create_dir(work.path("deeper")).unwrap();
+    work.write("deeper/messy.fg", &work.read("sft.fg").replace("  data x, c", "    data x,c"));
+    let output = work.fgc(&["fmt", "--check", "."]);
+    assert!(String::from_utf8(output.stdout).unwrap().contains("deeper/messy.fg is not formatted"));
 }
 
 /// A recorded step through the command line: the loss that was recorded.
