@@ -3,7 +3,7 @@
 use crate::device;
 use crate::preset::{self, Preset};
 use crate::problem::Problem;
-use crate::setup::{compiled, setup, teacher};
+use crate::setup::{compiled, setup, trained};
 use crate::source::Source;
 use fgc_runtime::checkpoint::Checkpoint;
 use fgc_runtime::data::{Dataset, Split};
@@ -36,6 +36,9 @@ pub struct Args {
     /// A run whose student (its moving average, if it has one) becomes the network `teacher`.
     #[arg(long, value_name = "RUN")]
     teacher: Option<PathBuf>,
+    /// A run whose student becomes the network NET, such as `stage1=runs/cm-ring-1` for tcm. May be repeated.
+    #[arg(long, value_name = "NET=RUN", value_parser = preset::assignment)]
+    init: Vec<(String, String)>,
     /// Steps of training in all, those before --resume included (default: the preset's).
     #[arg(long, value_name = "N")]
     iterations: Option<usize>,
@@ -49,7 +52,7 @@ pub struct Args {
     #[arg(long, default_value = "runs", value_name = "DIR")]
     out: PathBuf,
     /// Go on with a run from its newest checkpoint, exactly as if it had never stopped.
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "data", "set", "batch", "teacher", "seed", "name", "out"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "data", "set", "batch", "teacher", "init", "seed", "name", "out"])]
     resume: Option<PathBuf>,
     #[command(flatten)]
     device: device::Options,
@@ -85,7 +88,10 @@ pub fn main(args: Args) -> Result<(), Problem> {
     let description = preset.data.describe()?;
     let program = compiled(&source.name(), &source.text, &setup(&preset, &description))?.program;
     if let Some(net) = weights.nets.keys().find(|name| program.nets.iter().all(|net| net.name != **name)) {
-        return Err(Problem::new(format!("method `{}` has no network `{net}` for --teacher to fill", program.method)));
+        return Err(Problem::new(format!(
+            "method `{}` has no network `{net}` for --teacher or --init to fill",
+            program.method
+        )));
     }
     let (method, kernels) = (program.method.clone(), program.kernels.len());
     let front = begun.elapsed();
@@ -177,7 +183,11 @@ fn new(args: &Args) -> Result<Plan, Problem> {
     let method = source.method();
     let (mut preset, name) = args.preset.resolve(&source.path, &method)?;
     preset.iterations = args.iterations.unwrap_or(preset.iterations);
-    let weights = args.teacher.as_ref().map(|run| teacher(run, &mut preset)).transpose()?.unwrap_or_default();
+    let mut weights = Weights::default();
+    let teacher = args.teacher.iter().map(|run| ("teacher", run.as_path()));
+    for (net, run) in teacher.chain(args.init.iter().map(|(net, run)| (net.as_str(), run.as_ref()))) {
+        weights.nets.insert(net.to_string(), trained(run, net, &mut preset)?);
+    }
     Ok(Plan { source, preset, weights, from: None, stem: format!("{method}-{name}") })
 }
 

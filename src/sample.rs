@@ -40,7 +40,7 @@ pub struct Args {
     /// Seed of the noise.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Where to write [default: RUN/samples.png].
+    /// Where to write: PNG, or .safetensors [default: RUN/samples.png].
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -51,6 +51,13 @@ pub fn main(args: Args) -> Result<(), Problem> {
     let (dir, checkpoint, path) = RunDir::open(&args.run)?;
     let place = path.display().to_string();
     let n = args.n as usize;
+    let suffix = args.output.as_ref().and_then(|path| path.extension()).unwrap_or("png".as_ref());
+    if suffix != "png" && suffix != "safetensors" {
+        let suffix = suffix.to_string_lossy();
+        return Err(Problem::new(format!(
+            "samples are not written as .{suffix}; end the name in .png or .safetensors"
+        )));
+    }
     let mut preset = preset::parse(&checkpoint.preset, &place)?;
     preset.batch = n.min(BATCH);
     preset.set.extend(args.set);

@@ -5,7 +5,7 @@ use crate::problem::{Problem, show};
 use fgc_compiler::preset::{Field, Mixture, NetChoice, Setup};
 use fgc_compiler::{Compiled, compile};
 use fgc_runtime::data::Description;
-use fgc_runtime::train::{RunDir, Weights};
+use fgc_runtime::train::RunDir;
 use fgc_runtime::{Tensor, data};
 use indexmap::IndexMap;
 use std::path::Path;
@@ -61,8 +61,8 @@ pub fn compiled(name: &str, text: &str, setup: &Setup) -> Result<Compiled, Probl
     Ok(compiled)
 }
 
-/// Makes a run's student the network and the weights of `teacher`.
-pub fn teacher(run: &Path, preset: &mut Preset) -> Result<Weights, Problem> {
+/// Makes a run's student the architecture of the network `net`; gives where it is from, and its weights.
+pub fn trained(run: &Path, net: &str, preset: &mut Preset) -> Result<(String, IndexMap<String, Tensor>), Problem> {
     let (_, checkpoint, path) = RunDir::open(run)?;
     let place = path.display().to_string();
     let theirs = crate::preset::parse(&checkpoint.preset, &place)?.net_specs();
@@ -70,7 +70,7 @@ pub fn teacher(run: &Path, preset: &mut Preset) -> Result<Weights, Problem> {
         return Err(Problem::new(format!("{place}: its preset names no `denoiser`")));
     };
     preset.nets.insert(
-        "teacher".into(),
+        net.into(),
         NetChoice {
             network: spec.network.clone(),
             schedule: Some(spec.schedule.clone()),
@@ -86,7 +86,7 @@ pub fn teacher(run: &Path, preset: &mut Preset) -> Result<Weights, Problem> {
     let Some(student) = student else {
         return Err(Problem::new(format!("{place} has no weights of a network `student`")));
     };
-    Ok(Weights { nets: IndexMap::from([("teacher".to_string(), (place, student))]) })
+    Ok((place, student))
 }
 
 #[cfg(test)]

@@ -79,6 +79,18 @@ fn a_norm_of_zero_has_a_gradient() {
     ok(work.fgc(&["run", "zero.fg", "--preset", "tiny.ron", "--iterations", "2"]));
 }
 
+/// A truncated consistency model starts from a finished one.
+#[test]
+fn a_run_can_fill_any_network() {
+    let work = Work::new();
+    work.write("tcm.fg", include_str!("../../methods/tcm.fg"));
+    let tcm = ["run", "tcm.fg", "--preset", "tiny.ron", "--iterations", "2"];
+    work.fails(&tcm, &["`stage1` is frozen and has no weights", "--init stage1=RUN", "methods/cm.fg"]);
+    ok(small(&work, &["--name", "first", "--iterations", "2"]));
+    ok(work.fgc(&[&tcm[..], &["--init", "stage1=runs/first"]].concat()));
+    work.fails(&[&tcm[..], &["--init", "stage2=runs/first"]].concat(), &["no network `stage2`"]);
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_saves_the_run() {
@@ -132,6 +144,7 @@ fn samples_come_from_a_run() {
     ok(work.fgc(&["sample", "runs/r", "-n", "10", "--class", "2", "--steps", "3", "-o", "c.safetensors"]));
     assert_ne!(work.bytes(&work.path("a.safetensors")), work.bytes(&work.path("c.safetensors")));
     work.fails(&["sample", "runs/r", "--class", "4"], &["class 4 is out of range"]);
+    work.fails(&["sample", "runs/r", "-o", "a.jpg"], &[".jpg", ".png or .safetensors"]);
 }
 
 /// A student distilled from a run has its network and starts at its weights.

@@ -46,8 +46,10 @@ pub enum TrainError {
     #[error("`{name}` holds values that are no {dtype}")]
     InputValues { name: String, dtype: fgc_program::DType },
     #[error(
-        "network `{net}` is frozen and has no weights: give it a trained network with --teacher RUN \
-         (make one with: fgc run methods/sft.fg --preset PRESET)"
+        "network `{net}` is frozen and has no weights: give it a trained network with {} \
+         (make one with: fgc run methods/{}.fg --preset PRESET)",
+        if net == "teacher" { "--teacher RUN".to_string() } else { format!("--init {net}=RUN") },
+        if net == "teacher" { "sft" } else { "cm" },
     )]
     NoWeights { net: String },
     #[error("{from} has no `{tensor}`{hint}")]
