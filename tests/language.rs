@@ -1,4 +1,4 @@
-//! Every example of docs/language.md compiles without a complaint.
+//! Every example of docs/language.md, and the README's, compiles without a complaint.
 
 use fgc_compiler::check;
 use fgc_compiler::diagnostic::render;
@@ -26,15 +26,14 @@ fn setup() -> Setup {
     }
 }
 
-#[test]
-fn the_examples_of_the_language_page_compile() {
-    let page = include_str!("../docs/language.md");
-    let examples: Vec<&str> =
-        page.split("```fg\n").skip(1).map(|rest| rest.split("```").next().unwrap_or(rest)).collect();
-    assert!(examples.len() >= 8, "the page has an example for each construct");
-    for (i, example) in examples.into_iter().enumerate() {
-        let name = format!("example {i} of docs/language.md");
-        match check::check(&name, example, &setup()) {
+/// The `fg` examples of a page.
+fn examples(page: &str) -> Vec<&str> {
+    page.split("```fg\n").skip(1).map(|rest| rest.split("```").next().unwrap_or(rest)).collect()
+}
+
+fn compile_without_complaint(file: &str, page: &str) {
+    for (i, example) in examples(page).into_iter().enumerate() {
+        match check::check(&format!("example {i} of {file}"), example, &setup()) {
             Ok(checked) => {
                 let warnings: String = checked.warnings.iter().map(|w| render(w, &checked.sources, false)).collect();
                 assert!(warnings.is_empty(), "{warnings}");
@@ -45,4 +44,18 @@ fn the_examples_of_the_language_page_compile() {
             }
         }
     }
+}
+
+#[test]
+fn the_examples_of_the_language_page_compile() {
+    let page = include_str!("../docs/language.md");
+    assert!(examples(page).len() >= 8, "the page has an example for each construct");
+    compile_without_complaint("docs/language.md", page);
+}
+
+#[test]
+fn the_method_of_the_readme_compiles() {
+    let page = include_str!("../README.md");
+    assert_eq!(examples(page).len(), 1);
+    compile_without_complaint("README.md", page);
 }
