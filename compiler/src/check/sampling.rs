@@ -28,7 +28,9 @@ pub struct ScanState {
 impl Elaborator<'_> {
     pub(super) fn sample(&mut self, name: Option<&Name>, value: &Expr, env: &Env, place: Place) -> Result<()> {
         let label = name.map_or("method".to_owned(), |n| n.text.clone());
-        let prefix = std::mem::replace(&mut self.draw_prefix, format!("sample.{label}."));
+        // All samplers share their draws: from one seed the student and the teacher start from the same noise.
+        let prefix = std::mem::replace(&mut self.draw_prefix, "sample.".into());
+        self.draws.retain(|name, _| !name.starts_with("sample."));
         let outer = self.scan.replace(ScanState::default());
         let layer: Option<LayerScope> = self.layer.take();
         let result = self.expr(value, env);
