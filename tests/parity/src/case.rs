@@ -109,35 +109,40 @@ impl Case {
     }
 
     /// The reference networks: by the name of a network where the case says so (`student vdit(chunk=2); teacher,
-    /// fake_score vdit(bidirectional)`), else one for all denoisers.
+    /// fake_score vdit(bidirectional)`), else one for all denoisers; sizes are section 4's where it says none.
     fn nets(&self) -> Result<IndexMap<String, NetSpec>, CaseError> {
         let text = &self.recorded.network;
         let unknown = || CaseError::Network { path: self.dir.join("case.json"), network: text.clone() };
-        let said =
-            |yes: &str, then: &str, otherwise: &str| if text.contains(yes) { then } else { otherwise }.to_owned();
-        let video = text.contains("vdit");
-        let spec = |network: &str| NetSpec {
-            network: network.into(),
-            schedule: if video { "rf".into() } else { said("schedule rf", "rf", "edm") },
-            predicts: if video { "flow".into() } else { said("predicts flow", "flow", "x0") },
-            precondition: if video { "none".into() } else { said("no preconditioning", "none", "edm") },
-            sigma_data: 0.5,
-        };
         let mut nets = IndexMap::new();
         for part in text.split(';') {
             let Some((names, kind, args)) = network(part) else { continue };
-            let layer = match (kind, argument(args, "chunk")) {
-                ("mlp", _) => format!(
-                    "mlp(hidden = 32, blocks = 3, emb = 16, classes = {})",
-                    argument(args, "label_dim").unwrap_or("0")
-                ),
-                ("unet", _) => format!(
-                    "unet(channels = 8, multipliers = [1, 2], blocks = 4, attention = [4], classes = {})",
-                    argument(args, "label_dim").unwrap_or("0")
-                ),
-                (_, chunk) => {
-                    let chunk = chunk.map(|n| format!(", chunk = {n}")).unwrap_or_default();
-                    format!("vdit(patch = 2, dim = 32, heads = 2, blocks = 2, classes = classes{chunk})")
+            let video = kind == "vdit";
+            let said = |key: &str, video_says: &str, otherwise: &str| {
+                let usual = if video { video_says } else { otherwise };
+                word_after(part, key).or_else(|| word_after(text, key)).unwrap_or(usual).to_owned()
+            };
+            let bare = video || text.contains("no preconditioning");
+            let spec = |network: &str| NetSpec {
+                network: network.into(),
+                schedule: said("schedule", "rf", "edm"),
+                predicts: said("predicts", "flow", "x0"),
+                precondition: if bare { "none".into() } else { "edm".into() },
+                sigma_data: 0.5,
+            };
+            let size = |name: &str, usual: &str| format!("{name} = {}", argument(args, name).unwrap_or(usual));
+            let classes = format!("classes = {}", argument(args, "label_dim").unwrap_or("0"));
+            let layer = match kind {
+                "mlp" => {
+                    let sizes = [size("hidden", "32"), size("blocks", "3"), size("emb", "16"), classes];
+                    format!("mlp({})", sizes.join(", "))
+                }
+                "unet" => {
+                    format!("unet(channels = 8, multipliers = [1, 2], blocks = 4, attention = [4], {classes})")
+                }
+                _ => {
+                    let sizes = [size("patch", "2"), size("dim", "32"), size("heads", "2"), size("blocks", "2")];
+                    let chunk = argument(args, "chunk").map(|n| format!(", chunk = {n}")).unwrap_or_default();
+                    format!("vdit({}, classes = classes{chunk})", sizes.join(", "))
                 }
             };
             let names: Vec<&str> = if names.is_empty() { vec!["denoiser"] } else { names };
@@ -147,6 +152,12 @@ impl Case {
         }
         if nets.is_empty() { Err(unknown()) } else { Ok(nets) }
     }
+}
+
+/// `rf` of `schedule` in `mlp(label_dim=4), schedule rf, predicts flow`.
+fn word_after<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let rest = text.split_once(key)?.1.trim_start();
+    rest.split(|c: char| !c.is_alphanumeric()).next().filter(|word| !word.is_empty())
 }
 
 /// The names before, the kind, and the text in the brackets of `teacher, fake_score vdit(bidirectional)`.
@@ -188,6 +199,8 @@ mod tests {
         assert_eq!(two, (vec!["teacher", "fake_score"], "vdit", "bidirectional"));
         assert_eq!(argument("label_dim=4, r_timestep=true", "label_dim"), Some("4"));
         assert_eq!(argument("bidirectional", "chunk"), None);
+        assert_eq!(word_after("mlp(label_dim=4), schedule rf, predicts flow", "predicts"), Some("flow"));
+        assert_eq!(word_after("mlp(label_dim=4)", "predicts"), None);
         assert_eq!(step_of("step12.eps"), Some(12));
         assert_eq!(step_of("steps"), None);
     }
