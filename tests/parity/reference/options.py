@@ -27,7 +27,7 @@ def pinned(**values):
     """Draws at given values."""
     def change(weights, pins):
         for k, v in values.items():
-            pins[k] = torch.as_tensor(v).to(pins[k].dtype) if k in pins else torch.as_tensor(v)
+            pins[k] = torch.tensor(v, dtype=pins[k].dtype if k in pins else None)
     return change  # fmt: skip
 
 
@@ -81,10 +81,12 @@ case("cm-huber", "cm", R | dict(huber_const=0.01))
 case("cm-huber-big", "cm", R | dict(huber_const=3.0, weighting="sqrt"))
 case("cm-squared", "cm", R | dict(use_squared_l2=True))
 case("cm-squared-huber", "cm", R | dict(use_squared_l2=True, huber_const=0.5, weighting="c_out"))
-case("cm-min-r", "cm", R | dict(min_r=0.5), change=pinned(t=[0.002, 0.3, 0.5, 0.5000001, 0.9, 6.0]))
-case("cm-tiny-t", "cm", R, change=pinned(t=[0.002, 0.0020005, 0.0021, 0.004, 0.02, 80.0]))
+# Where t is r + 1e-6, D_t - D_r is all rounding: only weighted by little can it be compared.
+calm = dict(use_squared_l2=True, weighting="one")
+case("cm-min-r", "cm", R | calm | dict(min_r=0.5), change=pinned(t=[0.002, 0.3, 0.5, 0.5000001, 0.9, 6.0]))
+case("cm-tiny-t", "cm", R | calm, change=pinned(t=[0.002, 0.0020005, 0.0021, 0.004, 0.02, 80.0]))
 case("cm-ratio0", "cm", dict(ratio=0.0))
-case("cm-ratio1", "cm", dict(ratio=1.0))
+case("cm-min-r-plain", "cm", R | dict(min_r=0.1), change=pinned(t=[0.2, 0.3, 0.5, 0.11, 0.9, 6.0]))
 case("cm-rf", "cm", R, **RF)
 case("cm-rf-r0", "cm", dict(ratio=0.5), change=pinned(t=[0.1, 0.3, 0.5, 0.7, 0.9, 0.999]), **RF)
 case("cm-rf-r0-half", "cm", dict(ratio=0.9, weighting="one"), **RF)
@@ -98,7 +100,7 @@ case("cm-collide-min-r", "cm", close | dict(min_r=1.0), change=pinned(t=[0.3, 0.
 case("cm-cd-plain", "cm", R | dict(use_cd=True))
 case("cm-cd-rf", "cm", R | dict(use_cd=True, guidance=2.5), **RF)
 case("cm-cd-quantize", "cm", dict(ratio=0.99, use_cd=True, guidance=0.5, quantize=True, weighting="c_out"))
-case("cm-cd-min-r", "cm", R | dict(use_cd=True, guidance=1.5, min_r=0.3))
+case("cm-cd-min-r", "cm", R | calm | dict(use_cd=True, guidance=1.5, min_r=0.3))
 
 
 def broken_teacher(weights, pins):
@@ -129,7 +131,9 @@ case("tcm-cd", "tcm", dict(ratio=0.9, use_cd=True, guidance=1.7))
 case("tcm-cd-plain", "tcm", dict(ratio=0.9, use_cd=True))
 case("tcm-quantize", "tcm", dict(ratio=0.9, quantize=True))
 case("tcm-min-r", "tcm", dict(ratio=0.5, min_r=0.9))
-case("tcm-min-r-above", "tcm", dict(ratio=0.5, min_r=1.5), change=pinned(t=[1.2, 1.5, 1.6, 3.0, 10.0, 80.0]))
+# r just below the transition, t just above: the two networks' distance is not small.
+case("tcm-rule", "tcm", dict(ratio=0.9, min_r=0.9999999), change=pinned(t=[1.0, 1.0000001, 1.5, 3.0, 10.0, 80.0]))
+case("tcm-min-r-above", "tcm", calm | dict(ratio=0.5, min_r=1.5), change=pinned(t=[1.2, 1.5, 1.6, 3.0, 10.0, 80.0]))
 for w in ("c_out", "c_out_sq", "sigma_sq", "sqrt", "one"):
     case(f"tcm-w-{w}", "tcm", dict(ratio=0.9, weighting=w, huber_const=0.01))
 case("tcm-squared", "tcm", dict(ratio=0.9, use_squared_l2=True))
@@ -303,3 +307,48 @@ for role, it in (("student", 0), ("critic", 1)):
     case(f"self-forcing-{role}-nograd", "self_forcing", S | dict(gradient_in_rollout=False), iteration=it)
 case("self-forcing-5by2-context", "self_forcing", S | off | dict(context_noise=0.2), frames=5, change=pinned(exit_step=[1, 2]))
 case("self-forcing-start-7by3", "self_forcing", S | off | dict(start_gradient_frame=1), frames=7, chunk=3)
+
+# Numbers written as integers, nulls, and defaults spelled out; a batch of one; no classes; the ends of time.
+case("form-cm", "cm", dict(ratio=None, kimg_per_stage=1, q=3, ratio_limit=0.999, huber_const=0, min_r=0, guidance=None,
+     t_list=None, steps=1, use_cd=False), iteration=400)  # fmt: skip
+case("form-cm-cd", "cm", dict(ratio=0.5, use_cd=True, guidance=2, huber_const=1, min_r=1e-05))
+case("form-meanflow", "meanflow", dict(r_sample_ratio=1, norm_method="exp_1_-1", norm_const=0, guidance=None,
+     guidance_mixture=None, cond_dropout_prob=None, tangent_warmup_steps=10), iteration=5, **RF)  # fmt: skip
+case("form-meanflow-poly", "meanflow", dict(r_sample_ratio=0.5, norm_method="poly_2", norm_const=1), **RF)
+case("form-dmd2", "dmd2", dict(features=[0], gan_weight=0, guidance=3, t_list=None, fake_score_predicts=None), iteration=5)
+case("form-dmd2-list", "dmd2", dict(features=[0], gan_weight=1, t_list=[80, 1, 0], r1_weight=0), iteration=5)
+case("form-fdistill", "f_distill", dict(features=[1], ratio_upper=20, ratio_lower=0, ratio_ema_rate=1, f_div="kl"))
+case("form-scm", "scm", dict(tangent_warmup_steps=100, guidance=None, quantize=False), iteration=7)
+case("form-tcm", "tcm", dict(ratio=None, transition_t=1, w_boundary=1, boundary_prob=0.5, q=2, kimg_per_stage=1), iteration=999)
+for method, extra in dict(sft={}, cm=R, tcm=dict(ratio=0.9), scm={}, dmd2=D, f_distill=D, kd={}).items():
+    case(f"one-{method}", method, extra, batch=1, change=pinned(u_boundary=[0.1]) if method == "tcm" else None)
+    if method != "kd":
+        case(f"nolabel-{method}", method, extra, labels=False)
+case("one-meanflow", "meanflow", M, batch=1, **RF)
+case("nolabel-meanflow", "meanflow", M, labels=False, **RF)
+case("nolabel-ladd", "ladd", dict(features=[0]), labels=False, iteration=1)
+case("nolabel-kd", "kd", dict(steps=2), labels=False)
+case("scm-ends", "scm", W, iteration=500, change=pinned(t=[0.002, 0.005, 0.02, 10.0, 60.0, 80.0]))
+case("scm-ends-cd", "scm", W | dict(use_cd=True), iteration=500, change=pinned(t=[0.01, 0.05, 0.2, 10.0, 60.0, 80.0]))
+case("meanflow-same-times", "meanflow", dict(r_sample_ratio=1.0), change=pinned(
+    t_a=[0.5, 0.999, 0.3, 0.0, 0.2, 0.7], t_b=[0.5, 0.0, 0.3, 0.0, 0.1, 0.0]), **RF)  # fmt: skip
+case("sft-rf-ends", "sft", change=pinned(t=[0.0, 1e-7, 0.5, 0.9, 0.999, 0.2]), **RF)
+
+# Networks that predict noise on a tabulated schedule.
+VP = dict(schedule="vp", predicts="eps")
+case("cm-vp", "cm", dict(ratio=0.5), **VP)
+case("cm-vp-r0", "cm", dict(ratio=0.5, weighting="sigma_sq"), change=pinned(t=[0.1, 0.3, 0.5, 0.7, 0.9, 0.999]), **VP)
+for it in (0, 1):
+    case(f"dmd2-vp-{it}", "dmd2", D | dict(guidance=2.0), iteration=it, **VP)
+    case(f"dmd2-vp-list-{it}", "dmd2", D | dict(t_list=[0.999, 0.749, 0.25, 0.0], fake_score_predicts="x0"), iteration=it, **VP)
+    case(f"ladd-vp-{it}", "ladd", dict(features=[0, 1], student_every=2, t_list=[0.999, 0.749, 0.25, 0.0]), iteration=it, **VP)
+case("kd-vp", "kd", dict(t_list=[0.999, 0.749, 0.499, 0.249, 0.0]), **VP)
+
+# Video: several steps with every network, a single frame.
+# The keys' biases have no gradient but rounding: an eps keeps AdamW from making steps of it.
+quiet = adam("adamw", eps=1e-3)
+opts = dict(student=quiet, fake_score=quiet, discriminator=quiet)
+case("causvid-train", "causvid", V | dict(guidance=1.5, r1_weight=1.0), steps=4, iteration=1, frames=4, optimizer=opts)
+case("causal-sft-train", "causal_sft", dict(cond_dropout_prob=0.2), steps=5, frames=5, optimizer=dict(student=quiet))
+case("causal-sft-1by1", "causal_sft", frames=1, chunk=1)
+case("causal-kd-1by2", "causal_kd", dict(steps=2), frames=1, chunk=2, change=pinned(t_index=[[1], [2]]))

@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 const DATA: [&str; 4] = ["x", "c", "noise", "path"];
 const NULL_CONDITION: &str = "c_neg";
 
+/// Methods whose usual law draws from EDM's noise levels, which other schedules do not have.
+const POLYNOMIAL: [&str; 3] = ["dmd2", "f_distill", "ladd"];
+
 #[derive(Clone, Debug)]
 pub struct Case {
     pub recorded: Recorded,
@@ -96,12 +99,18 @@ impl Case {
         let fields = data.iter().map(field).collect();
         let draws = (0..self.recorded.steps.max(1)).flat_map(|k| self.inputs(k).1);
         let pins = draws.map(|(name, t)| (name, (t.dtype(), t.shape().to_vec()))).collect();
-        let set = self.recorded.hyper.iter().map(|(name, value)| (name.clone(), expression(value))).collect();
+        let nets = self.nets()?;
+        let mut set: IndexMap<_, _> =
+            self.recorded.hyper.iter().map(|(name, value)| (name.clone(), expression(value))).collect();
+        // Draws are pinned: any law that the schedule has the range for will do.
+        if POLYNOMIAL.contains(&self.recorded.method.as_str()) && nets.values().any(|net| net.schedule != "edm") {
+            set.entry("law".to_owned()).or_insert_with(|| "uniform_time()".to_owned());
+        }
         Ok(Setup {
             batch: self.recorded.batch,
             fields,
             mixture: None,
-            nets: self.nets()?,
+            nets,
             set,
             pins,
             optimizers: self.recorded.optimizer.clone().unwrap_or_default(),

@@ -10,10 +10,15 @@ use fgc_runtime::train::{Model, NonFinite, TrainError, Weights};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// State buffers are recorded as if they were this network's.
+const BUFFERS_OF: &str = "student";
+
 /// What a case's steps computed, named as its expected values.
 #[derive(Clone, Debug, Default)]
 pub struct Replayed {
     pub tensors: Tensors,
+    /// Which of them are updated state buffers.
+    pub buffers: Vec<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +50,7 @@ pub fn replay(case: &Case, methods: &Path, backend: Backend) -> Result<Replayed,
     let weights = Weights::from_file("weights.safetensors", case.weights.clone(), &nets);
     let (mut model, _) = Model::new(device, 0, &weights)?;
     model.check_weights()?;
+    restore_states(&mut model, &case.weights)?;
     model.set_iteration(recorded.iteration);
     let mut out = Replayed::default();
     let several = recorded.steps > 1;
@@ -67,7 +73,22 @@ pub fn replay(case: &Case, methods: &Path, backend: Backend) -> Result<Replayed,
             }
         }
     }
-    // Buffers are recorded as the student's.
-    out.tensors.extend(model.states()?.into_iter().map(|(name, state)| (format!("after.student.{name}"), state)));
+    for (name, state) in model.states()? {
+        let name = format!("after.{BUFFERS_OF}.{name}");
+        out.buffers.push(name.clone());
+        out.tensors.insert(name, state);
+    }
     Ok(out)
+}
+
+/// State buffers start as recorded, where they are among the weights.
+fn restore_states(model: &mut Model, weights: &Tensors) -> Result<(), TrainError> {
+    let mut checkpoint = model.checkpoint("", "")?;
+    for name in model.states()?.keys() {
+        if let Some(recorded) = weights.get(&format!("{BUFFERS_OF}.{name}")) {
+            let flat = Tensor::new(vec![recorded.len()], recorded.values().clone());
+            checkpoint.tensors.insert(format!("state.{name}"), flat);
+        }
+    }
+    model.restore(&checkpoint, "weights.safetensors")
 }
