@@ -246,7 +246,7 @@ for method, tag in (("dmd2", "dmd2"), ("f_distill", "fdistill"), ("ladd", "ladd"
     opts = dict(student=adam("adamw"), fake_score=adam("adamw", weight_decay=0.3), discriminator=adam("radam", betas=(0.5, 0.9)))
     if method == "ladd":
         del opts["fake_score"]
-    case(f"{tag}-train", method, base | dict(r1_weight=1.0, student_every=3), steps=7, iteration=1, optimizer=opts)
+    case(f"{tag}-train-r1", method, base | dict(r1_weight=1.0, student_every=3), steps=7, iteration=1, optimizer=opts)
 for role, it in (("student", 0), ("critic", 1)):
     case(f"dmd2-nogan-{role}", "dmd2", dict(gan_weight=0.0, student_every=2, guidance=1.5, r1_weight=1.0), iteration=it)
 for f in ("rkl", "kl", "js", "sf", "neyman", "sh", "jf"):
