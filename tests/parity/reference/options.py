@@ -94,7 +94,7 @@ case("cm-trig", "cm", dict(ratio=0.8, weighting="sigma_sq"), **TRIG)
 case("cm-quantize", "cm", R | dict(quantize=True))
 close = dict(ratio=0.999, quantize=True)
 case("cm-collide", "cm", close)
-at = [float(v) for v in (80.0, SIGMAS[999], SIGMAS[998], 0.5 * (SIGMAS[999] + SIGMAS[998]) + 1e-3, 0.002, 1.0)]
+at = [float(v) for v in (80.0, SIGMAS[999], SIGMAS[998], 0.5 * (SIGMAS[999] + SIGMAS[998]) + 1e-3, 0.5, 1.0)]
 case("cm-collide-top", "cm", close, change=pinned(t=at))
 case("cm-collide-min-r", "cm", close | dict(min_r=1.0), change=pinned(t=[0.3, 0.9, 1.0, 1.001, 1.1, 3.0]))
 case("cm-cd-plain", "cm", R | dict(use_cd=True))
