@@ -1,64 +1,63 @@
 //! Grids of images.
 
 use super::PictureError;
+use super::images::Images;
 use image::{Rgb, RgbImage};
 
 /// Pixels between images.
-const GAP: usize = 2;
+pub(super) const GAP: usize = 2;
+pub(super) const GROUND: [u8; 3] = [255; 3];
 /// Small images are enlarged until the grid is about this wide.
 const WIDTH: usize = 512;
-const GROUND: [u8; 3] = [255; 3];
-/// Shown where a value is not finite.
-const ALARM: [u8; 3] = [255, 0, 200];
 
-/// Images in rows: `samples` is `[n, C, H, W]` (or `[n, C, T, H, W]`: one video a row), in [−1, 1]. With fewer than three
-/// channels the first is shown in grey, else the first three in colour. `columns` is chosen if not given.
+/// Images `[n, C, H, W]` in rows, in [−1, 1]. With fewer than three channels the first is shown in grey, with three all in
+/// colour, with more the first three, stretched to their ranges. `columns` is chosen if not given.
 pub fn grid(samples: &[f32], shape: &[usize], columns: Option<usize>) -> Result<RgbImage, PictureError> {
-    let wrong = || PictureError::Shape { what: "images", shape: shape.to_vec() };
-    let (frames, [channels, height, width]) = match *shape {
-        [_, c, h, w] => (1, [c, h, w]),
-        [_, c, t, h, w] => (t, [c, h, w]),
-        _ => return Err(wrong()),
-    };
-    let tiles = shape[0] * frames;
-    if samples.len() != shape.iter().product::<usize>() || samples.is_empty() {
-        return Err(wrong());
+    if shape.len() != 4 {
+        return Err(PictureError::Shape { what: "images", shape: shape.to_vec() });
     }
-    let columns = match columns {
-        Some(columns) => columns.clamp(1, tiles),
-        None if frames > 1 => frames,
-        None => (tiles as f64).sqrt().ceil() as usize,
-    };
-    let rows = tiles.div_ceil(columns);
-    let scale = WIDTH.div_ceil(columns * width).max(1);
-    let (wide, high) = (scale * width + GAP, scale * height + GAP);
-    let mut picture = RgbImage::from_pixel((columns * wide + GAP) as u32, (rows * high + GAP) as u32, Rgb(GROUND));
-    let plane = height * width;
+    let images = Images::new(samples, shape)?;
+    Ok(tiled(&images, images.n, columns_of(images.n, columns), 0, |tile| (tile, 0)))
+}
+
+/// How many columns `n` tiles get: as wanted, else as many as rows.
+pub(super) fn columns_of(n: usize, wanted: Option<usize>) -> usize {
+    wanted.map_or((n as f64).sqrt().ceil() as usize, |columns| columns.clamp(1, n))
+}
+
+/// Tiles in rows, with a margin of so many pixels on the left; `of` says which sample and frame a tile shows.
+pub(super) fn tiled(
+    images: &Images,
+    tiles: usize,
+    columns: usize,
+    margin: usize,
+    of: impl Fn(usize) -> (usize, usize),
+) -> RgbImage {
+    let (rows, scale) = (tiles.div_ceil(columns), scale(images, columns));
+    let (wide, high) = (scale * images.width + GAP, scale * images.height + GAP);
+    let (width, height) = (margin + columns * wide + GAP, rows * high + GAP);
+    let mut picture = RgbImage::from_pixel(width as u32, height as u32, Rgb(GROUND));
     for tile in 0..tiles {
-        let (sample, frame) = (tile / frames, tile % frames);
-        let at =
-            |channel: usize, pixel: usize| samples[((sample * channels + channel) * frames + frame) * plane + pixel];
-        let (left, top) = (GAP + tile % columns * wide, GAP + tile / columns * high);
-        for y in 0..scale * height {
-            for x in 0..scale * width {
-                let pixel = y / scale * width + x / scale;
-                let values = [0, 1, 2].map(|channel| at(if channels < 3 { 0 } else { channel }, pixel));
-                picture.put_pixel((left + x) as u32, (top + y) as u32, Rgb(colour(values)));
+        let (sample, frame) = of(tile);
+        let (left, top) = (margin + GAP + tile % columns * wide, GAP + tile / columns * high);
+        for y in 0..scale * images.height {
+            for x in 0..scale * images.width {
+                let colour = images.colour(sample, frame, y / scale, x / scale);
+                picture.put_pixel((left + x) as u32, (top + y) as u32, Rgb(colour));
             }
         }
     }
-    Ok(picture)
+    picture
 }
 
-fn colour(values: [f32; 3]) -> [u8; 3] {
-    if values.iter().any(|x| !x.is_finite()) {
-        return ALARM;
-    }
-    values.map(|x| ((x + 1.0) * 127.5).round().clamp(0.0, 255.0) as u8)
+/// How many times images are enlarged.
+pub(super) fn scale(images: &Images, columns: usize) -> usize {
+    WIDTH.div_ceil(columns * images.width).max(1)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::images::ALARM;
     use super::*;
 
     #[test]
@@ -78,16 +77,9 @@ mod tests {
     }
 
     #[test]
-    fn grey_images_and_videos() {
+    fn grey_images_stay_grey() {
         let picture = grid(&[0.0; 64], &[1, 1, 8, 8], None).unwrap();
         assert_eq!((picture.width(), picture.get_pixel(10, 10).0), (516, [128; 3]));
-        // Two videos of three frames, two channels: a row each, and frame 2 of video 1 lit.
-        let mut samples = vec![-1.0; 2 * 2 * 3 * 4];
-        samples[24 + 8..24 + 12].fill(1.0);
-        let picture = grid(&samples, &[2, 2, 3, 2, 2], None).unwrap();
-        assert_eq!(picture.dimensions(), (3 * 174 + 2, 2 * 174 + 2));
-        assert_eq!(picture.get_pixel(2 + 2 * 174, 2 + 174).0, [255; 3]);
-        assert_eq!(picture.get_pixel(2 + 174, 2 + 174).0, [0; 3]);
     }
 
     #[test]
