@@ -12,12 +12,13 @@ pub type Preset = compiler::Preset<DataSpec>;
 /// The options that choose a preset and change it.
 #[derive(clap::Args, Default)]
 pub struct Choice {
-    /// Data, networks, hyper-parameters and length of training: the name of a preset, or a .ron file.
+    /// Data, networks, hyper-parameters and length of training: the name of a preset, or a .ron file (default: the first
+    /// built-in preset with settings for the method, else ring).
     ///
-    /// A name is looked up in `presets/` beside the method, then among the built-in ones (ring, checkerboard, moons,
-    /// spiral, digits, cifar10).
-    #[arg(long, value_name = "NAME|FILE", default_value = "ring")]
-    pub preset: String,
+    /// A name is looked up in `presets/` beside the method, then among the built-in ones (ring, pairs, moving,
+    /// moving_pairs, checkerboard, moons, spiral, digits, cifar10).
+    #[arg(long, value_name = "NAME|FILE")]
+    pub preset: Option<String>,
     /// Train on the data here instead: MNIST-like IDX files, a .tar, or a directory of .tar files (WebDataset).
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -41,7 +42,8 @@ pub fn assignment(text: &str) -> Result<(String, String), String> {
 impl Choice {
     /// The preset for a method, overrides put in; and what to call it.
     pub fn resolve(&self, method_path: &Path, method: &str) -> Result<(Preset, String), Problem> {
-        let (text, place, name) = find(&self.preset, method_path)?;
+        let wanted = self.preset.as_deref().unwrap_or_else(|| default_for(method));
+        let (text, place, name) = find(wanted, method_path)?;
         let mut preset = parse(&text, &place)?.for_method(method);
         preset.methods.clear();
         if let Some(dir) = &self.data {
@@ -50,6 +52,7 @@ impl Choice {
         preset.data = absolute(preset.data);
         preset.batch = self.batch.map_or(preset.batch, |b| b as usize);
         preset.set.extend(self.set.iter().cloned());
+        one_clock(&preset, &place)?;
         Ok((preset, name))
     }
 }
@@ -65,6 +68,35 @@ pub fn parse(text: &str, place: &str) -> Result<Preset, Problem> {
 pub fn print(preset: &Preset) -> Result<String, Problem> {
     let text = ron::ser::to_string_pretty(preset, ron::ser::PrettyConfig::new().struct_names(false));
     text.map_err(|e| Problem::new(format!("cannot write the preset: {e}")))
+}
+
+/// The built-in presets, those that every method can do something with first.
+const BUILT_IN_PRESETS: [&str; 9] =
+    ["ring", "pairs", "moving", "moving_pairs", "checkerboard", "moons", "spiral", "digits", "cifar10"];
+
+/// The first built-in preset with settings for a method, else the first.
+fn default_for(method: &str) -> &'static str {
+    let has_settings = |name: &&str| {
+        let text = BUILT_IN.get_file(format!("presets/{name}.ron")).and_then(|f| f.contents_utf8());
+        text.and_then(|text| parse(text, name).ok()).is_some_and(|preset| preset.methods.contains_key(method))
+    };
+    BUILT_IN_PRESETS.into_iter().find(has_settings).unwrap_or(BUILT_IN_PRESETS[0])
+}
+
+/// Refuses pairs made on another schedule than the student's: its noise would be of the wrong size.
+fn one_clock(preset: &Preset, place: &str) -> Result<(), Problem> {
+    let DataSpec::Pairs { schedule, .. } = &preset.data else { return Ok(()) };
+    let nets = preset.net_specs();
+    match nets.get("student").or_else(|| nets.get("denoiser")) {
+        Some(student) if student.schedule != schedule.name() => Err(Problem::new(format!(
+            "{place}: its pairs are made on the schedule `{}`, but the student's is `{}`; say `schedule: {}` in `Pairs(…)`, \
+             or give the network the other schedule",
+            schedule.name(),
+            student.schedule,
+            student.schedule,
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Text, place and name of a preset.
@@ -85,14 +117,10 @@ fn find(wanted: &str, method_path: &Path) -> Result<(String, String, String), Pr
     if let Some(text) = BUILT_IN.get_file(&file).and_then(|f| f.contents_utf8()) {
         return Ok((text.into(), file, wanted.into()));
     }
-    let known: Vec<String> = BUILT_IN
-        .get_dir("presets")
-        .into_iter()
-        .flat_map(|dir| dir.files())
-        .filter_map(|f| Some(f.path().file_stem()?.to_str()?.to_owned()))
-        .collect();
-    let near = closest(wanted, known.iter().map(String::as_str));
-    let help = near.map_or_else(|| format!("built in are {}", known.join(", ")), |n| format!("did you mean `{n}`?"));
+    let help = closest(wanted, BUILT_IN_PRESETS).map_or_else(
+        || format!("built in are {}", BUILT_IN_PRESETS.join(", ")),
+        |near| format!("did you mean `{near}`?"),
+    );
     Err(Problem::new(format!("there is no preset `{wanted}` ({} does not exist); {help}", beside.display())))
 }
 
@@ -104,5 +132,52 @@ fn absolute(data: DataSpec) -> DataSpec {
         DataSpec::WebDataset(Paths::One(p)) => DataSpec::WebDataset(Paths::One(path(p))),
         DataSpec::WebDataset(Paths::Many(p)) => DataSpec::WebDataset(Paths::Many(p.into_iter().map(path).collect())),
         computed => computed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_presets_are_those_listed() {
+        let files = BUILT_IN.get_dir("presets").unwrap().files();
+        let mut found: Vec<String> =
+            files.map(|f| f.path().file_stem().unwrap().to_string_lossy().into_owned()).collect();
+        found.sort();
+        let mut listed = BUILT_IN_PRESETS.to_vec();
+        listed.sort();
+        assert_eq!(found, listed);
+    }
+
+    #[test]
+    fn a_method_starts_with_a_preset_made_for_it() {
+        let cases = [
+            ("sft", "ring"),
+            ("dmd2", "ring"),
+            ("kd", "pairs"),
+            ("causal_sft", "moving"),
+            ("causvid", "moving"),
+            ("self_forcing", "moving"),
+            ("causal_kd", "moving_pairs"),
+            ("my_own", "ring"),
+        ];
+        for (method, preset) in cases {
+            assert_eq!(default_for(method), preset, "{method}");
+        }
+    }
+
+    #[test]
+    fn pairs_are_made_on_the_students_schedule() {
+        let preset = |schedule: &str| {
+            let text = format!(
+                r#"(data: Pairs(of: Moons, schedule: rf), batch: 1, iterations: 1, schedule: "{schedule}",
+                    nets: {{"denoiser": (network: "mlp()")}})"#
+            );
+            one_clock(&parse(&text, "p.ron").unwrap(), "p.ron")
+        };
+        assert!(preset("rf").is_ok());
+        let Err(Problem::Message(message)) = preset("edm") else { panic!("accepted") };
+        assert!(message.contains("p.ron") && message.contains("say `schedule: edm`"), "{message}");
     }
 }

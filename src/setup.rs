@@ -47,7 +47,7 @@ pub fn fields(shapes: &IndexMap<String, Vec<usize>>) -> IndexMap<String, Field> 
 
 fn mixture(m: &data::Mixture) -> Mixture {
     Mixture {
-        centres: m.centres.chunks(m.dim).map(<[f64]>::to_vec).collect(),
+        centres: m.centres.chunks(m.dim()).map(<[f64]>::to_vec).collect(),
         std: m.std,
         classes: if m.class_of.is_empty() { vec![0; m.components()] } else { m.class_of.clone() },
         weights: m.weights(),

@@ -170,14 +170,16 @@ impl Setup {
 }
 
 impl Mixture {
-    /// The record `analytic` takes; `classes`: of the condition.
-    pub fn to_value(&self, classes: usize) -> Value {
+    /// The record `analytic` takes; `x`: the samples' axes, `classes`: of the condition.
+    pub fn to_value(&self, x: &Field, classes: usize) -> Value {
         let numbers = |v: &[f64]| Value::list(v.iter().map(|&x| Value::Float(x)).collect());
         let membership = |&class: &usize| {
             Value::list((0..classes.max(1)).map(|k| Value::Float((k == class) as u8 as f64)).collect())
         };
         let fields = [
             ("centres", Value::list(self.centres.iter().map(|c| numbers(c)).collect())),
+            ("axes", Value::list(x.axes.iter().map(|a| Value::Axis(a.as_str().into())).collect())),
+            ("extents", Value::list(x.shape.iter().map(|&n| Value::Int(n as i64)).collect())),
             ("std", Value::Float(self.std)),
             ("weights", numbers(&self.weights)),
             ("membership", Value::list(self.classes.iter().map(membership).collect())),

@@ -226,8 +226,8 @@ impl Elaborator<'_> {
         env.bind("classes", Value::Int(self.setup.classes() as i64), false);
         let schedule = self.preset_schedule(spec, place)?;
         env.bind("schedule", Value::Schedule(schedule), false);
-        if let Some(mixture) = &self.setup.mixture {
-            env.bind("mixture", mixture.to_value(self.setup.classes()), false);
+        if let (Some(mixture), Some(x)) = (&self.setup.mixture, self.setup.fields.get("x")) {
+            env.bind("mixture", mixture.to_value(x, self.setup.classes()), false);
         }
         let at = Place { file, span: callee.span };
         let value = match self.find_network(layer, &env, at)? {

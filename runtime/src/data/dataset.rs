@@ -1,6 +1,6 @@
 //! A data set in memory, and batches from it.
 
-use super::{DataError, DataSpec, Description, Mixture, Skipped, Split, idx, shapes, webdataset};
+use super::{DataError, DataSpec, Description, Mixture, Skipped, Split, idx, pairs, shapes, webdataset};
 use crate::Tensor;
 use crate::random::Stream;
 use indexmap::IndexMap;
@@ -113,6 +113,10 @@ impl Dataset {
                 Source::Stored(loaded.stored)
             }
             DataSpec::Shapes { size, channels } => Source::Shapes { size: *size, channels: *channels },
+            DataSpec::Pairs { of, schedule, count, seed } => {
+                let mixture = of.mixture().expect("checked: pairs are of mixtures");
+                Source::Stored(pairs::make(&mixture, *schedule, *count, *seed, split)?)
+            }
             _ => Source::Mixture(spec.mixture().expect("the other data sets are all mixtures")),
         };
         if let Source::Stored(stored) = &source {

@@ -1,5 +1,6 @@
 //! What can be wrong with a data set.
 
+use super::FlowError;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -28,6 +29,8 @@ pub enum DataError {
     Empty { path: PathBuf },
     #[error("{} of {total} samples are unusable, more than 1 %:{}", skipped.len(), first(skipped))]
     Corrupt { skipped: Vec<Skipped>, total: usize },
+    #[error("cannot make a teacher's trajectories: {0}")]
+    Flow(FlowError),
     #[error("a data set of `{spec}` is impossible: {reason}")]
     Spec { spec: String, reason: &'static str },
 }

@@ -1,4 +1,4 @@
-//! Densities in the plane, each defined as a mixture of Gaussians, so that scores and denoisers are exact.
+//! Densities defined as mixtures of Gaussians, so that scores and denoisers are exact: in the plane, and of videos.
 
 use crate::random::Stream;
 use std::f64::consts::{PI, TAU};
@@ -6,7 +6,8 @@ use std::f64::consts::{PI, TAU};
 /// Equally likely isotropic Gaussians of one standard deviation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mixture {
-    pub dim: usize,
+    /// Of a sample.
+    pub shape: Vec<usize>,
     /// `[components, dim]`, row-major.
     pub centres: Vec<f64>,
     pub std: f64,
@@ -53,11 +54,16 @@ impl Mixture {
     }
 
     pub fn gaussian(dim: usize, std: f64) -> Mixture {
-        Mixture { dim, centres: vec![0.0; dim], std, class_of: Vec::new(), classes: 0 }
+        Mixture { shape: vec![dim], centres: vec![0.0; dim], std, class_of: Vec::new(), classes: 0 }
+    }
+
+    /// Values of a sample.
+    pub fn dim(&self) -> usize {
+        self.shape.iter().product()
     }
 
     pub fn components(&self) -> usize {
-        self.centres.len() / self.dim
+        self.centres.len() / self.dim()
     }
 
     /// The probability of each component.
@@ -69,9 +75,10 @@ impl Mixture {
     pub(super) fn sample(&self, seed: u64, index: u64, x: &mut [f32]) -> Option<usize> {
         let component = Stream::new(seed, 0, "data.component").index(index, self.components());
         let noise = Stream::new(seed, 0, "data.noise");
+        let dim = self.dim();
         for (d, out) in x.iter_mut().enumerate() {
-            let centre = self.centres[component * self.dim + d];
-            *out = (centre + self.std * noise.normal(index * self.dim as u64 + d as u64)) as f32;
+            let centre = self.centres[component * dim + d];
+            *out = (centre + self.std * noise.normal(index * dim as u64 + d as u64)) as f32;
         }
         self.class_of.get(component).copied()
     }
@@ -81,7 +88,7 @@ fn plane(centres: impl Iterator<Item = [f64; 2]>, class_of: impl Fn(usize) -> us
     let centres: Vec<f64> = centres.flatten().collect();
     let class_of: Vec<usize> = (0..centres.len() / 2).map(class_of).collect();
     let classes = class_of.last().map_or(0, |last| last + 1);
-    Mixture { dim: 2, centres, std, class_of, classes }
+    Mixture { shape: vec![2], centres, std, class_of, classes }
 }
 
 #[cfg(test)]

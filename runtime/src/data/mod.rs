@@ -3,10 +3,13 @@
 
 mod dataset;
 mod error;
+mod flow;
 mod idx;
 mod loader;
 mod mixture;
+mod moving;
 mod npy;
+mod pairs;
 mod sample;
 mod shapes;
 mod spec;
@@ -14,6 +17,7 @@ mod webdataset;
 
 pub use dataset::{Batch, Dataset, one_hot};
 pub use error::{DataError, Skipped};
+pub use flow::{Flow, FlowError, Schedule};
 pub use loader::Loader;
 pub use mixture::Mixture;
 pub use spec::{DataSpec, Description, Kind, Paths, Split};
