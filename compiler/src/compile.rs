@@ -2,11 +2,11 @@
 
 use crate::check::{Checked, check};
 use crate::diagnostic::{Diagnostic, Failure};
-use crate::graph::{Source, Ty};
+use crate::graph::Source;
 use crate::lower::lower_plans;
 use crate::preset::Setup;
 use crate::training::{Training, training};
-use fgc_program::{Net, Param, Program, Repeat, Sampler, Schedule, Turn};
+use fgc_program::{Net, Param, Program, Sampler, Schedule, Stage, Turn};
 
 /// A compiled method with what each stage made of it.
 #[derive(Debug)]
@@ -54,15 +54,17 @@ fn assemble(training: &mut Training) -> Program {
         updates: buffers.updates,
     });
     let nets = nets.collect();
-    let carry = |ty: &Ty| lowered.sources.get(&(Source::Carry, ty.clone())).copied();
     let samplers = training.samplers.iter().map(|s| {
-        let carried = training.graph.ty(training.plans[s.init].outputs[0].node);
-        let repeat = s.repeat.as_ref().and_then(|(plan, rows)| {
-            // A body that does not read what it carries gives the same every time: once is enough, with any buffer.
-            let carry = carry(carried).or_else(|| lowered.plans[*plan].outputs.first().map(|o| o.buffer))?;
-            Some(Repeat { plan: *plan, carry, rows: rows.clone() })
+        let stages = s.stages.iter().map(|(plan, stage)| {
+            let keeps = stage.keeps.iter().zip(&lowered.plans[*plan].outputs).filter_map(|((slot, node), output)| {
+                // What no other stage reads has no place to be kept.
+                let ty = training.graph.ty(*node).clone();
+                let to = *lowered.sources.get(&(Source::Kept { slot: *slot }, ty))?;
+                (output.buffer != to).then_some((output.buffer, to))
+            });
+            Stage { plan: *plan, rows: stage.rows.clone(), repeats: stage.repeats, keeps: keeps.collect() }
         });
-        (s.name.clone(), Sampler { init: s.init, repeat })
+        (s.name.clone(), Sampler { stages: stages.collect() })
     });
     let samplers = samplers.collect();
     let turns = training.turns.iter();
@@ -73,6 +75,7 @@ fn assemble(training: &mut Training) -> Program {
         nets,
         inputs: lowered.inputs,
         buffers: lowered.buffers,
+        constants: lowered.constants,
         kernels: lowered.kernels,
         plans: lowered.plans,
         schedule: Schedule { steps },

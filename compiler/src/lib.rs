@@ -1,7 +1,7 @@
 //! From a `.fg` spec to a [`Program`](fgc_program::Program).
 //!
 //! The modules are the stages, in this order: [`source`] and [`module`] read files, [`check`] turns a method into a
-//! [`graph`], [`training`] adds derivatives ([`derive`]) and updates ([`optimizer`]) and cleans up ([`simplify`]),
+//! [`graph`], [`stages`] cuts samplers at their loops, [`training`] adds derivatives ([`derive`]) and updates ([`optimizer`]) and cleans up ([`simplify`]),
 //! [`lower`] makes kernels and plans. [`compile()`] runs them all. What is wrong with a spec is a value ([`diagnostic`]).
 
 pub mod check;
@@ -15,6 +15,7 @@ pub mod optimizer;
 pub mod preset;
 pub mod simplify;
 pub mod source;
+pub mod stages;
 pub mod training;
 
 pub use compile::{Compiled, compile};

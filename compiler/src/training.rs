@@ -6,6 +6,7 @@ use crate::graph::{Graph, NodeId, Op, Source, Ty, needed};
 use crate::lower::{Computed, NetLayout, ParamLayout, PlanGraph, Role};
 use crate::optimizer::{self, MOMENTS};
 use crate::simplify::simplify;
+use crate::stages::{StageGraph, stages};
 use fgc_program::{DType, NetId};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -21,11 +22,11 @@ pub struct TurnGraph {
     pub updates: Vec<(NetId, usize)>,
 }
 
+/// A sampler's stages: each with its plan, whose first outputs are what it keeps, in the same order.
 #[derive(Clone, Debug)]
 pub struct SamplerGraph {
     pub name: String,
-    pub init: usize,
-    pub repeat: Option<(usize, Vec<Vec<f64>>)>,
+    pub stages: Vec<(usize, StageGraph)>,
 }
 
 /// A method as graphs, ready to lower.
@@ -52,15 +53,17 @@ pub fn training(checked: &Checked, batch: usize) -> Result<Training, DeriveError
         steps.push((step, plans.len() - 1, grads));
     }
     let mut samplers = Vec::new();
+    let mut slots = m.slots;
     for s in &m.samplers {
-        let mut plan = |part: &str, node: NodeId| {
-            let outputs = vec![Computed { name: "carry".into(), role: Role::Sample, node }];
-            plans.push(PlanGraph { name: format!("sample.{}.{part}", s.name), outputs });
-            plans.len() - 1
-        };
-        let init = plan("init", s.init);
-        let repeat = s.repeat.as_ref().map(|(node, rows)| (plan("repeat", *node), rows.clone()));
-        samplers.push(SamplerGraph { name: s.name.clone(), init, repeat });
+        let mut own = Vec::new();
+        for stage in stages(&mut graph, s, &mut slots) {
+            let keep = |(slot, node): &(usize, NodeId)| (format!("keep{slot}"), *node);
+            let outputs = stage.keeps.iter().map(keep).chain(stage.sample.map(|node| ("sample".into(), node)));
+            let outputs = outputs.map(|(name, node)| Computed { name, role: Role::Sample, node }).collect();
+            plans.push(PlanGraph { name: format!("sample.{}.{}", s.name, stage.part), outputs });
+            own.push((plans.len() - 1, stage));
+        }
+        samplers.push(SamplerGraph { name: s.name.clone(), stages: own });
     }
     if !m.state.is_empty() {
         let initial = |(name, s): (&String, &StateSpec)| Computed {

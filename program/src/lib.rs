@@ -24,6 +24,6 @@ pub use index::{Atom, Index, Var};
 pub use kernel::{Access, BinaryOp, Expr, Kernel, KernelBuffer, Reg, Stmt, UnaryOp};
 pub use launch::{BatchDim, Contract, Conv, ConvRole, Launch, Operand};
 pub use program::{
-    Buffer, BufferId, Distribution, Init, Input, InputKind, KernelId, Net, NetId, Output, OutputKind, Param, Place,
-    Plan, Program, Repeat, Sampler, Schedule, Turn,
+    Buffer, BufferId, Constant, Distribution, Guard, Init, Input, InputKind, KernelId, Known, Net, NetId, Output,
+    OutputKind, Param, Place, Plan, PlanInput, Program, Sampler, Schedule, Stage, Turn,
 };

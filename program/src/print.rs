@@ -1,6 +1,8 @@
 //! Kernels and plans as text for people.
 
-use crate::{Access, Atom, BinaryOp, Conv, Expr, Index, Kernel, Launch, Operand, Place, Plan, Program, Stmt, UnaryOp};
+use crate::{
+    Access, Atom, BinaryOp, Conv, Expr, Index, Kernel, Known, Launch, Operand, Place, Plan, Program, Stmt, UnaryOp,
+};
 use std::fmt::{self, Display, Formatter};
 
 /// All kernels, by number.
@@ -31,10 +33,16 @@ fn plan_text(program: &Program, plan: &Plan) -> String {
     };
     let operand = |o: &Operand| format!("{}+{}({},{})", buffer(o.buffer), o.offset, o.row, o.col);
     let mut out = format!("plan {}\n", plan.name);
-    for input in plan.inputs.iter().filter_map(|i| program.inputs.get(*i)) {
-        out += &format!("  input {} {:?} = {}\n", input.name, input.shape, buffer(input.buffer));
+    for read in &plan.inputs {
+        let Some(input) = program.inputs.get(read.input) else { continue };
+        let number = input.number.as_ref().map_or(String::new(), |n| format!("_{{{}}}", known(program, n)));
+        let when = read.when.as_ref().map_or(String::new(), |w| format!(" when {}", known(program, w)));
+        out += &format!("  input {}{number} {:?} = {}{when}\n", input.name, input.shape, buffer(input.buffer));
     }
     for (i, launch) in plan.launches.iter().enumerate() {
+        if let Some(guard) = plan.guards.iter().find(|guard| guard.launches.start == i) {
+            out += &format!("  when {}: {} launches\n", known(program, &guard.when), guard.launches.len());
+        }
         let text = match launch {
             Launch::Kernel { kernel, args } => {
                 let found = program.kernels.get(kernel.0 as usize);
@@ -64,6 +72,27 @@ fn plan_text(program: &Program, plan: &Plan) -> String {
         out += &format!("  output {} {:?} = {}\n", output.name, output.shape, buffer(output.buffer));
     }
     out
+}
+
+/// A known number, its loads by the inputs' names.
+fn known(program: &Program, known: &Known) -> String {
+    let inner = |x: &Known| self::known(program, x);
+    match known {
+        Expr::Load { buffer, index } => match program.inputs.get(*buffer) {
+            Some(input) => format!("{}[{index}]", input.name),
+            None => known.to_string(),
+        },
+        Expr::Unary(op, x) => format!("{}({})", word(op), inner(x)),
+        Expr::Binary(op, a, b) => match infix(*op) {
+            Some(op) => format!("({} {op} {})", inner(a), inner(b)),
+            None => format!("{}({}, {})", word(op), inner(a), inner(b)),
+        },
+        Expr::Select { cond, then, otherwise } => {
+            format!("({} ? {} : {})", inner(cond), inner(then), inner(otherwise))
+        }
+        Expr::Cast(dtype, x) => format!("{dtype}({})", inner(x)),
+        _ => known.to_string(),
+    }
 }
 
 fn geometry(c: &Conv) -> String {

@@ -1,8 +1,9 @@
 //! The program: networks, inputs, buffers, kernels, plans.
 
-use crate::{DType, Kernel, Launch};
+use crate::{DType, Expr, Kernel, Launch, Scalar};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct BufferId(pub u32);
@@ -23,6 +24,8 @@ pub struct Program {
     pub nets: Vec<Net>,
     pub inputs: Vec<Input>,
     pub buffers: Vec<Buffer>,
+    /// What buffers hold from the start on, and no launch writes.
+    pub constants: Vec<Constant>,
     pub kernels: Vec<Kernel>,
     /// One named `start`, if there is one, runs once before training: it fills the state buffers.
     pub plans: Vec<Plan>,
@@ -88,7 +91,13 @@ pub struct Input {
     pub dtype: DType,
     pub shape: Vec<usize>,
     pub buffer: BufferId,
+    /// Of a draw that is one of many: its number. Draw 3 of `noise` is called `noise_3`.
+    pub number: Option<Known>,
 }
+
+/// A number that is known before a plan runs: an expression without registers and variables, whose loads are of inputs
+/// (`buffer` is a position in [`Program::inputs`]) at constant places.
+pub type Known = Expr;
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum InputKind {
@@ -100,8 +109,8 @@ pub enum InputKind {
     Pin,
     /// F64 scalar: optimisation steps done so far.
     Iteration,
-    /// F64 scalar that a sampler's `Repeat` sets, by its position in a row.
-    Repeat { position: usize },
+    /// F64 scalar that a sampler's stage sets, by its position in a row.
+    Row { position: usize },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -134,15 +143,41 @@ pub enum Place {
     Part { of: BufferId, start: usize },
 }
 
-/// A straight line of launches.
+/// A buffer's fixed contents.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Constant {
+    pub buffer: BufferId,
+    /// One for each element, of the buffer's dtype.
+    pub values: Vec<Scalar>,
+}
+
+/// A straight line of launches, some of which may be left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// `step.student`, `update.student`, `sample.body`.
     pub name: String,
     pub launches: Vec<Launch>,
+    /// Launches to be left out where what they compute is not needed. In order, apart.
+    pub guards: Vec<Guard>,
     pub outputs: Vec<Output>,
-    /// Indices into `Program::inputs` that this plan reads.
-    pub inputs: Vec<usize>,
+    /// What this plan reads, what guards and numbers read included; those that are always needed come first.
+    pub inputs: Vec<PlanInput>,
+}
+
+/// Launches that only run when something holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Guard {
+    pub launches: Range<usize>,
+    /// Bool, from inputs that are always needed.
+    pub when: Known,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanInput {
+    /// Position in [`Program::inputs`].
+    pub input: usize,
+    /// As a guard's; None: always needed.
+    pub when: Option<Known>,
 }
 
 /// A value the runtime may read after a plan has run (until the next plan does).
@@ -185,19 +220,20 @@ pub struct Turn {
     pub updates: Vec<(NetId, usize)>,
 }
 
-/// Sampling: one plan to start, one repeated, both leaving the carried value as their output `carry`, which the
-/// runtime copies to the input of that name; the last one's is the sample.
+/// Sampling: stages one after another; the last leaves the samples as its output `sample`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sampler {
-    pub init: usize,
-    pub repeat: Option<Repeat>,
+    pub stages: Vec<Stage>,
 }
 
+/// A plan that runs once for each row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Repeat {
+pub struct Stage {
     pub plan: usize,
-    /// Buffer the carried value is copied to before each repetition.
-    pub carry: BufferId,
-    /// One row a repetition, written to the `InputKind::Repeat` inputs. Draws see the row's number.
+    /// Written to the `InputKind::Row` inputs. Draws of a loop's body are those of step row + 1, all others of step 0.
     pub rows: Vec<Vec<f64>>,
+    /// Whether this is the body of a loop.
+    pub repeats: bool,
+    /// After each run, these outputs of the plan (by buffer) are copied to buffers that later runs read.
+    pub keeps: Vec<(BufferId, BufferId)>,
 }

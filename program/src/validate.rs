@@ -4,9 +4,10 @@
 //! proven) and computed positions (checked when they run).
 
 mod kernel;
+mod known;
 mod memory;
 
-use crate::{Access, Buffer, BufferId, Contract, Conv, DType, Launch, Operand, Place, Plan, Program};
+use crate::{Access, Buffer, BufferId, Contract, Conv, DType, Known, Launch, Operand, Place, Plan, PlanInput, Program};
 use thiserror::Error;
 
 /// Something wrong with a program: where and what.
@@ -30,8 +31,8 @@ pub fn validate(program: &Program) -> Result<(), Vec<Problem>> {
             );
         }
         check.interface();
-        for (i, plan) in program.plans.iter().enumerate() {
-            check.plan(i, plan);
+        for plan in &program.plans {
+            check.plan(plan);
         }
     }
     if check.problems.is_empty() { Ok(()) } else { Err(check.problems) }
@@ -145,7 +146,19 @@ impl<'a> Check<'a> {
             }
         }
         for input in &program.inputs {
-            self.shaped(&format!("input `{}`", input.name), input.buffer, &input.shape, Some(input.dtype));
+            let place = format!("input `{}`", input.name);
+            self.shaped(&place, input.buffer, &input.shape, Some(input.dtype));
+            if let Some(number) = &input.number {
+                self.known(&place, number, DType::I64);
+            }
+        }
+        for constant in &program.constants {
+            let place = format!("constant in buffer {}", constant.buffer.0);
+            let dtype = constant.values.first().map_or(DType::F32, |value| value.dtype());
+            self.expect(&place, constant.buffer, dtype, constant.values.len());
+            if constant.values.iter().any(|value| value.dtype() != dtype) {
+                self.problem(&place, "is of several dtypes".into());
+            }
         }
         for turn in &program.schedule.steps {
             let nets = turn.updates.iter().all(|(n, plan)| (n.0 as usize) < program.nets.len() && plan_exists(*plan));
@@ -155,12 +168,30 @@ impl<'a> Check<'a> {
         }
         for (name, sampler) in &program.samplers {
             let place = format!("sampler `{name}`");
-            if !plan_exists(sampler.init) || sampler.repeat.as_ref().is_some_and(|r| !plan_exists(r.plan)) {
-                self.problem(&place, "names a plan that does not exist".into());
+            for stage in &sampler.stages {
+                if !plan_exists(stage.plan) {
+                    self.problem(&place, "names a plan that does not exist".into());
+                }
+                for &(from, to) in &stage.keeps {
+                    if let (Some(from), Some(to)) = (self.buffer(&place, from), self.buffer(&place, to))
+                        && (from.dtype != to.dtype || from.len != to.len || to.place != Place::Persistent)
+                    {
+                        self.problem(&place, "keeps a value where it cannot be".into());
+                    }
+                }
             }
-            if let Some(repeat) = &sampler.repeat {
-                self.buffer(&place, repeat.carry);
+            let last = sampler.stages.last().and_then(|stage| program.plans.get(stage.plan));
+            if last.is_none_or(|plan| plan.outputs.iter().all(|output| output.name != "sample")) {
+                self.problem(&place, "does not end with samples".into());
             }
+        }
+    }
+
+    fn known(&mut self, place: &str, known: &Known, dtype: DType) {
+        match known::dtype(self.program, known) {
+            Ok(found) if found == dtype => {}
+            Ok(found) => self.problem(place, format!("depends on a number of type {found}, not {dtype}")),
+            Err(what) => self.problem(place, what),
         }
     }
 
@@ -175,7 +206,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn plan(&mut self, number: usize, plan: &'a Plan) {
+    fn plan(&mut self, plan: &'a Plan) {
         let before = self.problems.len();
         for (i, launch) in plan.launches.iter().enumerate() {
             let place = format!("plan `{}`, launch {i}", plan.name);
@@ -184,14 +215,26 @@ impl<'a> Check<'a> {
         for output in &plan.outputs {
             self.shaped(&format!("plan `{}`, output `{}`", plan.name, output.name), output.buffer, &output.shape, None);
         }
-        for input in &plan.inputs {
+        let place = format!("plan `{}`", plan.name);
+        for PlanInput { input, when } in &plan.inputs {
             if *input >= self.program.inputs.len() {
-                self.problem(&format!("plan `{}`", plan.name), format!("there is no input {input}"));
+                self.problem(&place, format!("there is no input {input}"));
+            }
+            if let Some(when) = when {
+                self.known(&place, when, DType::Bool);
             }
         }
+        let mut free = 0;
+        for guard in &plan.guards {
+            if guard.launches.start < free || guard.launches.end > plan.launches.len() || guard.launches.is_empty() {
+                self.problem(&place, format!("guards launches {:?}", guard.launches));
+            }
+            free = guard.launches.end;
+            self.known(&place, &guard.when, DType::Bool);
+        }
         if self.problems.len() == before {
-            for what in memory::problems(self.program, number, plan) {
-                self.problem(&format!("plan `{}`", plan.name), what);
+            for what in memory::problems(self.program, plan) {
+                self.problem(&place, what);
             }
         }
     }
@@ -225,6 +268,11 @@ impl<'a> Check<'a> {
                 if i != j && !(both_written && j < i) && memory::overlap(self.program, written.buffer, other.buffer) {
                     let (a, b) = (written.buffer.0, other.buffer.0);
                     self.problem(place, format!("writes buffer {a}, which overlaps its buffer {b}"));
+                }
+            }
+            for constant in &self.program.constants {
+                if memory::overlap(self.program, written.buffer, constant.buffer) {
+                    self.problem(place, format!("writes buffer {}, which is constant", written.buffer.0));
                 }
             }
         }

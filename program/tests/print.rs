@@ -64,23 +64,38 @@ fn program() -> Program {
         b: operand(1, 2),
         c: operand(3, 2),
     };
+    let drawn = Expr::Load { buffer: 1, index: Index::constant(1) };
+    let late = Expr::Binary(BinaryOp::Lt, Expr::Const(Scalar::I64(0)).into(), drawn.into());
     Program {
         method: "printed".into(),
         batch: 4,
         nets: vec![],
-        inputs: vec![Input {
-            name: "x".into(),
-            kind: InputKind::Data,
-            dtype: DType::F32,
-            shape: vec![4, 8],
-            buffer: BufferId(0),
-        }],
+        inputs: vec![
+            Input {
+                name: "x".into(),
+                kind: InputKind::Data,
+                dtype: DType::F32,
+                shape: vec![4, 8],
+                buffer: BufferId(0),
+                number: None,
+            },
+            Input {
+                name: "exit".into(),
+                kind: InputKind::Draw(Distribution::Index { n: 4 }),
+                dtype: DType::I64,
+                shape: vec![2],
+                buffer: BufferId(4),
+                number: Some(Expr::Const(Scalar::I64(3))),
+            },
+        ],
         buffers: vec![
             buffer(32, Place::Persistent),
             buffer(16, Place::Part { of: BufferId(0), start: 16 }),
             buffer(4, Place::Arena { offset: 64 }),
             buffer(8, Place::Arena { offset: 0 }),
+            Buffer { dtype: DType::I64, ..buffer(2, Place::Persistent) },
         ],
+        constants: vec![],
         kernels: vec![kernel()],
         plans: vec![Plan {
             name: "step.student".into(),
@@ -89,7 +104,8 @@ fn program() -> Program {
                 Launch::Kernel { kernel: KernelId(0), args: vec![BufferId(0), BufferId(2)] },
             ],
             outputs: vec![Output { name: "y".into(), kind: OutputKind::Sample, buffer: BufferId(2), shape: vec![4] }],
-            inputs: vec![0],
+            guards: vec![Guard { launches: 1..2, when: late }],
+            inputs: vec![PlanInput { input: 1, when: None }, PlanInput { input: 0, when: None }],
         }],
         schedule: Schedule { steps: vec![] },
         samplers: Default::default(),

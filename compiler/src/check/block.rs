@@ -4,6 +4,7 @@ use super::elaborate::{Elaborator, Result};
 use super::value::*;
 use crate::diagnostic::{Diagnostic, Place, nearest};
 use fgc_grammar::ast::*;
+use fgc_program::DType;
 
 impl Elaborator<'_> {
     /// Runs a block in `env`; the value is what it returned. A mistake in one statement does not hide those in others:
@@ -169,10 +170,21 @@ impl Elaborator<'_> {
             }
         };
         let mut name = format!("{}{}", self.draw_prefix, draw.name.text);
+        let mut number = None;
         if let Some(index) = &draw.index {
-            name = format!("{name}_{}", self.int(index, env)?);
+            match self.expr(index, env)? {
+                Value::Tensor(t) if t.axes.is_empty() => {
+                    let node = self.graph.cast(t.node, DType::I64);
+                    match self.graph.const_value(node) {
+                        Some(n) => name = format!("{name}_{n}"),
+                        None => number = Some(node),
+                    }
+                }
+                _ => name = format!("{name}_{}", self.int(index, env)?),
+            }
         }
-        if let Some(before) = self.draws.get(&name) {
+        let key = number.map_or(name.clone(), |n| format!("{name}_{{{}}}", n.0));
+        if let Some(before) = self.draws.get(&key) {
             let first = before.place;
             return Err(self.report(
                 Diagnostic::error("FG0402", format!("`{name}` is drawn twice"))
@@ -181,11 +193,11 @@ impl Elaborator<'_> {
                     .help("one name is one draw: use the first, or give this one another name"),
             ));
         }
-        let value = self.make_draw(&name, &law, place)?;
+        let value = self.make_draw(&name, number, &law, place)?;
         let Value::Tensor(t) = &value else { return Err(super::Reported) };
         let shape = self.shape_of(t);
         let local = draw.name.text.clone();
-        self.draws.insert(name, super::elaborate::DrawState { local, place, node: t.node, shape });
+        self.draws.insert(key, super::elaborate::DrawState { local, place, node: t.node, shape });
         self.record_binding(&draw.name, &value, env);
         env.bind(&draw.name.text, value, false);
         Ok(())

@@ -75,7 +75,10 @@ pub struct Elaborator<'a> {
     pub pending: Vec<LossTerm>,
     pub metrics: Vec<(String, NodeId)>,
     pub bindings: Vec<TypedBinding>,
-    pub scan: Option<super::sampling::ScanState>,
+    /// The sampler being elaborated.
+    pub sampler: Option<super::sampling::SamplerState>,
+    /// Values that samplers keep, so far.
+    pub slots: usize,
     pub state: IndexMap<String, super::method::StateSpec>,
     pub samplers: Vec<super::sampling::SampleSpec>,
     /// The method's file.

@@ -59,8 +59,8 @@ fn outputs(m: &Elaborated) -> Vec<NodeId> {
         out.extend(step.metrics.iter().chain(&step.state).map(|(_, n)| *n));
     }
     for s in &m.samplers {
-        out.push(s.init);
-        out.extend(s.repeat.as_ref().map(|(n, _)| *n));
+        out.push(s.result);
+        out.extend(s.scans.iter().flat_map(|scan| [scan.init, scan.body]));
     }
     for s in m.state.values() {
         out.push(s.initial);
@@ -91,9 +91,10 @@ fn inline_method(m: &mut Elaborated) -> Result<(), String> {
         step.metrics.iter_mut().chain(&mut step.state).for_each(|(_, n)| take(n));
     }
     for s in &mut m.samplers {
-        take(&mut s.init);
-        if let Some((body, _)) = &mut s.repeat {
-            take(body);
+        take(&mut s.result);
+        for scan in &mut s.scans {
+            take(&mut scan.init);
+            take(&mut scan.body);
         }
     }
     for s in m.state.values_mut() {
@@ -180,7 +181,8 @@ impl<'a> Elaborator<'a> {
             pending: Vec::new(),
             metrics: Vec::new(),
             bindings: Vec::new(),
-            scan: None,
+            sampler: None,
+            slots: 0,
             state: Default::default(),
             samplers: Vec::new(),
             user,
@@ -228,6 +230,7 @@ impl<'a> Elaborator<'a> {
             bindings: std::mem::take(&mut self.bindings),
             places: std::mem::take(&mut self.places),
             state: std::mem::take(&mut self.state),
+            slots: self.slots,
         })
     }
 }

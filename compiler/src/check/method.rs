@@ -64,6 +64,8 @@ pub struct Elaborated {
     pub bindings: Vec<TypedBinding>,
     pub places: FxHashMap<NodeId, Place>,
     pub state: IndexMap<String, StateSpec>,
+    /// Values that samplers keep.
+    pub slots: usize,
 }
 
 impl Elaborator<'_> {
@@ -215,6 +217,8 @@ impl Elaborator<'_> {
                     ));
                 }
                 Value::Network(net) => nets.push(net),
+                // Nobody learns from it; it counts in the total.
+                Value::None => {}
                 v => {
                     let shown = self.show(&v);
                     let known: Vec<String> = self.nets.iter().map(|n| n.name.clone()).collect();

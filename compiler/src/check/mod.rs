@@ -27,4 +27,4 @@ pub mod value;
 pub use elaborate::{Elaborator, Reported};
 pub use entry::{Checked, check};
 pub use method::{Elaborated, LossTerm, StateSpec, StepSpec, TypedBinding};
-pub use sampling::SampleSpec;
+pub use sampling::{SampleSpec, ScanSpec};

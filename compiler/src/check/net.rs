@@ -158,14 +158,24 @@ impl Elaborator<'_> {
         if args.positional.len() > names.len() {
             return Err(self.error("FG0216", format!("`{name}` takes (x, t, c, r)"), place, "too many arguments"));
         }
+        let layer = match &state.body {
+            Value::Body(body) => Some(body.layer.clone()),
+            _ => None,
+        };
         let mut slots: Vec<Option<(Value, Place)>> = args.positional.into_iter().map(Some).collect();
         slots.resize(names.len(), None);
+        let mut more: Vec<(String, Value)> = Vec::new();
         for (given, value, at) in args.named {
+            let of_layer = layer.iter().any(|l| l.params.iter().any(|p| p.name.text == given));
             match names.iter().position(|n| *n == given) {
                 Some(i) if slots[i].is_none() => slots[i] = Some((value, at)),
+                // What only this kind of network takes: `cache` of one that attends to earlier frames.
+                None if of_layer && more.iter().all(|(n, _)| *n != given) => more.push((given, value)),
                 _ => {
                     let message = format!("`{name}(x, t, c, r)` cannot take `{given}` here");
-                    return Err(self.error("FG0216", message, at, "unknown or given twice"));
+                    let network =
+                        layer.map_or(String::new(), |l| format!("the network `{}` has no such input", l.name));
+                    return Err(self.error_help("FG0216", message, at, "unknown or given twice", network));
                 }
             }
         }
@@ -181,6 +191,7 @@ impl Elaborator<'_> {
             };
             values.push((what.to_string(), value));
         }
+        values.extend(more);
         Ok(values)
     }
 
@@ -234,6 +245,18 @@ impl Elaborator<'_> {
         let result = match kind {
             NetKind::Denoiser { schedule, spec } => {
                 let views = self.standard_function("std.diffusion", "views", place)?;
+                let mut inner = inner;
+                let more = inner.split_off(4.min(inner.len()));
+                let body = match body {
+                    Value::Body(b) => {
+                        let given = b.given.iter().filter(|(n, _)| more.iter().all(|(m, _)| m != n)).cloned();
+                        Value::Body(Rc::new(NetBody {
+                            layer: b.layer.clone(),
+                            given: given.chain(more.clone()).collect(),
+                        }))
+                    }
+                    other => other,
+                };
                 let mut positional = vec![
                     body,
                     Value::Schedule(schedule),

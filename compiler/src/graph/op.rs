@@ -148,19 +148,25 @@ pub enum Source {
     },
     Draw {
         name: String,
+        /// Of one of many draws of that name: which, an I64 scalar.
+        number: Option<NodeId>,
         distribution: Distribution,
     },
+    /// A draw given from outside.
     Pin {
         name: String,
+        number: Option<NodeId>,
     },
     /// F64 scalar.
     Iteration,
     /// F64 scalar of a sampler's row.
-    Repeat {
+    Row {
         position: usize,
     },
-    /// The value a sampler carries from one repetition to the next.
-    Carry,
+    /// A value that a sampler keeps from run to run.
+    Kept {
+        slot: usize,
+    },
     State {
         name: String,
     },

@@ -3,7 +3,7 @@
 use super::NetLayout;
 use crate::graph::op::FlatKind;
 use crate::graph::{Source, Ty};
-use fgc_program::{Buffer, BufferId, DType, Input, InputKind, NetId, Place};
+use fgc_program::{Buffer, BufferId, Constant, DType, Input, InputKind, NetId, Place, Scalar};
 use indexmap::IndexMap;
 use rustc_hash::FxHashMap;
 
@@ -24,6 +24,8 @@ pub(super) struct Buffers {
     pub all: Vec<Buffer>,
     pub nets: Vec<NetBuffers>,
     pub inputs: Vec<Input>,
+    pub constants: Vec<Constant>,
+    tables: FxHashMap<Vec<Scalar>, BufferId>,
     /// Buffers of sources.
     pub sources: IndexMap<(Source, Ty), BufferId>,
     parts: FxHashMap<(BufferId, usize, usize), BufferId>,
@@ -113,9 +115,26 @@ impl Buffers {
         };
         if let Some((name, kind)) = input(source) {
             let shape = ty.shape.to_vec();
-            self.inputs.push(Input { name, kind, dtype: ty.dtype, shape, buffer: id });
+            self.inputs.push(Input { name, kind, dtype: ty.dtype, shape, buffer: id, number: None });
         }
         self.sources.insert(key, id);
+        id
+    }
+
+    /// The position of a source among the inputs, if it is one.
+    pub fn input(&mut self, source: &Source, ty: &Ty, nets: &[NetLayout]) -> Option<usize> {
+        let buffer = self.source(source, ty, nets);
+        self.inputs.iter().position(|input| input.buffer == buffer)
+    }
+
+    /// The buffer that holds these values from the start.
+    pub fn constant(&mut self, values: &[Scalar], dtype: DType) -> BufferId {
+        if let Some(&known) = self.tables.get(values) {
+            return known;
+        }
+        let id = self.persistent(dtype, values.len());
+        self.constants.push(Constant { buffer: id, values: values.to_vec() });
+        self.tables.insert(values.to_vec(), id);
         id
     }
 
@@ -137,12 +156,11 @@ impl Buffers {
 fn input(source: &Source) -> Option<(String, InputKind)> {
     Some(match source {
         Source::Data { name } => (name.clone(), InputKind::Data),
-        Source::Draw { name, distribution } => (name.clone(), InputKind::Draw(*distribution)),
-        Source::Pin { name } => (name.clone(), InputKind::Pin),
+        Source::Draw { name, distribution, .. } => (name.clone(), InputKind::Draw(*distribution)),
+        Source::Pin { name, .. } => (name.clone(), InputKind::Pin),
         Source::Iteration => ("iteration".into(), InputKind::Iteration),
-        Source::Repeat { position } => (format!("repeat.{position}"), InputKind::Repeat { position: *position }),
-        Source::Param { .. } | Source::Flat { .. } | Source::Updates { .. } | Source::Carry | Source::State { .. } => {
-            return None;
-        }
+        Source::Row { position } => (format!("row.{position}"), InputKind::Row { position: *position }),
+        Source::Param { .. } | Source::Flat { .. } | Source::Updates { .. } => return None,
+        Source::Kept { .. } | Source::State { .. } => return None,
     })
 }

@@ -226,7 +226,6 @@ fn name(graph: &Graph, unit: &Unit) -> &'static str {
             _ => "map",
         },
         (_, Op::Const(_)) => "fill",
-        (_, Op::Table(_)) => "table",
         (_, Op::ScatterAdd { .. }) => "scatter_add",
         (_, Op::Gather { .. }) => "gather",
         (_, Op::Select) => "select",

@@ -3,16 +3,20 @@
 use super::bind::{Buffers, NetBuffers};
 use super::contract;
 use super::cut::Cut;
+use super::demand::Demand;
 use super::emit::Slot;
 use super::group::{Built, Group, alone, group};
 use super::inplace::write_over;
+use super::known::known;
 use super::plan::{Access, Span, arrange, order};
 use super::prepare::prepare;
 use super::units::{Kind, Unit};
 use super::{Computed, NetLayout, PlanGraph, Role};
 use crate::graph::op::FlatKind;
 use crate::graph::{Graph, NodeId, Op, Source, Ty};
-use fgc_program::{Buffer, BufferId, Input, Kernel, KernelId, Launch, Output, OutputKind, Plan};
+use fgc_program::{
+    Buffer, BufferId, Constant, Guard, Input, Kernel, KernelId, Known, Launch, Output, OutputKind, Plan, PlanInput,
+};
 use indexmap::IndexMap;
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -21,9 +25,10 @@ use rustc_hash::{FxHashMap, FxHashSet};
 pub struct Lowered {
     pub nets: Vec<NetBuffers>,
     pub inputs: Vec<Input>,
-    /// Where each source lies: `Carry` and `State` among them.
+    /// Where each source lies: `Kept` and `State` among them.
     pub sources: IndexMap<(Source, Ty), BufferId>,
     pub buffers: Vec<Buffer>,
+    pub constants: Vec<Constant>,
     pub kernels: Vec<Kernel>,
     /// In the order given.
     pub plans: Vec<Plan>,
@@ -38,8 +43,8 @@ pub fn lower_plans(graph: &mut Graph, nets: &[NetLayout], plans: &[PlanGraph]) -
         Lowering { nets, buffers: Buffers::new(nets), kernels: Vec::new(), known: FxHashMap::default(), arena: 0 };
     let plans = plans.iter().map(|plan| lowering.plan(graph, plan)).collect();
     let Lowering { buffers, kernels, arena, .. } = lowering;
-    let Buffers { all, nets, inputs, sources, .. } = buffers;
-    Lowered { nets, inputs, sources, buffers: all, kernels, plans, arena }
+    let Buffers { all, nets, inputs, sources, constants, .. } = buffers;
+    Lowered { nets, inputs, sources, buffers: all, constants, kernels, plans, arena }
 }
 
 struct Lowering<'a> {
@@ -78,12 +83,11 @@ impl Lowering<'_> {
         let graph = &*graph;
         let cut = Cut::new(graph, &outputs);
         let nodes = cut.nodes.iter().copied().filter(|&id| cut.is_stored(id));
-        let computed: Vec<NodeId> =
-            nodes.filter(|&id| !matches!(graph.op(id), Op::Source(_)) && !graph.ty(id).is_empty()).collect();
+        let computed: Vec<NodeId> = nodes.filter(|&id| !is_given(graph, id) && !graph.ty(id).is_empty()).collect();
         let units = computed.iter().map(|&id| Unit::compute(graph, &cut, id)).collect();
         let mut draft =
             Draft { graph, cut, units, at: FxHashMap::default(), lasting: FxHashSet::default(), groups: Vec::new() };
-        let inputs = self.sources(&mut draft);
+        let (inputs, mut demand) = self.sources(&mut draft, &outputs);
         let (slots, overwrites) = self.outputs(&mut draft, &plan.outputs, &outputs);
 
         let kept = draft.lasting.iter().filter_map(|slot| match slot {
@@ -93,24 +97,67 @@ impl Lowering<'_> {
         let kept: FxHashSet<NodeId> = kept.chain(overwrites.iter().map(|o| o.node)).collect();
         draft.groups = group(graph, &draft.cut, &draft.units, &kept);
         let late: Vec<usize> = overwrites.into_iter().filter_map(|o| self.overwrite(&mut draft, o)).collect();
-        let tasks = draft.tasks(&late);
+        let tasks = draft.tasks(&late, &mut demand);
         let (launches, at) = self.place(&draft, tasks);
+        let (launches, conditions): (Vec<Launch>, Vec<Option<Known>>) = launches.into_iter().unzip();
+        let guards = guards(conditions);
         let reported = plan.outputs.iter().zip(slots);
         let outputs = reported.filter_map(|(output, slot)| self.reported(&draft, output, slot, &at)).collect();
-        Plan { name: plan.name.clone(), launches, outputs, inputs }
+        Plan { name: plan.name.clone(), launches, guards, outputs, inputs }
     }
 
-    /// Binds the sources; the inputs among them.
-    fn sources(&mut self, draft: &mut Draft) -> Vec<usize> {
-        let mut inputs = Vec::new();
+    /// Binds sources and tables. The inputs among them with those they are numbered by, and when all is needed.
+    fn sources(&mut self, draft: &mut Draft, outputs: &[NodeId]) -> (Vec<PlanInput>, Demand) {
+        let graph = draft.graph;
+        let mut read: Vec<(usize, NodeId)> = Vec::new();
+        // Inputs that known numbers are made of.
+        let mut asked: Vec<usize> = Vec::new();
         for &id in &draft.cut.nodes {
-            if let Op::Source(source) = draft.graph.op(id) {
-                let buffer = self.buffers.source(source, draft.graph.ty(id), self.nets);
-                draft.at.insert(Slot::Node(id), buffer);
-                inputs.extend(self.buffers.inputs.iter().position(|input| input.buffer == buffer));
+            let buffer = match graph.op(id) {
+                Op::Source(source) => self.buffers.source(source, graph.ty(id), self.nets),
+                Op::Table(values) => self.buffers.constant(values, graph.dtype(id)),
+                _ => continue,
+            };
+            draft.at.insert(Slot::Node(id), buffer);
+            let Some(input) = self.buffers.inputs.iter().position(|input| input.buffer == buffer) else { continue };
+            read.push((input, id));
+            if let Op::Source(Source::Draw { number: Some(number), .. } | Source::Pin { number: Some(number), .. }) =
+                graph.op(id)
+            {
+                let number = self.known(graph, *number, &mut asked);
+                self.buffers.inputs[input].number = number;
             }
         }
-        inputs
+        let mut demand = Demand::new(graph, &draft.cut.nodes, outputs, |id| {
+            let mut more = Vec::new();
+            let known = self.known(graph, id, &mut more)?;
+            asked.extend(more);
+            Some(known)
+        });
+        let mut inputs: Vec<PlanInput> = Vec::new();
+        for (input, id) in read {
+            let when = if asked.contains(&input) { None } else { demand.when([id]) };
+            inputs.push(PlanInput { input, when });
+        }
+        for input in asked {
+            if inputs.iter().all(|read| read.input != input) {
+                inputs.push(PlanInput { input, when: None });
+            }
+        }
+        inputs.sort_by_key(|read| read.when.is_some());
+        (inputs, demand)
+    }
+
+    /// The number a scalar node is, if it is known before the plan runs; the inputs it is made of go to `asked`.
+    fn known(&mut self, graph: &Graph, node: NodeId, asked: &mut Vec<usize>) -> Option<Known> {
+        known(graph, node, &mut |id| {
+            let Op::Source(source) = graph.op(id) else { return None };
+            let input = self.buffers.input(source, graph.ty(id), self.nets)?;
+            if !asked.contains(&input) {
+                asked.push(input);
+            }
+            Some(input)
+        })
     }
 
     /// Decides where outputs go: their slots, and those that overwrite what the plan reads.
@@ -135,7 +182,7 @@ impl Lowering<'_> {
                 slots.push(Slot::Node(node));
                 continue;
             }
-            let is_source = matches!(draft.graph.op(node), Op::Source(_));
+            let is_source = is_given(draft.graph, node);
             let dest = match &output.role {
                 Role::Grad { net, param } => self
                     .buffers
@@ -200,7 +247,7 @@ impl Lowering<'_> {
     }
 
     /// Puts values into memory: the launches with their buffers.
-    fn place(&mut self, draft: &Draft, tasks: Vec<Task>) -> (Vec<Launch>, FxHashMap<Slot, BufferId>) {
+    fn place(&mut self, draft: &Draft, tasks: Vec<Task>) -> (Vec<Conditional>, FxHashMap<Slot, BufferId>) {
         let mut live: IndexMap<Slot, (usize, usize)> = IndexMap::new();
         for (now, task) in tasks.iter().enumerate() {
             let access = task.access();
@@ -229,17 +276,21 @@ impl Lowering<'_> {
             at.insert(*slot, self.buffers.in_arena(ty, offset, *nth));
             *nth += 1;
         }
-        let launches = tasks.into_iter().filter_map(|task| self.launch(draft, task, &at)).collect();
+        let launches = tasks.into_iter().filter_map(|task| {
+            let when = task.when.clone();
+            Some((self.launch(draft, task, &at)?, when))
+        });
+        let launches = launches.collect();
         (launches, at)
     }
 
     fn launch(&mut self, draft: &Draft, task: Task, at: &FxHashMap<Slot, BufferId>) -> Option<Launch> {
-        match task {
-            Task::Kernel { kernel, slots } => {
+        match task.work {
+            Work::Kernel { kernel, slots } => {
                 let kernel = self.kernel(kernel);
                 Some(Launch::Kernel { kernel, args: slots.iter().map(|slot| at[slot]).collect() })
             }
-            Task::Product(unit) => {
+            Work::Product(unit) => {
                 let buffer = |node| at[&Slot::Node(node)];
                 match unit.kind {
                     Kind::Conv => contract::conv(draft.graph, &draft.cut, unit.node, &buffer).map(Launch::Conv),
@@ -284,24 +335,54 @@ impl Lowering<'_> {
     }
 }
 
+/// Whether the plan finds a node in a buffer rather than computes it.
+fn is_given(graph: &Graph, id: NodeId) -> bool {
+    matches!(graph.op(id), Op::Source(_) | Op::Table(_))
+}
+
+/// A launch and when it is to run.
+type Conditional = (Launch, Option<Known>);
+
 /// One launch to be.
 #[derive(Clone, Debug)]
-enum Task {
+struct Task {
+    work: Work,
+    /// When what it computes is needed; None: always.
+    when: Option<Known>,
+}
+
+#[derive(Clone, Debug)]
+enum Work {
     Kernel { kernel: Kernel, slots: Vec<Slot> },
     Product(Unit),
 }
 
-impl Task {
-    fn new(group: Group, units: &[Unit]) -> Task {
-        match group.built {
-            Some(Built { kernel, slots, .. }) => Task::Kernel { kernel, slots },
-            None => Task::Product(units[group.units[0]].clone()),
+/// Runs of launches with one condition.
+fn guards(conditions: Vec<Option<Known>>) -> Vec<Guard> {
+    let mut guards: Vec<Guard> = Vec::new();
+    for (i, when) in conditions.into_iter().enumerate() {
+        let Some(when) = when else { continue };
+        match guards.last_mut() {
+            Some(guard) if guard.launches.end == i && guard.when == when => guard.launches.end += 1,
+            _ => guards.push(Guard { launches: i..i + 1, when }),
         }
+    }
+    guards
+}
+
+impl Task {
+    fn new(group: Group, units: &[Unit], demand: &mut Demand) -> Task {
+        let when = demand.when(group.units.iter().map(|&unit| units[unit].node));
+        let work = match group.built {
+            Some(Built { kernel, slots, .. }) => Work::Kernel { kernel, slots },
+            None => Work::Product(units[group.units[0]].clone()),
+        };
+        Task { work, when }
     }
 
     fn access(&self) -> Access {
-        match self {
-            Task::Kernel { kernel, slots } => {
+        match &self.work {
+            Work::Kernel { kernel, slots } => {
                 let mut access = Access::default();
                 for (slot, buffer) in slots.iter().zip(&kernel.buffers) {
                     let list =
@@ -310,7 +391,7 @@ impl Task {
                 }
                 access
             }
-            Task::Product(unit) => Access {
+            Work::Product(unit) => Access {
                 reads: unit.reads.iter().map(|&read| Slot::Node(read)).collect(),
                 writes: vec![Slot::Node(unit.node)],
             },
@@ -333,10 +414,10 @@ impl Draft<'_> {
     }
 
     /// The launches in an order they can run in; those of `late` at the end.
-    fn tasks(&mut self, late: &[usize]) -> Vec<Task> {
+    fn tasks(&mut self, late: &[usize], demand: &mut Demand) -> Vec<Task> {
         let groups = std::mem::take(&mut self.groups);
         let times: Vec<usize> = groups.iter().map(|group| group.units.iter().copied().max().unwrap_or(0)).collect();
-        let tasks: Vec<Task> = groups.into_iter().map(|group| Task::new(group, &self.units)).collect();
+        let tasks: Vec<Task> = groups.into_iter().map(|group| Task::new(group, &self.units, demand)).collect();
         let accesses: Vec<Access> = tasks.iter().map(Task::access).collect();
         let bytes = |slot: Slot| {
             let ty = self.ty(slot);
@@ -346,7 +427,7 @@ impl Draft<'_> {
         let mut sorted: Vec<Task> = order(&accesses, &times, &bytes).into_iter().map(|i| tasks[i].clone()).collect();
         for &unit in late {
             let built = alone(self.graph, &self.cut, &self.units, unit);
-            sorted.push(Task::new(Group { units: vec![unit], built }, &self.units));
+            sorted.push(Task::new(Group { units: vec![unit], built }, &self.units, demand));
         }
         sorted
     }

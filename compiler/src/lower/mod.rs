@@ -7,9 +7,11 @@
 mod bind;
 mod contract;
 mod cut;
+mod demand;
 mod emit;
 mod group;
 mod inplace;
+mod known;
 mod lowering;
 mod nest;
 mod plan;

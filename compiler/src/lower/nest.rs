@@ -44,7 +44,6 @@ impl Emitter<'_> {
                 self.close_nest();
                 self.reduce(unit.node, keep || row > 1)?;
             }
-            Kind::Table => self.table(unit.node),
             Kind::Scatter => self.scatter(unit.node)?,
             Kind::Contract | Kind::Conv => return Err(Conflict),
         }
@@ -193,15 +192,6 @@ impl Emitter<'_> {
             }
         }
         Ok(axes.into_iter().max_by_key(|(_, axis, weight)| (*weight, *axis)).map(|(_, axis, _)| axis))
-    }
-
-    /// One store for each constant.
-    fn table(&mut self, node: NodeId) {
-        if let Op::Table(values) = self.graph.op(node) {
-            for (i, value) in values.iter().enumerate() {
-                self.store(Slot::Node(node), node, Index::constant(i as i64), Expr::Const(*value));
-            }
-        }
     }
 
     /// Sums in the order of the values, for blocks of the axes after the indexed one in parallel.

@@ -19,6 +19,7 @@ fn program(lowered: Lowered) -> Program {
         nets: Vec::new(),
         inputs: lowered.inputs,
         buffers: lowered.buffers,
+        constants: lowered.constants,
         kernels: lowered.kernels,
         plans: lowered.plans,
         schedule: Schedule { steps: Vec::new() },

@@ -13,7 +13,6 @@ pub(super) enum Kind {
     Copy,
     Reduce,
     Scatter,
-    Table,
     Contract,
     Conv,
 }
@@ -31,7 +30,6 @@ impl Unit {
         let kind = match graph.op(node) {
             Op::Reduce { .. } => Kind::Reduce,
             Op::ScatterAdd { .. } => Kind::Scatter,
-            Op::Table(_) => Kind::Table,
             Op::Contract { .. } => Kind::Contract,
             Op::Conv { .. } => Kind::Conv,
             _ => Kind::Map,

@@ -57,15 +57,13 @@ pub fn distinct(dims: &[(usize, isize)]) -> bool {
 }
 
 /// Arena buffers read before they are written, and pairs that share memory while both are needed.
-pub fn problems(program: &Program, number: usize, plan: &Plan) -> Vec<String> {
+pub fn problems(program: &Program, plan: &Plan) -> Vec<String> {
     let in_arena = |id: BufferId| matches!(program.buffers[id.0 as usize].place, Place::Arena { .. });
     let mut problems = Vec::new();
     // First write and last use, by launch; 0 is before the first launch.
     let mut live: FxHashMap<BufferId, (usize, usize)> = FxHashMap::default();
-    let inputs = plan.inputs.iter().map(|input| program.inputs[*input].buffer);
-    let carries = program.samplers.values().filter_map(|s| s.repeat.as_ref()).filter(|r| r.plan == number);
-    for id in inputs.chain(carries.map(|r| r.carry)) {
-        live.insert(id, (0, 0));
+    for input in &plan.inputs {
+        live.insert(program.inputs[input.input].buffer, (0, 0));
     }
     let mut unwritten = FxHashSet::default();
     for (i, launch) in plan.launches.iter().enumerate() {

@@ -7,7 +7,7 @@ use crate::cpu::memory::{Element, Memory, View};
 use crate::cpu::pool::Pool;
 use crate::cpu::{contract, conv, cost, naive};
 use fgc_program::validate::{Problem, validate};
-use fgc_program::{BufferId, Contract, Conv, DType, Kernel, Launch, Program};
+use fgc_program::{BufferId, Contract, Conv, DType, Kernel, Known, Launch, Program, Scalar};
 use std::ffi::c_void;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,6 +32,8 @@ pub enum DeviceError {
     Compile(#[from] CompileError),
     #[error("kernel `{kernel}`: {fault}")]
     Fault { kernel: String, fault: Fault },
+    #[error("a condition of plan {plan}: {fault}")]
+    Condition { plan: usize, fault: Fault },
     #[error("there is no plan {0}")]
     NoPlan(usize),
     #[error("buffer {} is not a {dtype}[{len}]", .buffer.0)]
@@ -52,6 +54,8 @@ pub struct Device {
     memory: Memory,
     pool: Pool,
     plans: Vec<Vec<Step>>,
+    /// Where the program's inputs lie.
+    inputs: Vec<View>,
     /// Keeps the code that steps call.
     compiled: Option<Compiled>,
     /// For each plan the time of each launch when it last ran, if asked for.
@@ -98,7 +102,10 @@ impl Device {
         validate(&program).map_err(DeviceError::Invalid)?;
         let unfit =
             || DeviceError::Invalid(vec![Problem { place: "buffers".into(), what: "do not fit memory".into() }]);
-        let memory = Memory::new(&program).ok_or_else(unfit)?;
+        let mut memory = Memory::new(&program).ok_or_else(unfit)?;
+        for constant in &program.constants {
+            memory.fill(constant.buffer, &constant.values);
+        }
         let compiled = compiler.map(|compiler| compiler.compile(&program.kernels)).transpose()?;
         let chunks: Vec<usize> = program.kernels.iter().map(cost::chunk).collect();
         let naive = backend == Backend::Reference;
@@ -130,9 +137,11 @@ impl Device {
         let steps =
             |plan: &fgc_program::Plan| plan.launches.iter().map(step).collect::<Result<Vec<Step>, DeviceError>>();
         let plans = program.plans.iter().map(steps).collect::<Result<Vec<_>, DeviceError>>()?;
+        let inputs = program.inputs.iter().map(|input| memory.view(input.buffer).ok_or_else(unfit));
+        let inputs = inputs.collect::<Result<Vec<View>, DeviceError>>()?;
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let pool = Pool::new(if threads == 0 { cores } else { threads });
-        Ok(Device { program, memory, pool, plans, compiled, times: None })
+        Ok(Device { program, memory, pool, plans, inputs, compiled, times: None })
     }
 
     pub fn program(&self) -> &Arc<Program> {
@@ -149,16 +158,33 @@ impl Device {
         self.compiled.as_ref().map_or(0, |compiled| compiled.built)
     }
 
-    /// Runs all launches of a plan.
+    /// The value of a number that the inputs, as they are now, determine.
+    pub fn known(&self, known: &Known) -> Result<Scalar, Fault> {
+        // SAFETY: the device's memory; writing it takes `&mut self`.
+        unsafe { interpret::evaluate(known, &self.inputs) }
+    }
+
+    /// Runs the launches of a plan, but for those whose guards do not hold.
     pub fn run(&mut self, plan: usize) -> Result<(), DeviceError> {
         let steps = self.plans.get(plan).ok_or(DeviceError::NoPlan(plan))?;
+        let mut left_out = Vec::new();
+        for guard in &self.program.plans[plan].guards {
+            let holds = self.known(&guard.when).map_err(|fault| DeviceError::Condition { plan, fault })?;
+            if holds != Scalar::Bool(true) {
+                left_out.push(guard.launches.clone());
+            }
+        }
+        let mut left_out = left_out.into_iter().peekable();
         let mut times = self.times.as_mut().map(|times| &mut times[plan]);
         if let Some(times) = &mut times {
             times.clear();
         }
-        for step in steps {
+        for (i, step) in steps.iter().enumerate() {
             let begun = times.is_some().then(Instant::now);
-            run_step(step, &self.program.kernels, &mut self.pool)?;
+            left_out.next_if(|range| range.end <= i);
+            if left_out.peek().is_none_or(|range| !range.contains(&i)) {
+                run_step(step, &self.program.kernels, &mut self.pool)?;
+            }
             if let (Some(times), Some(begun)) = (&mut times, begun) {
                 times.push(begun.elapsed());
             }

@@ -35,6 +35,14 @@ pub unsafe fn run(kernel: &Kernel, views: &[View]) -> Result<(), Fault> {
     Ok(())
 }
 
+/// The value of an expression without registers and variables; its loads are of `views`.
+///
+/// # Safety
+/// The views' memory lives, and nobody writes it meanwhile.
+pub unsafe fn evaluate(expr: &Expr, views: &[View]) -> Result<Scalar, Fault> {
+    Frame { views, vars: Vec::new(), regs: Vec::new() }.expr(expr)
+}
+
 /// How many registers and variables a kernel numbers.
 struct Sizes {
     regs: usize,

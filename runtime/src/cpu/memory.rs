@@ -199,6 +199,13 @@ impl Memory {
         Some(unsafe { std::slice::from_raw_parts_mut(view.at.as_ptr().cast(), view.len) })
     }
 
+    /// Sets a buffer's first elements; false where they are too many or of another dtype.
+    pub fn fill(&mut self, id: BufferId, values: &[Scalar]) -> bool {
+        let Some(view) = self.view(id) else { return false };
+        // SAFETY: the view's memory is this value's own, borrowed to write.
+        values.iter().enumerate().all(|(i, value)| unsafe { view.set(i, *value) })
+    }
+
     /// Copies one buffer over another; false unless both exist with one dtype and length.
     pub fn copy(&mut self, from: BufferId, to: BufferId) -> bool {
         let (Some(from), Some(to)) = (self.view(from), self.view(to)) else {

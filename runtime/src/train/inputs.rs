@@ -1,11 +1,12 @@
 //! Filling a plan's inputs: data, random numbers, counters, pinned draws.
 
 use super::model::Model;
+use crate::cpu::DeviceError;
 use crate::data::Batch;
 use crate::random::{self, Fill};
 use crate::train::TrainError;
 use crate::{Tensor, Values};
-use fgc_program::{DType, Distribution, Input, InputKind};
+use fgc_program::{DType, Distribution, Input, InputKind, Known, Scalar};
 use indexmap::IndexMap;
 
 /// Draws given from outside, by name.
@@ -28,31 +29,45 @@ pub(super) struct Feed<'a> {
 impl Model {
     pub(super) fn feed(&mut self, plan: usize, feed: Feed) -> Result<(), TrainError> {
         let program = self.program.clone();
-        for &index in &program.plans[plan].inputs {
-            let input = &program.inputs[index];
-            let missing = || TrainError::NoInput { name: input.name.clone() };
+        for read in &program.plans[plan].inputs {
+            if let Some(when) = &read.when
+                && self.known(plan, when)? != Scalar::Bool(true)
+            {
+                continue;
+            }
+            let input = &program.inputs[read.input];
+            let mut name = input.name.clone();
+            if let Some(number) = &input.number {
+                name = format!("{name}_{}", self.known(plan, number)?);
+            }
+            let missing = || TrainError::NoInput { name: name.clone() };
             match input.kind {
                 InputKind::Data => {
-                    let value = feed.batch.get(&input.name).ok_or_else(missing)?;
+                    let value = feed.batch.get(&name).ok_or_else(missing)?;
                     self.write_input(input, value)?;
                 }
                 InputKind::Pin => {
-                    let value = feed.pins.get(&input.name).ok_or_else(missing)?;
+                    let value = feed.pins.get(&name).ok_or_else(missing)?;
                     self.write_input(input, value)?;
                 }
                 InputKind::Iteration => self.device.write(input.buffer, &[self.iteration as f64])?,
-                InputKind::Repeat { position } => {
+                InputKind::Row { position } => {
                     let value = feed.row.get(position).copied().ok_or_else(missing)?;
                     self.device.write(input.buffer, &[value])?;
                 }
-                InputKind::Draw(distribution) => self.draw(input, distribution, feed)?,
+                InputKind::Draw(distribution) => self.draw(input, &name, distribution, feed)?,
             }
         }
         Ok(())
     }
 
-    fn draw(&mut self, input: &Input, distribution: Distribution, feed: Feed) -> Result<(), TrainError> {
-        let name = format!("{}{}", feed.domain, input.name);
+    /// The value of a number that inputs fed so far determine.
+    fn known(&self, plan: usize, known: &Known) -> Result<Scalar, TrainError> {
+        Ok(self.device.known(known).map_err(|fault| DeviceError::Condition { plan, fault })?)
+    }
+
+    fn draw(&mut self, input: &Input, name: &str, distribution: Distribution, feed: Feed) -> Result<(), TrainError> {
+        let name = format!("{}{name}", feed.domain);
         let out = match input.dtype {
             DType::F32 => Fill::F32(self.device.read_mut(input.buffer)?),
             DType::F64 => Fill::F64(self.device.read_mut(input.buffer)?),

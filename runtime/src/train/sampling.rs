@@ -5,7 +5,7 @@ use super::model::{Model, uses};
 use crate::Tensor;
 use crate::data::{Batch, one_hot};
 use crate::train::TrainError;
-use fgc_program::{BufferId, Output, Sampler};
+use fgc_program::{BufferId, Sampler};
 
 /// Conditions for `n` samples: one class, or all in turn; nothing where the data have no classes.
 pub fn conditions(classes: usize, n: usize, class: Option<usize>) -> Result<Batch, TrainError> {
@@ -23,9 +23,8 @@ impl Model {
     /// Whether there is a sampler `name` whose networks all have weights.
     pub fn can_sample(&self, name: &str) -> bool {
         let Some(sampler) = self.program.samplers.get(name) else { return false };
-        let plans = [Some(sampler.init), sampler.repeat.as_ref().map(|r| r.plan)];
         let nets = self.without_weights.iter().map(|id| &self.program.nets[id.0 as usize]);
-        let unmet = |net| plans.iter().flatten().any(|&plan| uses(&self.program, plan, net));
+        let unmet = |net| sampler.stages.iter().any(|stage| uses(&self.program, stage.plan, net));
         !nets.into_iter().any(unmet)
     }
 
@@ -63,24 +62,35 @@ impl Model {
         let pins = Pins::new();
         let domain = format!("sample.{chunk}.");
         let feed = Feed { batch, pins: &pins, domain: &domain, seed, step: 0, row: &[] };
-        self.feed(sampler.init, feed)?;
-        self.device.run(sampler.init)?;
-        let mut output = self.carried(sampler.init)?;
-        if let Some(repeat) = &sampler.repeat {
-            for (i, row) in repeat.rows.iter().enumerate() {
-                self.device.copy(output.buffer, repeat.carry)?;
-                self.feed(repeat.plan, Feed { step: i as u64 + 1, row, ..feed })?;
-                self.device.run(repeat.plan)?;
-                output = self.carried(repeat.plan)?;
+        for stage in &sampler.stages {
+            for (i, row) in stage.rows.iter().enumerate() {
+                let step = if stage.repeats { i as u64 + 1 } else { 0 };
+                self.feed(stage.plan, Feed { step, row, ..feed })?;
+                self.device.run(stage.plan)?;
+                self.keep(&stage.keeps)?;
             }
         }
-        Ok(Tensor::new(output.shape.clone(), self.device.values(output.buffer)?))
+        let plan = sampler.stages.last().map(|stage| &self.program.plans[stage.plan]);
+        let samples = plan.and_then(|plan| plan.outputs.iter().find(|output| output.name == "sample"));
+        let Some(samples) = samples else { return Err(TrainError::NoInput { name: "sample".into() }) };
+        Ok(Tensor::new(samples.shape.clone(), self.device.values(samples.buffer)?))
     }
 
-    fn carried(&self, plan: usize) -> Result<Output, TrainError> {
-        let outputs = &self.program.plans[plan].outputs;
-        let carry = outputs.iter().find(|o| o.name == "carry");
-        carry.cloned().ok_or_else(|| TrainError::NoInput { name: "carry".into() })
+    /// Copies values to where later runs read them; as if all at once.
+    fn keep(&mut self, keeps: &[(BufferId, BufferId)]) -> Result<(), TrainError> {
+        let mut held = Vec::new();
+        for &(from, to) in keeps {
+            if keeps.iter().any(|(_, other)| *other == from) {
+                held.push((self.device.values(from)?, to));
+            }
+        }
+        for &(from, to) in keeps {
+            self.device.copy(from, to)?;
+        }
+        for (values, to) in held {
+            self.device.set_values(to, &values)?;
+        }
+        Ok(())
     }
 
     /// Exchanges weights and their moving averages, all networks'.

@@ -96,6 +96,20 @@ pub const TABLE: &[Builtin] = &[
         },
     },
     Builtin {
+        name: "extend",
+        signature: "extend(record, fields)",
+        doc: "A record with the fields of both, the second's where both have one.",
+        run: |e, args| {
+            let [base, more] = e.fixed(&args, "extend(record, fields)", false)?;
+            let (Value::Record(base), Value::Record(more)) = (&base, &more) else {
+                return Err(e.error("FG0209", "`extend(record, fields)` needs two records", args.place, ""));
+            };
+            let mut fields = (**base).clone();
+            fields.extend(more.iter().map(|(name, value)| (name.clone(), value.clone())));
+            Ok(Value::Record(fields.into()))
+        },
+    },
+    Builtin {
         name: "schedule_of",
         signature: "schedule_of(t)",
         doc: "The schedule a time is of.",

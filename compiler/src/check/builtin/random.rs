@@ -6,7 +6,7 @@ use super::super::value::*;
 use super::Builtin;
 use super::lists::invoke;
 use crate::diagnostic::Place;
-use crate::graph::{Source, Ty};
+use crate::graph::{NodeId, Source, Ty};
 use fgc_program::{DType, Distribution};
 use std::rc::Rc;
 
@@ -135,15 +135,19 @@ fn axes_of(e: &mut Elaborator, args: &Args, from: usize) -> Result<(Vec<Axis>, V
 
 impl Elaborator<'_> {
     /// The tensor of a draw: fresh random numbers put through the law, or, when the name is pinned, what was given.
-    pub fn make_draw(&mut self, name: &str, law: &Law, place: Place) -> Result<Value> {
+    /// `number`: which of many draws of that name, an I64 scalar.
+    pub fn make_draw(&mut self, name: &str, number: Option<NodeId>, law: &Law, place: Place) -> Result<Value> {
         let dtype = match law.base {
             Distribution::Normal => DType::F32,
             Distribution::Uniform => DType::F64,
             Distribution::Index { .. } | Distribution::Permutation => DType::I64,
         };
-        let source = Source::Draw { name: name.into(), distribution: law.base };
+        let source = Source::Draw { name: name.into(), number, distribution: law.base };
         let node = self.graph.source(source, Ty::new(dtype, &law.shape));
         self.note(node, place);
+        if let Some(sampler) = &mut self.sampler {
+            sampler.drawn(node);
+        }
         let base = Value::Tensor(Tensor { node, axes: law.axes.clone(), clock: None });
         let mut value = base;
         for f in &law.transforms {
@@ -154,16 +158,28 @@ impl Elaborator<'_> {
             let shown = self.show(&value);
             return Err(self.error("FG0401", format!("a law must give a tensor, found {shown}"), place, ""));
         };
-        let Some((dtype, shape)) = self.setup.pins.get(name) else { return Ok(value) };
+        let pins = &self.setup.pins;
+        // Which of the numbered ones are needed is known only when they are: all have one shape.
+        let pinned = match number {
+            None => pins.get(name),
+            Some(_) => pins.iter().find(|(pin, _)| is_numbered(pin, name)).map(|(_, pin)| pin),
+        };
+        let Some((dtype, shape)) = pinned else { return Ok(value) };
         let want = self.shape_of(t);
         if *shape != want {
             let shown = self.show(&value);
             let message = format!("the pinned values of `{name}` have shape {shape:?}, and the draw is {shown}");
             return Err(self.error("FG0403", message, place, &shown));
         }
-        let pin = self.graph.source(Source::Pin { name: name.into() }, Ty::new(*dtype, shape));
+        let pin = self.graph.source(Source::Pin { name: name.into(), number }, Ty::new(*dtype, shape));
         let node = self.graph.cast(pin, self.graph.dtype(t.node));
         self.note(node, place);
         Ok(Value::Tensor(Tensor { node, ..t.clone() }))
     }
+}
+
+/// Whether `pin` is `name` with a number: `noise_3`.
+fn is_numbered(pin: &str, name: &str) -> bool {
+    let number = pin.strip_prefix(name).and_then(|rest| rest.strip_prefix('_'));
+    number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }

@@ -1,0 +1,38 @@
+//! Checks on numbers that are known before a plan runs.
+
+use crate::{BinaryOp, DType, Expr, Known, Program, UnaryOp};
+
+/// The dtype of a known number; or why it is none.
+pub fn dtype(program: &Program, known: &Known) -> Result<DType, String> {
+    match known {
+        Expr::Const(value) => Ok(value.dtype()),
+        Expr::Load { buffer, index } => {
+            let input = program.inputs.get(*buffer).ok_or(format!("there is no input {buffer}"))?;
+            let len: usize = input.shape.iter().product();
+            match index.as_constant().and_then(|at| usize::try_from(at).ok()) {
+                Some(at) if at < len => Ok(input.dtype),
+                _ => Err(format!("no such element of input `{}`: {index}", input.name)),
+            }
+        }
+        Expr::Unary(op, x) => {
+            let x = dtype(program, x)?;
+            Ok(if *op == UnaryOp::IsFinite { DType::Bool } else { x })
+        }
+        Expr::Binary(op, a, b) => match (dtype(program, a)?, dtype(program, b)?) {
+            (a, b) if a != b => Err(format!("{a} and {b} in one operation")),
+            (a, _) => Ok(if is_condition(*op) { DType::Bool } else { a }),
+        },
+        Expr::Select { cond, then, otherwise } => {
+            match (dtype(program, cond)?, dtype(program, then)?, dtype(program, otherwise)?) {
+                (DType::Bool, a, b) if a == b => Ok(a),
+                _ => Err("an ill-typed choice".into()),
+            }
+        }
+        Expr::Cast(dtype, x) => self::dtype(program, x).map(|_| *dtype),
+        Expr::Reg(_) | Expr::Index(_) | Expr::LoadAt { .. } => Err(format!("not known before the plan runs: {known}")),
+    }
+}
+
+fn is_condition(op: BinaryOp) -> bool {
+    op.is_comparison() || matches!(op, BinaryOp::And | BinaryOp::Or)
+}
