@@ -70,3 +70,43 @@ fn a_misfit_network_is_explained() {
     }
     insta::assert_snapshot!(out);
 }
+
+/// Data and settings that a method cannot work with are refused before anything runs, at the place in the spec or in what
+/// was set.
+#[test]
+fn data_and_methods_must_fit() {
+    let video = |frames: usize| {
+        let axes = ["C", "T", "H", "W"].map(String::from).to_vec();
+        let mut setup = setup();
+        setup.fields.insert("x".into(), Field { axes, shape: vec![1, frames, 4, 4] });
+        for (name, net) in &mut setup.nets {
+            net.network = if name == "critic" { "vdit_critic()" } else { "vdit(dim = 8, classes = classes)" }.into();
+            net.schedule = "rf".into();
+            net.precondition = "none".into();
+        }
+        setup
+    };
+    let method = |name: &str| match name {
+        "kd" => include_str!("../../methods/kd.fg"),
+        "causal_kd" => include_str!("../../methods/causal_kd.fg"),
+        "tcm" => include_str!("../../methods/tcm.fg"),
+        _ => include_str!("../../methods/self_forcing.fg"),
+    };
+    let mut out = String::new();
+    for (name, setup, set) in [
+        ("self_forcing", setup(), ""),
+        ("kd", setup(), ""),
+        ("causal_kd", video(6), ""),
+        ("self_forcing", video(6), "chunk=7"),
+        ("self_forcing", video(6), "t_list=[0.9, 0.95, 0]"),
+        ("self_forcing", video(6), "t_list=[0.9, 0.5]"),
+        ("tcm", setup(), "transition_t=100"),
+    ] {
+        let mut setup = setup;
+        if let Some((key, value)) = set.split_once('=') {
+            setup.set.insert(key.into(), value.into());
+        }
+        out += &format!("{name}.fg {set}\n{}\n", report(&format!("{name}.fg"), method(name), &setup));
+    }
+    insta::assert_snapshot!(out);
+}

@@ -16,6 +16,10 @@ impl Elaborator<'_> {
                 Ok(Some(value)) => return if failed { Err(super::Reported) } else { Ok(Some(value)) },
                 Ok(None) => {}
                 Err(_) => {
+                    // The user's mistake shows once; what a standard function makes of it helps nobody.
+                    if self.sources.file(env.file).standard {
+                        return Err(super::Reported);
+                    }
                     failed = true;
                     // One slot of several may be wrong; those bound before it stay.
                     let several = matches!(stmt.kind, StmtKind::Data(_) | StmtKind::Draw(_));

@@ -127,7 +127,10 @@ impl Elaborator<'_> {
                 return Ok(());
             }
             let known: Vec<&str> = self.setup.fields.keys().map(String::as_str).collect();
-            let help = super::expr::suggestion(&name.text, &known);
+            let mut help = super::expr::suggestion(&name.text, &known);
+            if ["noise", "path"].contains(&&*name.text) {
+                help += "; `fgc trajectories` writes data with a teacher's `noise` and `path`";
+            }
             return Err(self.error_help(
                 "FG0602",
                 format!("the data set has no field `{}`", name.text),

@@ -62,6 +62,7 @@ impl Elaborator<'_> {
         let x = self.tensor_from(a, like, place)?;
         let y = self.tensor_from(b, like, place)?;
         let clock = self.combined_clock(op, (a, &x), (b, &y), place)?;
+        self.threshold(op, (a, &x), (b, &y), place)?;
         let (nodes, axes) = self.align(&[&x, &y], place)?;
         let (dx, dy) = (self.dtype_of(&x), self.dtype_of(&y));
         let logic = matches!(op, Sign::And | Sign::Or);
@@ -93,6 +94,37 @@ impl Elaborator<'_> {
         };
         self.note(node, place);
         Ok(Value::Tensor(Tensor { node, axes, clock }))
+    }
+
+    /// A time compared with a number that no time of its schedule reaches is a mistake.
+    fn threshold(
+        &mut self,
+        op: Sign,
+        (a, x): (&Value, &Tensor),
+        (b, y): (&Value, &Tensor),
+        place: Place,
+    ) -> Result<()> {
+        if !matches!(op, Sign::Lt | Sign::Le | Sign::Gt | Sign::Ge) {
+            return Ok(());
+        }
+        let (clock, number) = match (x.clock, y.clock, a.number(), b.number()) {
+            (Some(clock), None, _, Some(number)) | (None, Some(clock), Some(number), _) => (clock, number),
+            _ => return Ok(()),
+        };
+        let mut bound = |name| Ok(self.schedule_member(clock, name, place)?.and_then(|v| v.number()));
+        let (Some(low), Some(high)) = (bound("t_min")?, bound("t_max")?) else { return Ok(()) };
+        // Comparing with 0 is how one asks for any noise at all.
+        if (low..=high).contains(&number) || number == 0.0 {
+            return Ok(());
+        }
+        let name = self.schedule_name(clock).to_owned();
+        Err(self.error_help(
+            "FG0307",
+            format!("a time of `{name}` is compared with {number}, which is outside its range"),
+            place,
+            "the same for all times",
+            format!("times of `{name}` lie in [{low}, {high}]"),
+        ))
     }
 
     /// The clock of a result. Sums and differences of a time stay on its clock; so do products with plain numbers;

@@ -81,6 +81,28 @@ impl Elaborator<'_> {
                     v => Err(self.mismatch(&v, "be a time", place, declared, what)),
                 }
             }
+            TypeKind::Named(name) if name.text == "times" => {
+                let decreases = |l: &[f64]| l.windows(2).all(|pair| pair[0] > pair[1]);
+                let numbers: Option<Vec<f64>> = match &value {
+                    Value::List(l) => l.iter().map(Value::number).collect(),
+                    _ => None,
+                };
+                match numbers {
+                    Some(l) if l.len() >= 2 && decreases(&l) && l.last() == Some(&0.0) => Ok(value),
+                    _ => {
+                        let shown = self.show(&value);
+                        Err(self.report(
+                            Diagnostic::error(
+                                "FG0230",
+                                format!("{what} must be decreasing times that end in 0, found {shown}"),
+                            )
+                            .label(place, "not such a list")
+                            .label(declared, "declared here")
+                            .help("from noise to data, with a last 0 where the sample is: `[80.0, 2.0, 0.0]`"),
+                        ))
+                    }
+                }
+            }
             TypeKind::Named(name) => {
                 let fits = match (name.text.as_str(), &value) {
                     ("int", Value::Int(_)) => true,
@@ -96,7 +118,7 @@ impl Elaborator<'_> {
                     (other, _) => {
                         let known = [
                             "f32", "f64", "i64", "bool", "time", "int", "str", "list", "record", "fn", "network",
-                            "schedule", "law",
+                            "schedule", "law", "times",
                         ];
                         let help = crate::diagnostic::nearest(other, known)
                             .map(|n| format!("did you mean `{n}`?"))

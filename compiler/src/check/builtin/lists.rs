@@ -110,6 +110,25 @@ pub const TABLE: &[Builtin] = &[
         },
     },
     Builtin {
+        name: "checked",
+        signature: "checked(value, condition, message)",
+        doc: "value, if the condition holds; else the message is reported as a mistake of the caller.",
+        run: |e, args| {
+            let [value, condition, message] = e.fixed(&args, "checked(value, condition, message)", false)?;
+            match (condition, message) {
+                (Value::Bool(true), _) => Ok(value),
+                (Value::Bool(false), Value::Str(message)) => {
+                    Err(e.error("FG0229", message.to_string(), args.place, ""))
+                }
+                (condition, _) => {
+                    let shown = e.show(&condition);
+                    let message = format!("`checked` needs a static truth value and a string, found {shown}");
+                    Err(e.error("FG0209", message, args.place, &shown))
+                }
+            }
+        },
+    },
+    Builtin {
         name: "schedule_of",
         signature: "schedule_of(t)",
         doc: "The schedule a time is of.",
