@@ -11,6 +11,7 @@ mod sample;
 mod setup;
 mod source;
 mod step;
+mod trajectories;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -34,6 +35,7 @@ enum Command {
     Check(check::Args),
     Fmt(fmt::Args),
     Step(step::Args),
+    Trajectories(trajectories::Args),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::main(args),
         Command::Fmt(args) => fmt::main(args),
         Command::Step(args) => step::main(args),
+        Command::Trajectories(args) => trajectories::main(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

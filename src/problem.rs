@@ -6,6 +6,7 @@ use fgc_runtime::checkpoint::CheckpointError;
 use fgc_runtime::cpu::DeviceError;
 use fgc_runtime::data::DataError;
 use fgc_runtime::picture::PictureError;
+use fgc_runtime::shards::ShardError;
 use fgc_runtime::tensorfile::TensorFileError;
 use fgc_runtime::train::TrainError;
 use std::io::IsTerminal;
@@ -57,4 +58,4 @@ macro_rules! message {
     )*};
 }
 
-message!(TrainError, DataError, CheckpointError, DeviceError, PictureError, TensorFileError);
+message!(TrainError, DataError, CheckpointError, DeviceError, PictureError, ShardError, TensorFileError);

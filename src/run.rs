@@ -165,7 +165,7 @@ pub fn main(args: Args) -> Result<(), Problem> {
 }
 
 /// Set by the first Ctrl-C or termination signal; the second ends the process.
-fn stop_on_signals() -> Result<Arc<AtomicBool>, Problem> {
+pub fn stop_on_signals() -> Result<Arc<AtomicBool>, Problem> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     let handler = move || {

@@ -5,9 +5,8 @@ use crate::preset;
 use crate::problem::Problem;
 use crate::setup::{compiled, setup};
 use fgc_runtime::data::{Dataset, Split};
-use fgc_runtime::picture;
 use fgc_runtime::tensorfile::{self, Metadata};
-use fgc_runtime::train::{Model, RunDir, Weights, conditions, run};
+use fgc_runtime::train::{Model, RunDir, Weights, conditions, draw};
 use indexmap::IndexMap;
 use std::path::PathBuf;
 
@@ -17,7 +16,8 @@ const BATCH: usize = 512;
 /// Draw samples from a trained run.
 ///
 /// Uses the newest checkpoint and the moving average of the weights, if there is one. Images become a grid, points a
-/// scatter plot over the data; a name that ends in .safetensors gets the numbers instead, as tensor `x`.
+/// scatter plot over the data, videos a strip of frames each with all of them moving in a .gif beside it; a name that ends in
+/// .safetensors gets the numbers instead, as tensor `x`.
 #[derive(clap::Args)]
 pub struct Args {
     /// Directory of the run.
@@ -71,17 +71,17 @@ pub fn main(args: Args) -> Result<(), Problem> {
     let given = conditions(description.classes(), n, args.class)?;
     let samples = model.sample(&sampler, n, &given, args.seed)?;
     let output = args.output.unwrap_or_else(|| dir.path().join("samples.png"));
+    let mut written = vec![output.clone()];
     if output.extension().is_some_and(|e| e == "safetensors") {
         tensorfile::write(&output, &IndexMap::from([("x".to_string(), samples)]), &Metadata::new())?;
     } else {
         let data = Dataset::load(&preset.data, Split::Train, &mut |_, _| {})?;
-        match run::draw(&samples, &description, &data)? {
-            Some(picture) => picture::save(&picture, &output)?,
-            None => {
-                return Err(Problem::new("data of one dimension have no picture; write them with -o FILE.safetensors"));
-            }
-        }
+        let Some(drawing) = draw(&samples, &given, &description, &data)? else {
+            return Err(Problem::new("data of one dimension have no picture; write them with -o FILE.safetensors"));
+        };
+        written = drawing.save(&output)?;
     }
-    println!("{n} samples of `{sampler}` at step {} in {}", checkpoint.step, output.display());
+    let written: Vec<String> = written.iter().map(|path| path.display().to_string()).collect();
+    println!("{n} samples of `{sampler}` at step {} in {}", checkpoint.step, written.join(" and "));
     Ok(())
 }

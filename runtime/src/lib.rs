@@ -12,6 +12,7 @@ pub mod names;
 pub mod picture;
 pub mod progress;
 pub mod random;
+pub mod shards;
 pub mod tensor;
 pub mod tensorboard;
 pub mod tensorfile;

@@ -87,8 +87,7 @@ mod tests {
         let (samples, shape) = two();
         let frames = frames(&samples, &shape, None).unwrap();
         assert_eq!(frames.len(), 3);
-        let lit: Vec<[u8; 2]> =
-            frames.iter().map(|f| [f.get_pixel(2, 2).0[0], f.get_pixel(2 + 258, 2).0[0]]).collect();
+        let lit: Vec<[u8; 2]> = frames.iter().map(|f| [f.get_pixel(2, 2).0[0], f.get_pixel(2 + 258, 2).0[0]]).collect();
         assert_eq!(lit, [[0, 0], [0, 0], [0, 255]]);
     }
 

@@ -2,7 +2,7 @@
 //!
 //! [`Model`] holds a program's weights on a device and knows a single optimisation step ([`step`]), how to sample
 //! ([`sampling`]) and how to be saved ([`snapshot`]). [`Trainer`] feeds it a data set's batches. [`run`] is the loop
-//! around it: logs, pictures, checkpoints, evaluation.
+//! around it: logs, [`pictures`], checkpoints, evaluation.
 
 pub mod curves;
 pub mod error;
@@ -10,6 +10,7 @@ pub mod evaluate;
 pub mod init;
 pub mod inputs;
 pub mod model;
+pub mod pictures;
 pub mod run;
 pub mod run_dir;
 pub mod sampling;
@@ -22,6 +23,7 @@ pub use evaluate::Distance;
 pub use init::Weights;
 pub use inputs::Pins;
 pub use model::Model;
+pub use pictures::{Drawing, draw};
 pub use run::{Cadence, Job, Summary};
 pub use run_dir::RunDir;
 pub use sampling::conditions;

@@ -2,13 +2,12 @@
 
 use super::curves::{GRAD_NORM, Means, chart};
 use super::evaluate::{Distance, evaluate};
+use super::pictures::snapshot;
 use super::run_dir::RunDir;
-use super::sampling::conditions;
 use super::trainer::Trainer;
-use crate::Tensor;
-use crate::data::{Dataset, Description, Kind};
+use crate::data::Dataset;
 use crate::log::{self, Log, Record};
-use crate::picture::{self, PictureError, RgbImage, grid, scatter};
+use crate::picture;
 use crate::progress::Progress;
 use crate::tensorboard::EventWriter;
 use crate::train::TrainError;
@@ -67,10 +66,6 @@ pub struct Summary {
     pub evaluation: Vec<Distance>,
 }
 
-/// Points of a scatter plot.
-const POINTS: usize = 2048;
-/// Seed of the pictures' samples: all pictures of a run start from the same noise.
-const PICTURES: u64 = 0;
 const SHOW_EVERY: Duration = Duration::from_millis(100);
 
 /// Trains to the end, and measures; once `stop` is set, saves a checkpoint after the step under way and answers None.
@@ -136,7 +131,8 @@ pub fn run(trainer: &mut Trainer, dir: &RunDir, job: &Job, stop: &AtomicBool) ->
             checkpoints.save(&trainer.model.checkpoint(&job.spec, &job.preset)?)?;
         }
         if last || step.is_multiple_of(job.cadence.sample) {
-            pictures(trainer, dir, job, &mut events)?;
+            snapshot(trainer, dir, &job.held_out, &mut events)?;
+            picture::save(&chart(&log::read(&dir.log())?), &dir.curves())?;
         }
         if !last && stop.load(Ordering::Relaxed) {
             checkpoints.save(&trainer.model.checkpoint(&job.spec, &job.preset)?)?;
@@ -167,50 +163,6 @@ pub fn run(trainer: &mut Trainer, dir: &RunDir, job: &Job, stop: &AtomicBool) ->
     let text = serde_json::to_string_pretty(&summary).map_err(|e| write_error(dir, e.into()))?;
     dir.write("summary.json", &(text + "\n"))?;
     Ok(Some(summary))
-}
-
-/// Draws samples of the method's own sampler, and the log's curves.
-fn pictures(trainer: &mut Trainer, dir: &RunDir, job: &Job, events: &mut EventWriter) -> Result<(), TrainError> {
-    let step = trainer.model.iteration();
-    if let Some(name) = trainer.model.program().samplers.keys().next().cloned() {
-        let description = trainer.data().description().clone();
-        let n = match description.kind() {
-            Kind::Vector => POINTS,
-            _ => 8 * columns(&description).unwrap_or(8),
-        };
-        let given = conditions(description.classes(), n, None)?;
-        let samples = trainer.model.sample(&name, n, &given, PICTURES)?;
-        if let Some(picture) = draw(&samples, &description, &job.held_out)? {
-            picture::save(&picture, &dir.samples(step))?;
-            let png = picture::encode(&picture);
-            events.image(step, "samples", picture.width(), picture.height(), &png).map_err(|e| write_error(dir, e))?;
-        }
-    }
-    Ok(picture::save(&chart(&log::read(&dir.log())?), &dir.curves())?)
-}
-
-/// A grid of images, or points over those of the data; None for data of one dimension.
-pub fn draw(samples: &Tensor, description: &Description, data: &Dataset) -> Result<Option<RgbImage>, PictureError> {
-    match description.kind() {
-        Kind::Vector => {
-            let dim: usize = description.shape().iter().product();
-            if dim < 2 {
-                return Ok(None);
-            }
-            let n = data.len().unwrap_or(POINTS).min(POINTS);
-            let points = data.batch(n, PICTURES, 0)["x"].to_f32();
-            scatter(&samples.to_f32(), &points, dim).map(Some)
-        }
-        Kind::Image | Kind::Video => {
-            let columns = columns(description).filter(|c| samples.shape()[0].is_multiple_of(*c));
-            grid(&samples.to_f32(), samples.shape(), columns).map(Some)
-        }
-    }
-}
-
-/// A column for each class, where they are few.
-fn columns(description: &Description) -> Option<usize> {
-    Some(description.classes()).filter(|classes| (1..=16).contains(classes))
 }
 
 /// TensorBoard groups by what stands before a slash.

@@ -42,7 +42,7 @@ def networks(text, weights, names):
     return out
 
 
-def run(case, weights, pins):
+def run(case, weights, pins, several=None):
     """The expected tensors of a case: losses, gradients or parameters after, buffers."""
     names = sorted({k.split(".")[0] for k in weights})
     leaves = {
@@ -52,7 +52,7 @@ def run(case, weights, pins):
     disc = {k.removeprefix("discriminator."): v for k, v in leaves.items() if k.startswith("discriminator.")}
     buffers = {k: v.clone() for k, v in weights.items() if k in BUFFERS}
     n = SimpleNamespace(**nets, discriminator=disc, buffers=buffers)
-    h, several, out = hyper(case["hyper"]), case["steps"] > 1, {}
+    h, several, out = hyper(case["hyper"]), several or case["steps"] > 1, {}
     own = lambda name: {k: v for k, v in leaves.items() if k.startswith(name + ".") and v.requires_grad}
     opts = {}
     for name, o in (case["optimizer"] or {}).items():

@@ -352,3 +352,21 @@ case("causvid-train", "causvid", V | dict(guidance=1.5, r1_weight=1.0), steps=4,
 case("causal-sft-train", "causal_sft", dict(cond_dropout_prob=0.2), steps=5, frames=5, optimizer=dict(student=quiet))
 case("causal-sft-1by1", "causal_sft", frames=1, chunk=1)
 case("causal-kd-1by2", "causal_kd", dict(steps=2), frames=1, chunk=2, change=pinned(t_index=[[1], [2]]))
+
+# Samplers, by parity --samples.
+for kind in ("sde", "ode"):
+    for s, net in dict(edm={}, rf=RF).items():
+        case(f"sampler-kd-{s}-{kind}", "kd", dict(steps=4, sample_type=kind), **net)
+    case(f"sampler-tcm-{kind}", "tcm", dict(ratio=0.9, t_list=[80.0, 5.0, 0.9, 0.2, 0.0], sample_type=kind))
+    case(f"sampler-meanflow-{kind}", "meanflow", dict(r_sample_ratio=0.5, steps=4, sample_type=kind), **RF)
+    case(f"sampler-meanflow-list-{kind}", "meanflow", dict(r_sample_ratio=0.5, t_list=[0.999, 0.3, 0.0], sample_type=kind), **RF)
+    case(f"sampler-causvid-{kind}", "causvid", V | dict(sample_type=kind))
+    case(f"sampler-causvid-7by3-{kind}", "causvid", V | dict(sample_type=kind), frames=7, chunk=3)
+    case(f"sampler-scm-{kind}", "scm", dict(steps=3, sample_type=kind), **RF)
+case("sampler-dmd2-trig", "dmd2", D | dict(t_list=[1.5, 1.0, 0.3, 0.0], guidance=1.5), **TRIG)
+case("sampler-dmd2-vp", "dmd2", D | dict(t_list=[0.999, 0.749, 0.25, 0.0]), **VP)
+case("sampler-sft-guided", "sft", dict(guidance=2.0, steps=10, cond_dropout_prob=0.1))
+case("sampler-sft-rf-guided", "sft", dict(guidance=2.0, steps=10), **RF)
+case("sampler-sft-trig", "sft", dict(steps=10), **TRIG)
+case("sampler-causal-sft", "causal_sft", dict(steps=6), frames=5)
+case("sampler-causal-kd", "causal_kd", dict(steps=2), frames=7, chunk=2)

@@ -3,7 +3,7 @@
 use clap::{Parser, ValueEnum};
 use fgc_runtime::cpu::Backend;
 use fgc_runtime::tensorfile::{self, Metadata};
-use parity::{Agreement, Case, ReplayError, compare, replay};
+use parity::{Agreement, Case, ReplayError, Tensors, compare, replay, samples};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -18,6 +18,9 @@ struct Args {
     /// Write what was computed to OUT/<case>.safetensors.
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Write each case's samples and averages (seed 0) to DIR/<case>.safetensors, too.
+    #[arg(long, value_name = "DIR")]
+    samples: Option<PathBuf>,
     /// Directory of the methods.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../methods"))]
     methods: PathBuf,
@@ -43,7 +46,7 @@ fn main() -> ExitCode {
     let (mut agree, mut skipped, mut disagree) = (0, 0, 0);
     for dir in &args.cases {
         let name = dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy();
-        match one(dir, &args.methods, backend, args.out.as_deref()) {
+        match one(dir, &args, backend) {
             Ok(a) if a.wrong.is_empty() => {
                 agree += 1;
                 println!("ok    {name:<28} {}", numbers(&a));
@@ -70,18 +73,19 @@ fn main() -> ExitCode {
     if disagree == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn one(
-    dir: &Path,
-    methods: &Path,
-    backend: Backend,
-    out: Option<&Path>,
-) -> Result<Agreement, Box<dyn std::error::Error>> {
+fn one(dir: &Path, args: &Args, backend: Backend) -> Result<Agreement, Box<dyn std::error::Error>> {
     let case = Case::load(dir)?;
-    let replayed = replay(&case, methods, backend)?;
-    if let Some(out) = out {
-        std::fs::create_dir_all(out)?;
-        let path = out.join(format!("{}.safetensors", case.recorded.name));
-        tensorfile::write(&path, &replayed.tensors, &Metadata::new())?;
+    let write = |to: &Path, tensors: &Tensors| -> Result<(), Box<dyn std::error::Error>> {
+        std::fs::create_dir_all(to)?;
+        let path = to.join(format!("{}.safetensors", case.recorded.name));
+        Ok(tensorfile::write(&path, tensors, &Metadata::new())?)
+    };
+    if let Some(to) = &args.samples {
+        write(to, &samples(&case, &args.methods, backend)?)?;
+    }
+    let replayed = replay(&case, &args.methods, backend)?;
+    if let Some(to) = &args.out {
+        write(to, &replayed.tensors)?;
     }
     Ok(compare(&case, &replayed))
 }

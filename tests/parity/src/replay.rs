@@ -38,20 +38,7 @@ pub enum ReplayError {
 /// Compiles the case's method from the directory `methods` and runs its steps.
 pub fn replay(case: &Case, methods: &Path, backend: Backend) -> Result<Replayed, ReplayError> {
     let recorded = &case.recorded;
-    let path = methods.join(format!("{}.fg", recorded.method));
-    let text = std::fs::read_to_string(&path).map_err(|_| ReplayError::NoMethod(path.clone()))?;
-    let compiled = compile(&path.display().to_string(), &text, &case.setup()?).map_err(|failure| {
-        let texts = failure.diagnostics.iter().map(|d| render(d, &failure.sources, false));
-        ReplayError::Compile(texts.collect())
-    })?;
-    let device = Device::new(Arc::new(compiled.program), backend, 0)?;
-    let nets: Vec<String> = device.program().nets.iter().map(|net| net.name.clone()).collect();
-    let nets: Vec<&str> = nets.iter().map(String::as_str).collect();
-    let weights = Weights::from_file("weights.safetensors", case.weights.clone(), &nets);
-    let (mut model, _) = Model::new(device, 0, &weights)?;
-    model.check_weights()?;
-    restore_states(&mut model, &case.weights)?;
-    model.set_iteration(recorded.iteration);
+    let mut model = model(case, methods, backend)?;
     let mut out = Replayed::default();
     let several = recorded.steps > 1;
     for k in 0..recorded.steps {
@@ -79,6 +66,46 @@ pub fn replay(case: &Case, methods: &Path, backend: Backend) -> Result<Replayed,
         out.tensors.insert(name, state);
     }
     Ok(out)
+}
+
+/// What each sampler of the case's method makes of the case's weights and data, as `sample.<name>`; `ema.<net>.<param>`,
+/// the averages after the case's steps.
+pub fn samples(case: &Case, methods: &Path, backend: Backend) -> Result<Tensors, ReplayError> {
+    let mut model = model(case, methods, backend)?;
+    let mut out = Tensors::new();
+    let mut names: Vec<String> = model.program().samplers.keys().cloned().collect();
+    names.retain(|name| model.can_sample(name));
+    let (data, _) = case.inputs(0);
+    for name in names {
+        out.insert(format!("sample.{name}"), model.sample(&name, case.recorded.batch, &data, 0)?);
+    }
+    for k in 0..case.recorded.steps {
+        let (data, pins) = case.inputs(k);
+        model.step(&data, &pins, NonFinite::Stop)?;
+    }
+    let averages = model.checkpoint("", "")?.tensors.into_iter().filter(|(name, _)| name.starts_with("ema."));
+    out.extend(averages);
+    Ok(out)
+}
+
+/// The case's method with its weights, at its iteration.
+fn model(case: &Case, methods: &Path, backend: Backend) -> Result<Model, ReplayError> {
+    let recorded = &case.recorded;
+    let path = methods.join(format!("{}.fg", recorded.method));
+    let text = std::fs::read_to_string(&path).map_err(|_| ReplayError::NoMethod(path.clone()))?;
+    let compiled = compile(&path.display().to_string(), &text, &case.setup()?).map_err(|failure| {
+        let texts = failure.diagnostics.iter().map(|d| render(d, &failure.sources, false));
+        ReplayError::Compile(texts.collect())
+    })?;
+    let device = Device::new(Arc::new(compiled.program), backend, 0)?;
+    let nets: Vec<String> = device.program().nets.iter().map(|net| net.name.clone()).collect();
+    let nets: Vec<&str> = nets.iter().map(String::as_str).collect();
+    let weights = Weights::from_file("weights.safetensors", case.weights.clone(), &nets);
+    let (mut model, _) = Model::new(device, 0, &weights)?;
+    model.check_weights()?;
+    restore_states(&mut model, &case.weights)?;
+    model.set_iteration(recorded.iteration);
+    Ok(model)
 }
 
 /// State buffers start as recorded, where they are among the weights.
