@@ -137,7 +137,7 @@ fn check_flow(m: &Elaborated) -> Vec<Diagnostic> {
     for (i, net) in m.nets.iter().enumerate() {
         let trained = m.steps.iter().flat_map(|s| &s.losses).any(|l| l.targets.iter().any(|t| t.0 as usize == i));
         let used = !net.params.is_empty();
-        if used && !net.frozen && !trained {
+        if used && !net.frozen && !trained && !net.excused {
             out.push(
                 Diagnostic::warning("FG0305", format!("no loss trains `{}`", net.name))
                     .label(net.place, "never learns")

@@ -199,7 +199,15 @@ impl Elaborator<'_> {
                 let at = Place { file: env.file, span: e.span };
                 let v = self.expr(e, env)?;
                 match v.number() {
-                    Some(0.0) => return Ok(()),
+                    Some(0.0) => {
+                        for target in targets {
+                            let at = Place { file: env.file, span: target.span };
+                            if let Value::Network(net) = self.name(&target.text, env, at)? {
+                                self.nets[net.0 as usize].excused = true;
+                            }
+                        }
+                        return Ok(());
+                    }
                     Some(1.0) => None,
                     _ => Some(self.tensor_from(&v, DType::F64, at)?.node),
                 }

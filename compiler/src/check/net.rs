@@ -21,6 +21,8 @@ pub struct NetState {
     pub frozen: bool,
     pub from: Option<NetId>,
     pub training: Training,
+    /// A loss would train it, but has weight 0.
+    pub excused: bool,
     pub params: IndexMap<String, ParamState>,
     calls: Vec<CachedCall>,
 }
@@ -71,6 +73,7 @@ impl NetState {
             frozen: false,
             from: None,
             training: Training::default(),
+            excused: false,
             params: IndexMap::new(),
             calls: Vec::new(),
         }
