@@ -1,5 +1,6 @@
 //! `fgc`: trains, samples from, prints and checks methods.
 
+mod bench;
 mod build;
 mod check;
 mod device;
@@ -31,6 +32,7 @@ struct Cli {
 enum Command {
     Run(run::Args),
     Sample(sample::Args),
+    Bench(bench::Args),
     Build(build::Args),
     Check(check::Args),
     Fmt(fmt::Args),
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::main(args),
         Command::Sample(args) => sample::main(args),
+        Command::Bench(args) => bench::main(args),
         Command::Build(args) => build::main(args),
         Command::Check(args) => check::main(args),
         Command::Fmt(args) => fmt::main(args),

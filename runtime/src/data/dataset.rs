@@ -35,6 +35,7 @@ enum Source {
     Stored(Stored),
     Mixture(Mixture),
     Shapes { size: usize, channels: usize },
+    Noise,
 }
 
 /// Samples in memory.
@@ -113,6 +114,7 @@ impl Dataset {
                 Source::Stored(loaded.stored)
             }
             DataSpec::Shapes { size, channels } => Source::Shapes { size: *size, channels: *channels },
+            DataSpec::Noise { .. } => Source::Noise,
             DataSpec::Pairs { of, schedule, count, seed } => {
                 let mixture = of.mixture().expect("checked: pairs are of mixtures");
                 Source::Stored(pairs::make(&mixture, *schedule, *count, *seed, split)?)
@@ -164,6 +166,7 @@ impl Dataset {
             Source::Shapes { size: side, channels } => {
                 self.compute(size, |j, x| Some(shapes::draw(seed, first + j, *side, *channels, x)))
             }
+            Source::Noise => self.compute(size, |j, x| Some(noise(seed, first + j, self.description.classes(), x))),
         }
     }
 
@@ -220,6 +223,13 @@ impl Dataset {
     }
 }
 
+/// Fills a sample with noise of standard deviation 0.5; returns a random class.
+fn noise(seed: u64, index: u64, classes: usize, x: &mut [f32]) -> usize {
+    let stream = Stream::new(seed, index, "data.noise");
+    x.iter_mut().enumerate().for_each(|(i, x)| *x = 0.5 * stream.normal(i as u64) as f32);
+    Stream::new(seed, index, "data.noise.class").index(0, classes.max(1))
+}
+
 /// Refuses labels the training part does not have: they would need a wider `c`.
 fn checked(stored: Stored, description: &Description, path: &Path) -> Result<Source, DataError> {
     let classes = description.classes();
@@ -269,7 +279,8 @@ mod tests {
 
     #[test]
     fn fields_are_as_described() {
-        for spec in [DataSpec::Digits, DataSpec::Moons, DataSpec::Gaussian { dim: 5, std: 2.0 }] {
+        let noise = DataSpec::Noise { shape: vec![2, 3, 4, 4], classes: 5 };
+        for spec in [DataSpec::Digits, DataSpec::Moons, DataSpec::Gaussian { dim: 5, std: 2.0 }, noise] {
             let data = load(spec);
             let batch = data.batch(7, 0, 5);
             assert!(batch.keys().eq(data.description().fields.keys()));

@@ -46,6 +46,12 @@ pub enum DataSpec {
         #[serde(default = "defaults::std")]
         std: f64,
     },
+    /// Samples of a shape, all noise of standard deviation 0.5 and of random classes: for measuring how fast training is.
+    Noise {
+        shape: Vec<usize>,
+        #[serde(default)]
+        classes: usize,
+    },
     /// Trajectories of the exact teacher of another data set: `noise` at the schedule's first time, `path` at the times
     /// of a four-step sampler, and `x` where the probability-flow ODE ends; the class is the one conditioned on.
     Pairs {
@@ -165,6 +171,13 @@ const MAX_VALUES: usize = 1 << 16;
 /// Values of one video: the exact denoiser knows 256 of them by heart.
 const MAX_VIDEO: usize = 1 << 14;
 const MAX_PAIRS: usize = 1_000_000;
+/// Values of one sample of noise.
+const MAX_NOISE: usize = 1 << 24;
+
+fn noise_fits(shape: &[usize]) -> bool {
+    let values = shape.iter().try_fold(1usize, |n, &extent| n.checked_mul(extent));
+    !shape.is_empty() && values.is_some_and(|n| (1..=MAX_NOISE).contains(&n))
+}
 
 impl DataSpec {
     /// The data set at a path: a directory of IDX files or of tar files, or one tar file.
@@ -185,6 +198,7 @@ impl DataSpec {
         Ok(match self {
             DataSpec::Digits => Description::new(vec![1, 8, 8], 10),
             DataSpec::Shapes { size, channels } => Description::new(vec![*channels, *size, *size], shapes::CLASSES),
+            DataSpec::Noise { shape, classes } => Description::new(shape.clone(), *classes),
             DataSpec::Idx(path) => idx::describe(path)?,
             DataSpec::WebDataset(paths) => webdataset::describe(paths)?,
             DataSpec::Pairs { of, .. } => {
@@ -244,6 +258,9 @@ impl DataSpec {
             DataSpec::MovingShapes { frames, size, channels, .. } if frames * size * size * channels > MAX_VIDEO => {
                 "a video may have at most 16,384 values: take fewer frames or a smaller size"
             }
+            DataSpec::Noise { ref shape, classes } if classes > MAX_VALUES || !noise_fits(shape) => {
+                "a sample has from 1 to 16,777,216 values, and at most 65,536 classes"
+            }
             DataSpec::Pairs { ref of, .. } if matches!(**of, DataSpec::Pairs { .. }) => {
                 "pairs of pairs; name the data set itself"
             }
@@ -278,6 +295,7 @@ mod tests {
                 "Pairs(of: Moons, schedule: rf)",
                 DataSpec::Pairs { of: Box::new(DataSpec::Moons), schedule: Schedule::Rf, count: 4096, seed: 0 },
             ),
+            ("Noise(shape: [3, 8, 8])", DataSpec::Noise { shape: vec![3, 8, 8], classes: 0 }),
             ("Shapes(size: 32)", DataSpec::Shapes { size: 32, channels: 3 }),
             ("Idx(\"mnist\")", DataSpec::Idx("mnist".into())),
             ("WebDataset(\"tars\")", DataSpec::WebDataset(Paths::One("tars".into()))),
@@ -320,6 +338,9 @@ mod tests {
             ("Ring(modes: 18446744073709551615)", "at most 65,536 modes"),
             ("Pairs(of: Digits)", "`noise` and `path`"),
             ("Pairs(of: Pairs(of: Moons))", "name the data set itself"),
+            ("Noise(shape: [])", "from 1 to 16,777,216 values"),
+            ("Noise(shape: [2, 0])", "from 1 to 16,777,216 values"),
+            ("Noise(shape: [4294967296, 4294967296])", "from 1 to 16,777,216 values"),
             ("Pairs(of: Moons, count: 0)", "the count must be from 1"),
             ("Pairs(of: Ring(std: -1))", "the standard deviation must be positive"),
         ];
