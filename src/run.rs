@@ -106,6 +106,12 @@ pub fn main(args: Args) -> Result<(), Problem> {
     notes.iter().for_each(|note| eprintln!("note: {note}"));
     if let Some((_, checkpoint, place)) = &from {
         model.restore(checkpoint, place)?;
+        if checkpoint.step > preset.iterations as u64 {
+            return Err(Problem::new(format!(
+                "the run has done {} steps already, and --iterations {} are steps in all: ask for more",
+                checkpoint.step, preset.iterations
+            )));
+        }
         eprintln!("going on at step {}", checkpoint.step);
     }
     model.check_weights()?;
@@ -157,8 +163,8 @@ pub fn main(args: Args) -> Result<(), Problem> {
     };
     let time = clock(Duration::from_secs_f64(summary.seconds));
     println!("{} steps in {time} ({:.0} a second)", summary.iterations, summary.steps_per_second);
-    if !summary.evaluation.is_empty() {
-        print!("{}", evaluate::table(&summary.evaluation));
+    if !summary.quality.trained.is_empty() {
+        print!("{}", evaluate::table(&summary.quality));
     }
     println!("{}", dir.path().display());
     Ok(())

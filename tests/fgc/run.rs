@@ -29,7 +29,7 @@ fn a_run_leaves_all_it_promises() {
     assert_eq!(events.count(), 1);
     let summary: serde_json::Value = serde_json::from_str(&work.read("runs/sft-tiny-1/summary.json")).unwrap();
     assert_eq!(summary["iterations"], 12);
-    assert!(summary["evaluation"].as_array().unwrap().iter().any(|row| row["what"] == "samples"));
+    assert!(summary["quality"]["trained"].as_array().unwrap().iter().any(|row| row["what"] == "samples"));
     assert!(work.read("runs/sft-tiny-1/preset.ron").contains("batch: 16"), "the preset as used");
     // A second run has its own directory.
     ok(small(&work, &["--iterations", "2"]));

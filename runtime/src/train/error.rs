@@ -39,6 +39,11 @@ pub enum TrainError {
          Lower the learning rate, or go on past such steps with --skip-nonfinite"
     )]
     Gradient { iteration: u64, net: String, param: String },
+    #[error(
+        "the sampler `{sampler}` gives numbers that are not finite after {iteration} steps. Its times may lie outside what \
+         the network was trained on, or the training has diverged"
+    )]
+    Samples { iteration: u64, sampler: String },
     #[error("`{name}` must be given: the program reads it and nothing provides it")]
     NoInput { name: String },
     #[error("`{name}` has shape {found:?}, and the program wants {expected:?}")]

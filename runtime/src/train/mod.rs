@@ -19,7 +19,7 @@ pub mod step;
 pub mod trainer;
 
 pub use error::TrainError;
-pub use evaluate::Distance;
+pub use evaluate::{Distance, Quality};
 pub use init::Weights;
 pub use inputs::Pins;
 pub use model::Model;

@@ -1,7 +1,7 @@
 //! The training loop: steps, and what is logged, drawn, saved and measured around them.
 
 use super::curves::{GRAD_NORM, Means, chart};
-use super::evaluate::{Distance, evaluate};
+use super::evaluate::{Quality, evaluate};
 use super::pictures::snapshot;
 use super::run_dir::RunDir;
 use super::trainer::Trainer;
@@ -57,14 +57,17 @@ pub struct Summary {
     pub seed: u64,
     pub iterations: u64,
     pub skipped: u64,
-    /// Of training, resumed runs included.
+    /// Of training, resumed runs included; without drawing, saving and measuring.
     pub seconds: f64,
     pub compile_seconds: f64,
     pub steps_per_second: f64,
     /// Means over the last logged steps.
     pub losses: IndexMap<String, f64>,
-    pub evaluation: Vec<Distance>,
+    pub quality: Quality,
 }
+
+/// Where the distances before the first step are noted, for when the run is resumed.
+const UNTRAINED: &str = "untrained.json";
 
 const SHOW_EVERY: Duration = Duration::from_millis(100);
 
@@ -82,12 +85,22 @@ pub fn run(trainer: &mut Trainer, dir: &RunDir, job: &Job, stop: &AtomicBool) ->
     let mut events = EventWriter::new(dir.path(), first).map_err(|e| write_error(dir, e))?;
     let mut means = Means::default();
     let mut shown: IndexMap<String, f64> = IndexMap::new();
+    let train = trainer.data().clone();
+    if first == 0 && job.evaluate > 0 {
+        // Where not even this can be sampled, training may still get there.
+        if let Ok(rows) = evaluate(&mut trainer.model, &train, &job.held_out, job.evaluate) {
+            let own = rows.into_iter().find(|row| row.what == "samples");
+            dir.write(UNTRAINED, &json(dir, &own)?)?;
+        }
+    }
     if first == 0 {
         checkpoints.save(&trainer.model.checkpoint(&job.spec, &job.preset)?)?;
     }
     let mut progress = Progress::new(first, job.iterations);
     let begun = Instant::now();
-    let (mut logged, mut drawn) = ((first, begun), begun);
+    // Time in which nothing is trained.
+    let mut aside = Duration::ZERO;
+    let (mut logged, mut drawn) = ((first, Duration::ZERO), begun);
     while trainer.model.iteration() < job.iterations {
         let report = match trainer.step() {
             Err(error @ (TrainError::Loss { .. } | TrainError::Gradient { .. })) => {
@@ -106,16 +119,16 @@ pub fn run(trainer: &mut Trainer, dir: &RunDir, job: &Job, stop: &AtomicBool) ->
         if last || drawn.elapsed() >= SHOW_EVERY {
             shown.extend(report.losses.iter().map(|(k, v)| (k.clone(), *v)));
             shown.shift_remove("total_loss");
-            progress.update(step, begun.elapsed(), shown.iter().map(|(k, v)| (k.as_str(), *v)));
+            progress.update(step, begun.elapsed() - aside, shown.iter().map(|(k, v)| (k.as_str(), *v)));
             drawn = Instant::now();
         }
         if last || step.is_multiple_of(job.cadence.log) {
-            let now = Instant::now();
+            let now = begun.elapsed() - aside;
             let steps_per_second = (step - logged.0) as f64 / (now - logged.1).as_secs_f64().max(1e-9);
             logged = (step, now);
             let record = Record {
                 step,
-                seconds: before + (now - begun).as_secs_f64(),
+                seconds: before + now.as_secs_f64(),
                 steps_per_second,
                 losses: means.take(),
                 learning_rates: IndexMap::new(),
@@ -127,6 +140,7 @@ pub fn run(trainer: &mut Trainer, dir: &RunDir, job: &Job, stop: &AtomicBool) ->
                 .scalars(step, tagged.iter().map(|(name, value)| (name.as_str(), *value)))
                 .map_err(|e| write_error(dir, e))?;
         }
+        let paused = Instant::now();
         if last || step.is_multiple_of(job.cadence.checkpoint) {
             checkpoints.save(&trainer.model.checkpoint(&job.spec, &job.preset)?)?;
         }
@@ -134,6 +148,7 @@ pub fn run(trainer: &mut Trainer, dir: &RunDir, job: &Job, stop: &AtomicBool) ->
             snapshot(trainer, dir, &job.held_out, &mut events)?;
             picture::save(&chart(&log::read(&dir.log())?), &dir.curves())?;
         }
+        aside += paused.elapsed();
         if !last && stop.load(Ordering::Relaxed) {
             checkpoints.save(&trainer.model.checkpoint(&job.spec, &job.preset)?)?;
             progress.finish();
@@ -142,10 +157,13 @@ pub fn run(trainer: &mut Trainer, dir: &RunDir, job: &Job, stop: &AtomicBool) ->
     }
     progress.finish();
     let records = log::read(&dir.log())?;
-    let train = trainer.data().clone();
-    let evaluation = match job.evaluate {
-        0 => Vec::new(),
-        n => evaluate(&mut trainer.model, &train, &job.held_out, n)?,
+    let untrained = std::fs::read_to_string(dir.path().join(UNTRAINED)).ok();
+    let quality = match job.evaluate {
+        0 => Quality::default(),
+        n => Quality {
+            untrained: untrained.and_then(|text| serde_json::from_str(&text).ok()).flatten(),
+            trained: evaluate(&mut trainer.model, &train, &job.held_out, n)?,
+        },
     };
     let done = trainer.model.iteration();
     let seconds = records.last().map_or(0.0, |r| r.seconds);
@@ -158,11 +176,15 @@ pub fn run(trainer: &mut Trainer, dir: &RunDir, job: &Job, stop: &AtomicBool) ->
         compile_seconds: job.compile_seconds,
         steps_per_second: done as f64 / seconds.max(1e-9),
         losses: records.last().map(|r| r.losses.clone()).unwrap_or_default(),
-        evaluation,
+        quality,
     };
-    let text = serde_json::to_string_pretty(&summary).map_err(|e| write_error(dir, e.into()))?;
-    dir.write("summary.json", &(text + "\n"))?;
+    dir.write("summary.json", &json(dir, &summary)?)?;
     Ok(Some(summary))
+}
+
+fn json(dir: &RunDir, value: &impl Serialize) -> Result<String, TrainError> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| write_error(dir, e.into()))?;
+    Ok(text + "\n")
 }
 
 /// TensorBoard groups by what stands before a slash.
