@@ -80,7 +80,8 @@ fn stages(graph: &mut Graph, id: NodeId) -> NodeId {
     if extent < PARALLEL {
         return id;
     }
-    let whole = extent - extent % 64;
+    // Less than all of it: an extent such as 64 times a prime has no good divisors either.
+    let whole = (extent - 1) / 64 * 64;
     let parts = [(0, whole), (whole, extent - whole)].map(|(start, len)| {
         let part = graph.slice(input, axis, start, len, 1);
         let sum = graph.reduce(op, part, &axes);

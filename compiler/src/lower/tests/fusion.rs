@@ -251,7 +251,7 @@ fn an_update_that_mixes_elements_sees_the_old_ones() {
 /// Sums of many f32 are accurate and no single loop, also where the length has no divisors.
 #[test]
 fn long_sums_are_split() {
-    for len in [1 << 16, 65_537, 3 * 40_000] {
+    for len in [1 << 16, 65_537, 3 * 40_000, 64 * 4241] {
         let mut graph = Graph::new();
         let x = data(&mut graph, "x", &[len]);
         let sum = graph.sum(x, &[0]);
