@@ -48,6 +48,8 @@ impl Choice {
         preset.methods.clear();
         if let Some(dir) = &self.data {
             preset.data = DataSpec::detect(dir)?;
+            // A density's exact denoiser knows nothing of these data: such a network wants a run's weights instead.
+            preset.nets.retain(|_, net| !net.network.contains("mixture = mixture"));
         }
         preset.data = absolute(preset.data);
         preset.batch = self.batch.map_or(preset.batch, |b| b as usize);

@@ -108,8 +108,8 @@ pub fn main(args: Args) -> Result<(), Problem> {
         eprintln!("stopped; nothing was written");
         return Err(Problem::Reported);
     };
-    let files = if shards == 1 { "file".to_string() } else { format!("{shards} files") };
-    println!("{} trajectories in {} ({files})", args.count, args.out.display());
+    let plural = if shards == 1 { "" } else { "s" };
+    println!("{} trajectories in {} ({shards} shard{plural})", args.count, args.out.display());
     Ok(())
 }
 
