@@ -50,6 +50,9 @@ pub struct Args {
     /// Threads to compute on; 0 takes all cores.
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    /// Do not measure compiling without kept kernels.
+    #[arg(long)]
+    warm: bool,
     /// Print the result as one JSON object.
     #[arg(long)]
     json: bool,
@@ -73,7 +76,7 @@ struct Report {
     /// Seconds from the text to the program.
     front: f64,
     /// Seconds from the program to its device: with no compiled kernels kept, and with all.
-    native: [f64; 2],
+    native: Option<[f64; 2]>,
     memory: Memory,
     /// Bytes of all buffers of the program.
     buffers: usize,
@@ -97,7 +100,7 @@ pub fn main(args: Args) -> Result<(), Problem> {
     let program = compiled(&source.name(), &source.text, &setup(&preset, &preset.data.describe()?))?.program;
     let front = begun.elapsed().as_secs_f64();
     let program = Arc::new(program);
-    let native = native_seconds(&program, args.threads)?;
+    let native = if args.warm { None } else { Some(native_seconds(&program, args.threads)?) };
     let mut device = Device::new(program.clone(), fgc_runtime::cpu::Backend::Compiled, args.threads)?;
     device.set_profiling(args.profile.is_some());
     let buffers = device.bytes();
@@ -215,8 +218,8 @@ impl Report {
             "gigabytes": self.cost.bytes * 1e-9,
             "gflop_per_second": self.gflops(),
             "fraction_of_limit": self.gflops() / LIMIT,
-            "compile_cold_seconds": self.front + self.native[0],
-            "compile_cached_seconds": self.front + self.native[1],
+            "compile_cold_seconds": self.native.map(|native| self.front + native[0]),
+            "compile_cached_seconds": self.native.map(|native| self.front + native[1]),
         })
         .to_string()
     }
@@ -224,6 +227,15 @@ impl Report {
     fn text(&self) -> String {
         let median = self.median();
         let peak = |bytes: Option<usize>| bytes.map_or("unknown".into(), |bytes| format!("{:.0} MiB", mib(bytes)));
+        let compile = match self.native {
+            Some([cold, cached]) => format!(
+                "{:.2} s cold, {:.2} s cached ({:.2} s of it before the C compiler)",
+                self.front + cold,
+                self.front + cached,
+                self.front
+            ),
+            None => format!("{:.2} s before the C compiler", self.front),
+        };
         let rows = [
             ("step", format!("{median:.3} ms (fastest {:.3}, {} measured)", self.steps[0], self.steps.len())),
             ("samples", format!("{:.0} a second, {} a step", self.batch as f64 * 1e3 / median, self.batch)),
@@ -239,15 +251,7 @@ impl Report {
                     mib(self.buffers)
                 ),
             ),
-            (
-                "compile",
-                format!(
-                    "{:.2} s cold, {:.2} s cached ({:.2} s of it before the C compiler)",
-                    self.front + self.native[0],
-                    self.front + self.native[1],
-                    self.front
-                ),
-            ),
+            ("compile", compile),
         ];
         let lines: String = rows.iter().map(|(name, value)| format!("  {name:<8} {value}\n")).collect();
         format!("{} ({})\n{lines}", self.name, self.method)
