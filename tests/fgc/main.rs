@@ -3,3 +3,4 @@
 mod bad_input;
 mod process;
 mod run;
+mod trajectories;
