@@ -11,6 +11,7 @@ use fgc_runtime::tensorfile::TensorFileError;
 use fgc_runtime::train::TrainError;
 use std::io::IsTerminal;
 
+#[derive(Debug)]
 pub enum Problem {
     /// One line, with a cure where there is one.
     Message(String),
