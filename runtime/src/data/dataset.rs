@@ -214,7 +214,9 @@ impl Dataset {
         let each: usize = shape.iter().product();
         let mut x = vec![0.0; size * each];
         let rows = x.par_chunks_mut(each).enumerate().with_min_len((4096 / each).max(1));
-        let labels: Option<Vec<usize>> = rows.map(|(j, row)| sample(j as u64, row)).collect();
+        // Every row, also of data without classes: collecting into an option would stop at the first.
+        let labels: Vec<Option<usize>> = rows.map(|(j, row)| sample(j as u64, row)).collect();
+        let labels: Option<Vec<usize>> = labels.into_iter().collect();
         let mut batch = Batch::from([("x".to_string(), Tensor::f32([&[size], shape].concat(), x))]);
         if let Some(labels) = labels.filter(|_| self.description.classes() > 0) {
             batch.insert("c".to_string(), one_hot(self.description.classes(), &labels));
@@ -288,6 +290,15 @@ mod tests {
                 assert_eq!(batch[name].shape(), [&[7], &shape[..]].concat(), "{name}");
             }
         }
+    }
+
+    /// All rows are filled, classes or not.
+    #[test]
+    fn data_have_the_spread_they_say() {
+        let batch = load(DataSpec::Gaussian { dim: 3, std: 2.0 }).batch(2000, 0, 1);
+        let x = batch["x"].as_f32().unwrap();
+        let spread = (x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / x.len() as f64).sqrt();
+        assert!((spread - 2.0).abs() < 0.1, "{spread}");
     }
 
     #[test]
