@@ -1,6 +1,7 @@
 """The samplers (sections 1 and 3), on noise drawn as fgc draws it, and moving averages of weights."""
 
 import math
+from types import SimpleNamespace
 
 import torch
 
@@ -31,7 +32,7 @@ def philox_normals(seed, step, name, count):
 
 
 def drawn(shape, step, name):
-    return philox_normals(0, step, f"sample.0.{name}", math.prod(shape)).reshape(shape)
+    return philox_normals(0, step, f"sample.0.sample.{name}", math.prod(shape)).reshape(shape)
 
 
 def renoised(net, y, t, t_next, x0, h, step, shape=None):
@@ -112,7 +113,9 @@ def sample(method, n, d, h):
         out["method"] = ode(net, d.x, d.c, d.c_neg, 50 if h.steps == 1 else h.steps, h.guidance)
     elif method == "meanflow":
         out["method"] = mean_flow(net, d.x, d.c, ts, h.sample_type)
-    elif method in ("causal_sft", "causal_kd", "causvid", "self_forcing"):
+    elif method == "causal_sft":
+        out["method"] = rollout(net, d.x, d.c, ts, SimpleNamespace(**{**vars(h), "sample_type": "ode"}))
+    elif method in ("causal_kd", "causvid", "self_forcing"):
         out["method"] = rollout(net, d.x, d.c, ts, h)
     elif method == "tcm":
         def piecewise(y, t, c):

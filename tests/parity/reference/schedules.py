@@ -24,9 +24,10 @@ SCHEDULES = {
     "trig": Schedule(torch.cos, torch.sin, lambda t: -torch.sin(t), torch.cos, 0.0, math.pi / 2, 1.0),
 }
 
-# DDPM's: beta from 1e-4 to 0.02 in 1000 steps; no derivatives, so for networks that predict x0, eps or v.
+# DDPM's: beta from 1e-4 to 0.02 in 1000 steps, between steps the one below; no derivatives, so for networks that predict
+# x0, eps or v. The definition gives neither the table nor what is between steps.
 ALPHA_BARS = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
-AT = lambda t: ALPHA_BARS[(t * 1000).round().long()]
+AT = lambda t: ALPHA_BARS[(t * 1000 + 1e-3).floor().long()]
 SCHEDULES["vp"] = Schedule(
     lambda t: AT(t).sqrt(), lambda t: (1 - AT(t)).sqrt(), torch.zeros_like, torch.zeros_like, 0.0, 0.999,
     (1 - ALPHA_BARS[-1]).sqrt().item(),
