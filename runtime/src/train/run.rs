@@ -158,12 +158,16 @@ pub fn run(trainer: &mut Trainer, dir: &RunDir, job: &Job, stop: &AtomicBool) ->
     progress.finish();
     let records = log::read(&dir.log())?;
     let untrained = std::fs::read_to_string(dir.path().join(UNTRAINED)).ok();
-    let quality = match job.evaluate {
-        0 => Quality::default(),
-        n => Quality {
-            untrained: untrained.and_then(|text| serde_json::from_str(&text).ok()).flatten(),
-            trained: evaluate(&mut trainer.model, &train, &job.held_out, n)?,
-        },
+    // What was done is told even where the samples are no numbers.
+    let measured = match job.evaluate {
+        0 => Ok(Vec::new()),
+        n => evaluate(&mut trainer.model, &train, &job.held_out, n),
+    };
+    let untrained = untrained.and_then(|text| serde_json::from_str(&text).ok()).flatten();
+    let (quality, failed) = match measured {
+        Ok(trained) if trained.is_empty() => (Quality::default(), None),
+        Ok(trained) => (Quality { untrained, trained }, None),
+        Err(error) => (Quality { untrained, trained: Vec::new() }, Some(error)),
     };
     let done = trainer.model.iteration();
     let seconds = records.last().map_or(0.0, |r| r.seconds);
@@ -179,7 +183,7 @@ pub fn run(trainer: &mut Trainer, dir: &RunDir, job: &Job, stop: &AtomicBool) ->
         quality,
     };
     dir.write("summary.json", &json(dir, &summary)?)?;
-    Ok(Some(summary))
+    failed.map_or(Ok(Some(summary)), Err)
 }
 
 fn json(dir: &RunDir, value: &impl Serialize) -> Result<String, TrainError> {
