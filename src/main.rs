@@ -5,6 +5,7 @@ mod build;
 mod check;
 mod device;
 mod fmt;
+mod lsp;
 mod preset;
 mod problem;
 mod run;
@@ -36,6 +37,7 @@ enum Command {
     Build(build::Args),
     Check(check::Args),
     Fmt(fmt::Args),
+    Lsp(lsp::Args),
     Step(step::Args),
     Trajectories(trajectories::Args),
 }
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Command::Build(args) => build::main(args),
         Command::Check(args) => check::main(args),
         Command::Fmt(args) => fmt::main(args),
+        Command::Lsp(args) => lsp::main(args),
         Command::Step(args) => step::main(args),
         Command::Trajectories(args) => trajectories::main(args),
     };

@@ -43,6 +43,20 @@ pub fn show(diagnostics: &[Diagnostic], sources: &Sources) {
     }
 }
 
+impl std::fmt::Display for Problem {
+    /// One line.
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Problem::Message(message) => f.write_str(message),
+            Problem::Compile(failure) => match failure.diagnostics.first() {
+                Some(first) => write!(f, "{}: {}", first.code, first.message),
+                None => Ok(()),
+            },
+            Problem::Reported => Ok(()),
+        }
+    }
+}
+
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Problem {
         Problem::Compile(Box::new(failure))

@@ -11,6 +11,7 @@ pub mod diagnostic;
 pub mod graph;
 pub mod lower;
 pub mod module;
+pub mod names;
 pub mod optimizer;
 pub mod preset;
 pub mod simplify;

@@ -1,9 +1,11 @@
 //! Modules: files by path, their items by name, what `use` brings in.
 
 use crate::diagnostic::{Diagnostic, Place, nearest};
-use crate::source::{FileId, Sources, standard_module, standard_modules};
-use fgc_grammar::ast::{File, Item, ItemKind, Name};
+use crate::source::{FileId, SourceFile, Sources, standard_module, standard_modules};
+use fgc_grammar::ast::{Item, ItemKind, Name};
 use indexmap::IndexMap;
+use rustc_hash::FxHashMap;
+use std::cell::RefCell;
 use std::rc::Rc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,16 +76,8 @@ impl Modules {
     }
 
     fn load(&mut self, sources: &mut Sources, path: &str, file: FileId, diagnostics: &mut Vec<Diagnostic>) -> ModuleId {
-        let text = sources.file(file).text.clone();
-        let parsed = fgc_grammar::parse(&text);
-        for e in parsed.errors {
-            let mut d = Diagnostic::error(e.code, e.message).label(Place { file, span: e.span }, "");
-            d.help = e.help;
-            diagnostics.push(d);
-        }
-        let File { items, .. } = parsed.file;
+        let items = parse(sources.file(file), file, diagnostics);
         let id = ModuleId(self.modules.len() as u32);
-        let items: Vec<Rc<Item>> = items.into_iter().map(Rc::new).collect();
         self.modules.push(Module {
             path: path.into(),
             file,
@@ -177,20 +171,38 @@ impl Modules {
         &self.modules[id.0 as usize]
     }
 
+    /// How many are loaded; their ids are 0, 1, …
+    pub fn len(&self) -> usize {
+        self.modules.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.modules.is_empty()
+    }
+
+    /// The module of a path, if it is loaded.
+    pub fn find(&self, path: &str) -> Option<ModuleId> {
+        self.by_path.get(path).copied()
+    }
+
     /// What `name` means in `module`: its own items, its imports, then the prelude.
     pub fn lookup(&self, module: ModuleId, name: &str) -> Option<Definition> {
+        let (module, item) = self.item(module, name)?;
+        Some(Definition { module, item: self.module(module).items[item].clone() })
+    }
+
+    /// As `lookup`: the module that defines it, and which of its items it is.
+    pub fn item(&self, module: ModuleId, name: &str) -> Option<(ModuleId, usize)> {
         let here = self.module(module);
-        let found =
-            |module: ModuleId, item: usize| Definition { module, item: self.module(module).items[item].clone() };
         if let Some(&item) = here.own.get(name) {
-            return Some(found(module, item));
+            return Some((module, item));
         }
         if let Some(Import::Item { module, item }) = here.imported.get(name) {
-            return Some(found(*module, *item));
+            return Some((*module, *item));
         }
         let prelude = self.prelude.filter(|&p| p != module && !here.path.starts_with(PRELUDE))?;
         let Import::Item { module, item } = self.module(prelude).imported.get(name)?;
-        Some(found(*module, *item))
+        Some((*module, *item))
     }
 
     /// Every name `module` sees, for suggestions.
@@ -204,6 +216,30 @@ impl Modules {
             .map(String::as_str)
             .collect()
     }
+}
+
+thread_local! {
+    /// The items of standard modules: an editor checks a file at every keystroke, and they never change.
+    static STANDARD: RefCell<FxHashMap<String, Vec<Rc<Item>>>> = RefCell::default();
+}
+
+fn parse(source: &SourceFile, file: FileId, diagnostics: &mut Vec<Diagnostic>) -> Vec<Rc<Item>> {
+    if source.standard
+        && let Some(items) = STANDARD.with_borrow(|parsed| parsed.get(&source.name).cloned())
+    {
+        return items;
+    }
+    let parsed = fgc_grammar::parse(&source.text);
+    for e in parsed.errors {
+        let mut d = Diagnostic::error(e.code, e.message).label(Place { file, span: e.span }, "");
+        d.help = e.help;
+        diagnostics.push(d);
+    }
+    let items: Vec<Rc<Item>> = parsed.file.items.into_iter().map(Rc::new).collect();
+    if source.standard {
+        STANDARD.with_borrow_mut(|known| known.insert(source.name.clone(), items.clone()));
+    }
+    items
 }
 
 /// The name an item defines.

@@ -23,7 +23,9 @@ impl Elaborator<'_> {
         for param in params {
             let value = self.hyper_parameter(param, env);
             failed |= value.is_err();
-            env.bind(&param.name.text, value.unwrap_or(Value::Error), false);
+            let value = value.unwrap_or(Value::Error);
+            self.learn_binding(&param.name, &value, env);
+            env.bind(&param.name.text, value, false);
         }
         if failed { Err(super::Reported) } else { Ok(()) }
     }

@@ -51,6 +51,7 @@ impl Elaborator<'_> {
                 if let Some(ty) = ty {
                     result = self.conform(result, ty, env, at, &format!("`{}`", name.text))?;
                 }
+                self.learn_binding(name, &result, env);
                 env.bind(&name.text, result, true);
             }
             StmtKind::Assign { name, op, value } => {

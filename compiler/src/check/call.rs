@@ -217,6 +217,7 @@ impl Elaborator<'_> {
                     ));
                 }
             };
+            self.learn_binding(&param.name, &value, &env);
             env.bind(name, value.clone(), false);
             out.push((name.clone(), value));
         }

@@ -83,6 +83,8 @@ pub struct Elaborator<'a> {
     pub samplers: Vec<super::sampling::SampleSpec>,
     /// The method's file.
     pub user: ModuleId,
+    /// For editors.
+    pub facts: super::facts::Facts,
 }
 
 impl Elaborator<'_> {

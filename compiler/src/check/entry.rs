@@ -1,15 +1,17 @@
 //! Checking one method of a file.
 
 use super::elaborate::Elaborator;
+use super::facts::{Facts, LossFact};
 use super::flow;
 use super::method::Elaborated;
 use super::value::*;
 use crate::diagnostic::{Diagnostic, Failure, Place, Severity};
 use crate::graph::{Graph, NodeId, inline_with};
-use crate::module::Modules;
+use crate::module::{ModuleId, Modules};
 use crate::preset::Setup;
 use crate::source::Sources;
 use fgc_grammar::ast::ItemKind;
+use fgc_program::NetId;
 use rustc_hash::FxHashMap;
 use std::rc::Rc;
 
@@ -23,8 +25,33 @@ pub struct Checked {
     pub called: (Graph, Vec<NodeId>),
 }
 
+/// All that checking a file found out, whether it is right or not.
+#[derive(Debug)]
+pub struct Inspection {
+    pub sources: Sources,
+    pub modules: Modules,
+    /// The file.
+    pub user: ModuleId,
+    pub facts: Facts,
+    /// Errors first.
+    pub diagnostics: Vec<Diagnostic>,
+    /// With its graph as elaborated; None if that failed.
+    method: Option<(Elaborated, (Graph, Vec<NodeId>))>,
+}
+
 /// Checks the method in `text` (the file `name`) for a setup.
 pub fn check(name: &str, text: &str, setup: &Setup) -> Result<Checked, Failure> {
+    let Inspection { sources, diagnostics, method, .. } = inspect(name, text, setup);
+    match method {
+        Some((method, called)) if diagnostics.iter().all(|d| d.severity != Severity::Error) => {
+            Ok(Checked { sources, method, warnings: diagnostics, called })
+        }
+        _ => Err(Failure { sources, diagnostics }),
+    }
+}
+
+/// As [`check`], keeping what is known of a file with mistakes too.
+pub fn inspect(name: &str, text: &str, setup: &Setup) -> Inspection {
     let mut sources = Sources::default();
     let mut modules = Modules::default();
     let mut diagnostics = Vec::new();
@@ -32,20 +59,18 @@ pub fn check(name: &str, text: &str, setup: &Setup) -> Result<Checked, Failure> 
     let mut e = Elaborator::new(&mut sources, &mut modules, setup, user);
     e.diagnostics = diagnostics;
     let mut elaborated = e.method();
+    let mut facts = std::mem::take(&mut e.facts);
     let called = elaborated.as_ref().map(|m| (m.graph.clone(), outputs(m)));
     let mut diagnostics = std::mem::take(&mut e.diagnostics);
     if let Some(method) = &mut elaborated {
         match inline_method(method) {
-            Ok(()) => diagnostics.extend(check_flow(method)),
+            Ok(()) => diagnostics.extend(check_flow(method, &mut facts)),
             Err(message) => diagnostics
                 .push(Diagnostic::error("FG0801", message).help("this is a limit of the compiler's derivative rules")),
         }
     }
-    let (errors, warnings): (Vec<_>, Vec<_>) = diagnostics.into_iter().partition(|d| d.severity == Severity::Error);
-    match (elaborated, called) {
-        (Some(method), Some(called)) if errors.is_empty() => Ok(Checked { sources, method, warnings, called }),
-        _ => Err(Failure { sources, diagnostics: errors.into_iter().chain(warnings).collect() }),
-    }
+    diagnostics.sort_by_key(|d| d.severity == Severity::Warning);
+    Inspection { sources, modules, user, facts, diagnostics, method: elaborated.zip(called) }
 }
 
 /// Everything a method computes, in a fixed order.
@@ -104,10 +129,17 @@ fn inline_method(m: &mut Elaborated) -> Result<(), String> {
 }
 
 /// Losses must reach what they train; what can learn should be trained by something.
-fn check_flow(m: &Elaborated) -> Vec<Diagnostic> {
+fn check_flow(m: &Elaborated, facts: &mut Facts) -> Vec<Diagnostic> {
     let mut out = Vec::new();
+    let name_of = |net: &NetId| m.nets[net.0 as usize].name.clone();
     for loss in m.steps.iter().flat_map(|s| &s.losses) {
         let reached = flow::reach(&m.graph, loss.node);
+        facts.losses.push(LossFact {
+            name: loss.name.clone(),
+            place: loss.place,
+            reaches: reached.nets.iter().map(name_of).collect(),
+            trains: loss.targets.iter().map(name_of).collect(),
+        });
         for target in &loss.targets {
             if reached.nets.contains(target) {
                 continue;
@@ -186,6 +218,7 @@ impl<'a> Elaborator<'a> {
             state: Default::default(),
             samplers: Vec::new(),
             user,
+            facts: Default::default(),
         }
     }
 

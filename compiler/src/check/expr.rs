@@ -10,6 +10,12 @@ use std::rc::Rc;
 
 impl Elaborator<'_> {
     pub fn expr(&mut self, e: &Expr, env: &Env) -> Result<Value> {
+        let value = self.value_of(e, env)?;
+        self.learn(Place { file: env.file, span: e.span }, &value);
+        Ok(value)
+    }
+
+    fn value_of(&mut self, e: &Expr, env: &Env) -> Result<Value> {
         let place = Place { file: env.file, span: e.span };
         Ok(match &*e.kind {
             ExprKind::None => Value::None,
@@ -308,7 +314,10 @@ impl Elaborator<'_> {
                     return Ok(Value::str(self.schedule_name(*s)));
                 }
                 match self.schedule_member(*s, &name.text, place)? {
-                    Some(value) => Ok(value),
+                    Some(value) => {
+                        self.learn_member(*s, name, env);
+                        Ok(value)
+                    }
                     None => {
                         let state = &self.schedules[s.0 as usize];
                         let known: Vec<String> = state
@@ -385,7 +394,7 @@ fn function(f: &Function, kind: ClosureKind, env: &Env) -> Value {
 }
 
 /// Names of axes are words that start with a capital.
-fn is_axis(name: &str) -> bool {
+pub fn is_axis(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_uppercase())
         && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
 }

@@ -73,6 +73,7 @@ impl Elaborator<'_> {
         if self.sources.file(env.file).standard {
             return;
         }
+        self.learn_binding(name, value, env);
         let shown = self.show(value);
         let node = if let Value::Tensor(t) = value { Some(t.node) } else { None };
         let place = Place { file: env.file, span: name.span };
@@ -162,7 +163,9 @@ impl Elaborator<'_> {
         let node = self.graph.source(source, self.graph.ty(t.node).clone());
         let held = Tensor { node, ..t.clone() };
         self.state.insert(name.text.clone(), StateSpec { initial: t.node, value: held.clone() });
-        env.bind(&name.text, Value::Tensor(held), true);
+        let held = Value::Tensor(held);
+        self.learn_binding(name, &held, env);
+        env.bind(&name.text, held, true);
         Ok(())
     }
 

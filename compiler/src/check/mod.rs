@@ -14,6 +14,7 @@ pub mod call;
 pub mod elaborate;
 pub mod entry;
 pub mod expr;
+pub mod facts;
 pub mod flow;
 pub mod make_net;
 pub mod method;
@@ -25,6 +26,8 @@ pub mod unused;
 pub mod value;
 
 pub use elaborate::{Elaborator, Reported};
-pub use entry::{Checked, check};
+pub use entry::{Checked, Inspection, check, inspect};
+pub use expr::is_axis;
+pub use facts::Facts;
 pub use method::{Elaborated, LossTerm, StateSpec, StepSpec, TypedBinding};
 pub use sampling::{SampleSpec, ScanSpec};

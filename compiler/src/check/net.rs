@@ -427,7 +427,9 @@ impl Elaborator<'_> {
         let source = Source::Param { net: NetId(layer.net as u32), param: index };
         let node = self.graph.source(source, Ty::new(DType::F32, &shape));
         self.note(node, at);
-        env.bind(&name.text, Value::Tensor(Tensor { node, axes, clock: None }), false);
+        let value = Value::Tensor(Tensor { node, axes, clock: None });
+        self.learn_binding(name, &value, env);
+        env.bind(&name.text, value, false);
         Ok(())
     }
 

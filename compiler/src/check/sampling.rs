@@ -104,6 +104,7 @@ impl Elaborator<'_> {
             for row in rows {
                 let inner = env.child();
                 for (name, value) in names.iter().zip(row) {
+                    self.learn_binding(name, &value, &inner);
                     inner.bind(&name.text, value, false);
                 }
                 self.block(body, &inner)?;

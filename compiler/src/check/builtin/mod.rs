@@ -37,6 +37,20 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     tables().map(|b| b.name).chain(["pi", "iteration", "denoiser", "critic"])
 }
 
+/// How a built-in name is written, and what it means.
+pub fn document(name: &str) -> Option<(&'static str, &'static str)> {
+    if let Some(b) = find(name) {
+        return Some((b.signature, b.doc));
+    }
+    Some(match name {
+        "pi" => ("pi", "3.14159…"),
+        "iteration" => ("iteration", "The number of the iteration, from 0: f64, known when training."),
+        "denoiser" => ("denoiser()", "A network that predicts what noise hides; the preset says which."),
+        "critic" => ("critic()", "A network that judges features; the preset says which."),
+        _ => return None,
+    })
+}
+
 impl Elaborator<'_> {
     /// Values every spec knows: functions, `pi`, `iteration`, what presets make networks of.
     pub fn built_in_name(&mut self, name: &str) -> Option<Value> {

@@ -1,0 +1,4 @@
+//! `fgc lsp` as an editor speaks with it.
+
+mod client;
+mod session;
