@@ -1,4 +1,5 @@
 //! `fgc lsp` as an editor speaks with it.
 
 mod client;
+mod neovim;
 mod session;
