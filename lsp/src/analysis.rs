@@ -10,6 +10,7 @@ use fgc_compiler::preset::Setup;
 use fgc_compiler::source::FileId;
 use fgc_grammar::Span;
 use fgc_grammar::ast::{Item, ItemKind};
+use indexmap::IndexMap;
 use rustc_hash::FxHashMap;
 use std::cell::OnceCell;
 
@@ -23,6 +24,8 @@ pub struct Analysis {
     pub no_setup: Option<String>,
     /// Part of the standard library: functions for others, and no method.
     pub library: bool,
+    /// Hyper-parameters that the preset sets.
+    pub set: IndexMap<String, String>,
     /// What names were last known to be, kept while the text around them is broken.
     remembered: FxHashMap<String, Known>,
     /// As `remembered`: the losses of the last version that checked.
@@ -68,7 +71,7 @@ impl Analysis {
             none if none.is_empty() => before.map(|b| b.losses.clone()).unwrap_or_default(),
             losses => losses.clone(),
         };
-        Analysis { text, found, names, no_setup, library, remembered, losses, others: OnceCell::new() }
+        Analysis { text, found, names, no_setup, library, set: setup.set, remembered, losses, others: OnceCell::new() }
     }
 
     pub fn module(&self) -> &Module {

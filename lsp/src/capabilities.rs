@@ -24,6 +24,14 @@ pub fn capabilities(encoding: Encoding) -> ServerCapabilities {
         references_provider: Some(true.into()),
         document_highlight_provider: Some(true.into()),
         document_formatting_provider: Some(true.into()),
+        document_symbol_provider: Some(true.into()),
+        workspace_symbol_provider: Some(true.into()),
+        folding_range_provider: Some(true.into()),
+        inlay_hint_provider: Some(true.into()),
+        semantic_tokens_provider: Some(
+            SemanticTokensOptions { legend: crate::tokens::legend(), full: Some(true.into()), ..Default::default() }
+                .into(),
+        ),
         completion_provider: Some(CompletionOptions {
             trigger_characters: characters(&[".", "(", "{", ">"]),
             ..Default::default()

@@ -3,7 +3,9 @@
 use crate::analysis::{Analysis, Entity};
 use crate::library::Library;
 use crate::text::{Encoding, Text};
-use crate::{completion, diagnostics, format, hover, navigate, signature, uri};
+use crate::{
+    completion, diagnostics, folding, format, hints, hover, navigate, signature, symbols, tokens, uri, workspace,
+};
 use fgc_compiler::diagnostic::Place;
 use fgc_compiler::preset::Setup;
 use fgc_grammar::Span;
@@ -238,6 +240,26 @@ impl Session {
                 let doc = self.documents.get(&p.text_document.uri).filter(|d| d.kind == Kind::Spec);
                 give(doc.and_then(|d| format::format(&d.text)))
             }
+            "textDocument/documentSymbol" => {
+                let p: lsp::DocumentSymbolParams = parse(params)?;
+                self.answer(&p.text_document.uri, |a| Some(symbols::document_symbols(a)))
+            }
+            "textDocument/foldingRange" => {
+                let p: lsp::FoldingRangeParams = parse(params)?;
+                self.answer(&p.text_document.uri, |a| Some(folding::folds(a)))
+            }
+            "textDocument/inlayHint" => {
+                let p: lsp::InlayHintParams = parse(params)?;
+                self.answer(&p.text_document.uri, |a| Some(hints::hints(a, p.range)))
+            }
+            "textDocument/semanticTokens/full" => {
+                let p: lsp::SemanticTokensParams = parse(params)?;
+                self.answer(&p.text_document.uri, |a| Some(tokens::tokens(a)))
+            }
+            "workspace/symbol" => {
+                let p: lsp::WorkspaceSymbolParams = parse(params)?;
+                give(self.workspace_symbols(&p.query))
+            }
             other => Err((ErrorCode::MethodNotFound, format!("this server does not answer {other}"))),
         }
     }
@@ -245,6 +267,47 @@ impl Session {
     /// An answer about one spec.
     fn answer<T: serde::Serialize>(&mut self, uri: &lsp::Uri, f: impl FnOnce(&Analysis) -> Option<T>) -> Answer {
         give(self.analysis(uri).and_then(|(analysis, _)| f(analysis)))
+    }
+
+    /// Items of the workspace's files and of the standard library.
+    fn workspace_symbols(&self, query: &str) -> Vec<lsp::SymbolInformation> {
+        let mut out = Vec::new();
+        let mut add = |uri: &lsp::Uri, text: &Text| {
+            let items: Vec<_> =
+                fgc_grammar::parse(text.as_str()).file.items.into_iter().map(std::rc::Rc::new).collect();
+            let found = symbols::matching(&items, query);
+            out.extend(
+                found.into_iter().map(|(name, kind, span)| workspace::information(name, kind, uri, text.range(span))),
+            );
+        };
+        for (uri, text) in self.specs() {
+            add(&uri, &text);
+        }
+        for file in workspace::standard_files() {
+            // The workspace's own `stdlib/` is among its files.
+            if let Some((path, text, _)) = self.library.locate(&file, Span::default())
+                && path.starts_with(&self.library.cache)
+            {
+                add(&uri::from_path(&path), &Text::new(text, self.encoding));
+            }
+        }
+        out
+    }
+
+    /// The `.fg` files of the workspace, open ones as they are in the editor.
+    fn specs(&self) -> Vec<(lsp::Uri, Text)> {
+        let open = self.documents.iter().filter(|(_, d)| d.kind == Kind::Spec);
+        let mut out: Vec<(lsp::Uri, Text)> = open.map(|(uri, d)| (uri.clone(), d.text.clone())).collect();
+        for path in workspace::files(&self.library.roots) {
+            let uri = uri::from_path(&path);
+            if !self.documents.contains_key(&uri)
+                && let Ok(text) = std::fs::read_to_string(&path)
+            {
+                out.push((uri, Text::new(text, self.encoding)));
+            }
+        }
+        out.sort_by(|(a, _), (b, _)| a.as_ref().cmp(b.as_ref()));
+        out
     }
 
     fn references(&mut self, p: lsp::ReferenceParams) -> Option<Vec<lsp::Location>> {
@@ -256,9 +319,16 @@ impl Session {
         let own = navigate::occurrences(analysis, &entity, definitions);
         let mut out: Vec<lsp::Location> =
             own.iter().map(|&s| lsp::Location { uri: uri.clone(), range: analysis.text.range(s) }).collect();
-        if let Entity::Standard { place, .. } = entity {
-            let places = navigate::standard_occurrences(analysis, place, definitions);
-            out.extend(places.iter().filter_map(|&place| location(analysis, library, &uri, place)));
+        let Entity::Standard { place, name } = entity else { return Some(out) };
+        let places = navigate::standard_occurrences(analysis, place, definitions);
+        out.extend(places.iter().filter_map(|&place| location(analysis, library, &uri, place)));
+        let home = analysis.found.sources.file(place.file).name.clone();
+        for (other, text) in self.specs().into_iter().filter(|(other, _)| *other != uri) {
+            let library = uri::to_path(&other).is_some_and(|path| self.library.module_of(&path).is_some());
+            if !library {
+                let spans = workspace::uses(text.as_str(), &home, place.span, &name);
+                out.extend(spans.into_iter().map(|s| lsp::Location { uri: other.clone(), range: text.range(s) }));
+            }
         }
         Some(out)
     }

@@ -192,6 +192,121 @@ fn formatting_is_that_of_fgc_fmt_and_undoes_a_mess() {
     client.stop();
 }
 
+#[test]
+fn outlines_hints_colours_and_folds_are_given() {
+    let (mut client, path, text) = open("dmd2.fg");
+    let document = json!({"textDocument": {"uri": uri(&path)}});
+    let outline = client.request("textDocument/documentSymbol", document.clone());
+    let method = &outline[0];
+    assert_eq!(method["name"], "dmd2");
+    let names = |of: &Value| -> Vec<String> {
+        of["children"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap().to_owned()).collect()
+    };
+    for name in ["guidance", "student", "x_g", "critic", "z"] {
+        assert!(names(method).contains(&name.to_owned()), "{name}");
+    }
+    let step =
+        method["children"].as_array().unwrap().iter().find(|s| s["name"] == "student" && s["kind"] == 6).unwrap();
+    assert_eq!(names(step), ["real", "vsd_loss", "gan_loss_gen"]);
+
+    let all = json!({"start": {"line": 0, "character": 0}, "end": {"line": 99, "character": 0}});
+    let mut ranged = document.clone();
+    ranged["range"] = all;
+    let hints = client.request("textDocument/inlayHint", ranged);
+    let mut shown = text.clone();
+    let as_edits: Vec<Value> = hints
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|h| json!({"range": {"start": h["position"], "end": h["position"]}, "newText": format!("«{}»", h["label"].as_str().unwrap())}))
+        .collect();
+    shown = apply(&shown, &json!(as_edits));
+    for piece in [
+        "let x_g«: f32[B=256, C=2]» = ",
+        "draw z«: f32[B=256, C=2]» ~ normal(x), t«: time<edm>[B=256]» ~ law(s)",
+        "data x«: f32[B=256, C=2]», c«: f32[B=256, K=8]»",
+        "student_every: int = 5«preset: 4» in 1..",
+        "loss vsd_loss«∇ student»",
+        "loss gan_loss_gen«∇ student, discriminator»",
+        "loss fake_score_loss«∇ fake_score»",
+    ] {
+        assert!(shown.contains(piece), "{piece} in:\n{shown}");
+    }
+
+    let folds = client.request("textDocument/foldingRange", document.clone());
+    let step = find(&text, "step critic", 0)[0];
+    assert!(folds.as_array().unwrap().iter().any(|f| f["startLine"] == step && f["endLine"] == step + 5), "{folds}");
+
+    let colours = client.request("textDocument/semanticTokens/full", document);
+    let coloured = tokens(&text, &colours);
+    for (piece, kind) in [
+        ("vsd", "function"),
+        ("B", ""),
+        ("student", "variable"),
+        ("guidance", "parameter"),
+        ("method", "keyword"),
+        ("x0", "property"),
+    ] {
+        let kinds: Vec<&str> = coloured.iter().filter(|(t, _)| t == piece).map(|(_, k)| *k).collect();
+        assert!(kinds.contains(&kind) || kind.is_empty() && kinds.is_empty(), "{piece}: {kinds:?}");
+    }
+    client.stop();
+}
+
+/// Pieces of a text with the kinds of their tokens.
+fn tokens(text: &str, answer: &Value) -> Vec<(String, &'static str)> {
+    let kinds = [
+        "keyword",
+        "comment",
+        "string",
+        "number",
+        "namespace",
+        "class",
+        "function",
+        "parameter",
+        "variable",
+        "property",
+    ];
+    let numbers: Vec<usize> = answer["data"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect();
+    let lines: Vec<Vec<u16>> = text.lines().map(|l| l.encode_utf16().collect()).collect();
+    let (mut line, mut at) = (0, 0);
+    let token = |t: &[usize]| {
+        at = if t[0] == 0 { at + t[1] } else { t[1] };
+        line += t[0];
+        let piece = String::from_utf16(&lines[line][at..at + t[2]]).unwrap();
+        (piece, kinds.get(t[3]).copied().unwrap_or("other"))
+    };
+    numbers.chunks(5).map(token).collect()
+}
+
+#[test]
+fn names_are_found_across_the_workspace() {
+    let (mut client, path, text) = open("dmd2.fg");
+    let uses = client.at("textDocument/references", &path, find(&text, "vsd(x_g", 0));
+    let mut files: Vec<&str> =
+        uses.as_array().unwrap().iter().map(|l| l["uri"].as_str().unwrap().rsplit('/').next().unwrap()).collect();
+    files.sort();
+    files.dedup();
+    for file in ["dmd2.fg", "causvid.fg", "loss.fg", "prelude.fg"] {
+        assert!(files.contains(&file), "{file} in {files:?}");
+    }
+    let found = client.request("workspace/symbol", json!({"query": "gangener"}));
+    let found: Vec<&str> = found.as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
+    assert_eq!(found, ["gan_generator"]);
+    client.stop();
+}
+
+#[test]
+fn files_of_the_library_are_no_methods_and_have_no_mistakes() {
+    let path = root().join("stdlib/loss.fg");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut client = Client::start(root());
+    client.open(&path, &text);
+    assert_eq!(client.diagnostics(&path), Vec::<Value>::new());
+    assert!(hover(&mut client, &path, find(&text, "target_of(", 0)).contains("What a network of the kind named"));
+    client.stop();
+}
+
 /// Types a whole method character by character, with a request of each kind at every one.
 #[test]
 fn every_keystroke_is_answered() {
