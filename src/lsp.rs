@@ -1,9 +1,11 @@
 //! `fgc lsp`
 
-use crate::preset::Choice;
+use crate::preset::{self, Choice};
 use crate::problem::Problem;
 use crate::setup::setup;
+use crate::source::BUILT_IN;
 use fgc_compiler::preset::Setup;
+use fgc_lsp::preset::{Misread, Presets};
 use std::path::{Path, PathBuf};
 
 /// Serve an editor: the Language Server Protocol on standard input and output.
@@ -17,7 +19,13 @@ pub struct Args {
 }
 
 pub fn main(_: Args) -> Result<(), Problem> {
-    let host = || fgc_lsp::Host { setup: Box::new(setup_for), cache: cache() };
+    let presets = || Presets {
+        read: Box::new(read),
+        setup: Box::new(|path, text, method| setup_on(path, text, method).map_err(|p| p.to_string())),
+        method: Box::new(method),
+        methods: methods(),
+    };
+    let host = move || fgc_lsp::Host { setup: Box::new(setup_for), presets: presets(), cache: cache() };
     fgc_lsp::serve(host).map_err(Problem::new)
 }
 
@@ -28,6 +36,30 @@ fn setup_for(path: &Path, method: &str) -> Result<Setup, String> {
         Ok(setup(&preset, &preset.data.describe()?))
     };
     found().map_err(|problem| problem.to_string())
+}
+
+fn read(text: &str) -> Result<(), Misread> {
+    preset::read(text).map(drop).map_err(|e| Misread {
+        from: (e.span.start.line, e.span.start.col),
+        to: (e.span.end.line, e.span.end.col),
+        message: e.code.to_string(),
+    })
+}
+
+fn setup_on(path: &Path, text: &str, method: &str) -> Result<Setup, Problem> {
+    let preset = preset::parse(text, &path.display().to_string())?.for_method(method);
+    Ok(setup(&preset, &preset.data.describe()?))
+}
+
+/// A method's text: beside the folder the preset is in, beside the preset, or built in.
+fn method(preset: &Path, name: &str) -> Option<String> {
+    let file = format!("{name}.fg");
+    let near = preset.ancestors().skip(1).take(2).find_map(|dir| std::fs::read_to_string(dir.join(&file)).ok());
+    near.or_else(|| BUILT_IN.get_file(&file)?.contents_utf8().map(String::from))
+}
+
+fn methods() -> Vec<String> {
+    BUILT_IN.files().filter_map(|f| Some(f.path().to_str()?.strip_suffix(".fg")?.to_owned())).collect()
 }
 
 /// Where the standard library is copied for reading, beside the compiled kernels.

@@ -5,6 +5,7 @@ use crate::source::BUILT_IN;
 use fgc_compiler::preset as compiler;
 use fgc_runtime::data::{DataSpec, Paths};
 use fgc_runtime::names::closest;
+use ron::error::SpannedError;
 use std::path::{Path, PathBuf};
 
 pub type Preset = compiler::Preset<DataSpec>;
@@ -61,9 +62,14 @@ impl Choice {
 
 /// Reads a preset; `place` is where it is from.
 pub fn parse(text: &str, place: &str) -> Result<Preset, Problem> {
+    read(text).map_err(|e| Problem::new(format!("{place}:{}: {}", e.span.start, e.code)))
+}
+
+/// As [`parse`]; an error with its place.
+pub fn read(text: &str) -> Result<Preset, SpannedError> {
     // So that `batch: 64` need not be `batch: Some(64)`.
     let options = ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
-    options.from_str(text).map_err(|e| Problem::new(format!("{place}:{}: {}", e.span.start, e.code)))
+    options.from_str(text)
 }
 
 /// A preset's text.

@@ -15,6 +15,7 @@ pub mod hints;
 pub mod hover;
 pub mod library;
 pub mod navigate;
+pub mod preset;
 mod resolve;
 mod server;
 pub mod session;

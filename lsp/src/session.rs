@@ -2,6 +2,7 @@
 
 use crate::analysis::{Analysis, Entity};
 use crate::library::Library;
+use crate::preset::{self, Presets};
 use crate::text::{Encoding, Text};
 use crate::{
     completion, diagnostics, folding, format, hints, hover, navigate, signature, symbols, tokens, uri, workspace,
@@ -21,6 +22,7 @@ pub type SetupFor = Box<dyn Fn(&Path, &str) -> Result<Setup, String>>;
 /// What the program around the server knows that the compiler does not.
 pub struct Host {
     pub setup: SetupFor,
+    pub presets: Presets,
     /// Where copies of the standard library are written.
     pub cache: PathBuf,
 }
@@ -47,6 +49,8 @@ struct Document {
     before: Option<Box<Analysis>>,
     /// Its diagnostics have been sent.
     published: bool,
+    /// As on the disk: of presets, every method is checked then.
+    saved: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -102,7 +106,9 @@ impl Session {
             // A preset may have changed: what is checked on it is checked again.
             "textDocument/didSave" | "workspace/didChangeWatchedFiles" => {
                 self.setups.clear();
-                for doc in self.documents.values_mut().filter(|d| d.kind == Kind::Spec) {
+                let saved = read::<lsp::DidSaveTextDocumentParams>(params).map(|p| p.text_document.uri);
+                for (uri, doc) in &mut self.documents {
+                    doc.saved |= Some(uri) == saved.as_ref();
                     doc.stale();
                 }
             }
@@ -113,7 +119,7 @@ impl Session {
     fn open(&mut self, uri: lsp::Uri, version: i32, text: &str) {
         let kind = if uri.as_ref().ends_with(".ron") { Kind::Preset } else { Kind::Spec };
         let text = Text::new(text, self.encoding);
-        let document = Document { version, text, kind, analysis: None, before: None, published: false };
+        let document = Document { version, text, kind, analysis: None, before: None, published: false, saved: true };
         self.documents.insert(uri, document);
     }
 
@@ -130,6 +136,7 @@ impl Session {
                 }
             }
         }
+        doc.saved = false;
         doc.stale();
     }
 
@@ -149,8 +156,16 @@ impl Session {
     }
 
     fn diagnostics(&mut self, uri: &lsp::Uri) -> Vec<lsp::Diagnostic> {
+        if let Some((path, doc)) = self.preset(uri) {
+            return preset::problems(&self.host.presets, &path, &doc.text, doc.saved);
+        }
         let Some((analysis, library)) = self.analysis(uri) else { return Vec::new() };
         diagnostics::diagnostics(analysis, uri, &|place| location(analysis, library, uri, place))
+    }
+
+    fn preset(&self, uri: &lsp::Uri) -> Option<(PathBuf, &Document)> {
+        let doc = self.documents.get(uri).filter(|d| d.kind == Kind::Preset)?;
+        Some((uri::to_path(uri).unwrap_or_default(), doc))
     }
 
     /// The analysis of a spec's present text.
@@ -179,6 +194,9 @@ impl Session {
             "textDocument/hover" => {
                 let p: lsp::HoverParams = parse(params)?;
                 let at = p.text_document_position_params;
+                if let Some((path, doc)) = self.preset(&at.text_document.uri) {
+                    return give(preset::hover(&self.host.presets, &path, &doc.text, at.position));
+                }
                 self.answer(&at.text_document.uri, |a| hover::hover(a, at.position))
             }
             "textDocument/definition" => {
@@ -228,6 +246,9 @@ impl Session {
             "textDocument/completion" => {
                 let p: lsp::CompletionParams = parse(params)?;
                 let at = p.text_document_position_params;
+                if let Some((path, doc)) = self.preset(&at.text_document.uri) {
+                    return give(preset::completion(&self.host.presets, &path, &doc.text, at.position));
+                }
                 self.answer(&at.text_document.uri, |a| Some(completion::completion(a, at.position)))
             }
             "textDocument/signatureHelp" => {

@@ -2,4 +2,5 @@
 
 mod client;
 mod neovim;
+mod preset;
 mod session;

@@ -1,0 +1,109 @@
+//! What is wrong with a preset: how it is written, and what its methods make of it.
+
+use super::{Entry, Misread, Outline, Presets};
+use crate::text::Text;
+use fgc_compiler::check::{Inspection, inspect};
+use fgc_compiler::diagnostic::{Diagnostic, Label, Severity};
+use fgc_grammar::Span;
+use gen_lsp_types as lsp;
+use std::path::Path;
+
+/// `thorough`: check every method on it, too.
+pub fn problems(presets: &Presets, path: &Path, text: &Text, thorough: bool) -> Vec<lsp::Diagnostic> {
+    if let Err(misread) = (presets.read)(text.as_str()) {
+        return vec![unreadable(text, &misread)];
+    }
+    let outline = Outline::of(text.as_str());
+    let mut out = Vec::new();
+    for entry in outline.inside(&["methods"]) {
+        let name = entry.path.last().map_or("", String::as_str);
+        match presets.method(path, name) {
+            Some(method) => {
+                let known: Vec<&str> = method.params.iter().map(|p| p.name.text.as_str()).collect();
+                for set in outline.inside(&["methods", name, "set"]) {
+                    let key = set.path.last().map_or("", String::as_str);
+                    if !known.contains(&key) {
+                        let near = fgc_compiler::diagnostic::nearest(key, known.iter().copied());
+                        let help =
+                            near.map_or(format!("it has {}", known.join(", ")), |n| format!("did you mean `{n}`?"));
+                        let message = format!("`{name}` has no hyper-parameter `{key}`\nhelp: {help}");
+                        out.push(diagnostic(text, set.key, "FG0701", Severity::Error, message));
+                    }
+                }
+            }
+            None => {
+                let near = fgc_compiler::diagnostic::nearest(name, presets.methods.iter().map(String::as_str));
+                let help = near.map_or(String::new(), |n| format!("\nhelp: did you mean `{n}`?"));
+                let message = format!("there is no method `{name}` beside the preset or built in{help}");
+                out.push(diagnostic(text, entry.key, "", Severity::Warning, message));
+            }
+        }
+        if thorough && out.is_empty() {
+            out.extend(of_method(presets, path, text, &outline, entry));
+        }
+    }
+    out
+}
+
+/// What checking a method on the preset finds.
+fn of_method(presets: &Presets, path: &Path, text: &Text, outline: &Outline, entry: &Entry) -> Vec<lsp::Diagnostic> {
+    let name = entry.path.last().map_or("", String::as_str);
+    let Some(source) = (presets.method)(path, name) else { return Vec::new() };
+    let setup = match (presets.setup)(path, text.as_str(), name) {
+        Ok(setup) => setup,
+        Err(message) => return vec![diagnostic(text, entry.key, "", Severity::Warning, message)],
+    };
+    let found = inspect(&format!("{name}.fg"), &source, &setup);
+    let errors = found.diagnostics.iter().filter(|d| d.severity == Severity::Error);
+    let place = |d: &Diagnostic| {
+        let setting = d.labels.iter().find_map(|label| setting(&found, label, text, outline, name));
+        let span = setting.unwrap_or(entry.key);
+        let help = d.help.as_ref().map_or(String::new(), |h| format!("\nhelp: {h}"));
+        diagnostic(text, span, d.code, d.severity, format!("`{name}`: {}{help}", d.message))
+    };
+    errors.map(place).collect()
+}
+
+/// Where in the preset a label's text stands: a setting, or a network.
+fn setting(found: &Inspection, label: &Label, text: &Text, outline: &Outline, method: &str) -> Option<Span> {
+    let file = found.sources.file(label.place.file);
+    let value = |e: &Entry| text.as_str().get(e.value.start..e.value.end) == Some(&*file.text);
+    let entry = match file.name.strip_suffix(", set from outside") {
+        Some(name) => outline.find(&["methods", method, "set", name]).or_else(|| outline.find(&["set", name]))?,
+        None => {
+            file.name.strip_prefix("network of ")?;
+            let networks = outline.entries.iter().filter(|e| e.path.last().is_some_and(|k| k == "network") && value(e));
+            networks.max_by_key(|e| e.path.iter().any(|k| k == method))?
+        }
+    };
+    // A string with escapes is longer than what it says.
+    if !value(entry) {
+        return Some(entry.value);
+    }
+    let start = entry.value.start;
+    Some(Span::new(start + label.place.span.start, start + label.place.span.end))
+}
+
+fn unreadable(text: &Text, misread: &Misread) -> lsp::Diagnostic {
+    let offset = |(line, column): (usize, usize)| {
+        let start = text.offset(lsp::Position { line: line.saturating_sub(1) as u32, character: 0 });
+        let rest = text.as_str()[start..].lines().next().unwrap_or("");
+        start + rest.char_indices().nth(column.saturating_sub(1)).map_or(rest.len(), |(i, _)| i)
+    };
+    let (start, end) = (offset(misread.from), offset(misread.to));
+    diagnostic(text, Span::new(start, end.max(start)), "", Severity::Error, misread.message.clone())
+}
+
+fn diagnostic(text: &Text, span: Span, code: &str, severity: Severity, message: String) -> lsp::Diagnostic {
+    lsp::Diagnostic {
+        range: text.range(span),
+        severity: Some(match severity {
+            Severity::Error => lsp::DiagnosticSeverity::Error,
+            Severity::Warning => lsp::DiagnosticSeverity::Warning,
+        }),
+        code: (!code.is_empty()).then(|| code.to_owned().into()),
+        source: Some("fgc".into()),
+        message: message.into(),
+        ..Default::default()
+    }
+}
