@@ -1,7 +1,7 @@
 //! Presets: found by name or path, with what the command line overrides.
 
 use crate::problem::Problem;
-use crate::source::BUILT_IN;
+use crate::source::{BUILT_IN, Source};
 use fgc_compiler::preset as compiler;
 use fgc_runtime::data::{DataSpec, Paths};
 use fgc_runtime::names::closest;
@@ -45,7 +45,9 @@ impl Choice {
     pub fn resolve(&self, method_path: &Path, method: &str) -> Result<(Preset, String), Problem> {
         let wanted = self.preset.as_deref().unwrap_or_else(|| default_for(method));
         let (text, place, name) = find(wanted, method_path)?;
-        let mut preset = parse(&text, &place)?.for_method(method);
+        let preset = parse(&text, &place)?;
+        known_methods(&preset, &place, method, method_path)?;
+        let mut preset = preset.for_method(method);
         preset.methods.clear();
         if let Some(dir) = &self.data {
             preset.data = DataSpec::detect(dir)?;
@@ -89,6 +91,34 @@ fn default_for(method: &str) -> &'static str {
         text.and_then(|text| parse(text, name).ok()).is_some_and(|preset| preset.methods.contains_key(method))
     };
     BUILT_IN_PRESETS.into_iter().find(has_settings).unwrap_or(BUILT_IN_PRESETS[0])
+}
+
+/// Refuses settings for methods that are not there: those of a misspelt one would go unnoticed. There are the method that
+/// is run, the built-in ones, and those beside it and beside the preset.
+fn known_methods(preset: &Preset, place: &str, method: &str, method_path: &Path) -> Result<(), Problem> {
+    let built_in = || BUILT_IN.files().filter_map(|f| f.path().to_str()?.strip_suffix(".fg"));
+    let unknown = |name: &&String| *name != method && built_in().all(|known| known != *name);
+    if !preset.methods.keys().any(|name| unknown(&name)) {
+        return Ok(());
+    }
+    let of_preset = Path::new(place).parent();
+    let folders = [method_path.parent(), of_preset, of_preset.and_then(Path::parent)];
+    let known: Vec<String> = folders.into_iter().flatten().flat_map(methods_in).collect();
+    let Some(name) = preset.methods.keys().filter(unknown).find(|name| !known.contains(name)) else { return Ok(()) };
+    let near = closest(name, built_in().chain(known.iter().map(String::as_str)).chain([method]));
+    let help = near.map_or_else(
+        || format!("built in are {}", built_in().collect::<Vec<_>>().join(", ")),
+        |near| format!("did you mean `{near}`?"),
+    );
+    Err(Problem::new(format!("{place}: settings for a method `{name}`, which does not exist; {help}")))
+}
+
+/// Names of the methods in a folder's files; none where it cannot be read.
+fn methods_in(folder: &Path) -> Vec<String> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let specs = files.filter(|path| path.extension().is_some_and(|e| e == "fg"));
+    specs.filter_map(|path| Source::read(&path).ok()).map(|source| source.method()).collect()
 }
 
 /// Refuses pairs made on another schedule than the student's: its noise would be of the wrong size.

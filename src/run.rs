@@ -62,7 +62,7 @@ pub struct Args {
     /// Save every so many steps (default: a tenth of the run).
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     checkpoint_every: Option<u64>,
-    /// Draw samples and curves every so many steps (default: a tenth of the run).
+    /// Draw samples and curves every so many steps (default: a tenth of the run, at least 10).
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     sample_every: Option<u64>,
 }

@@ -73,6 +73,13 @@ fn a_damaged_preset_is_shown_at_its_place() {
     work.fails(&["run", "sft.fg", "--preset", "bad.ron"], &["bad.ron:3:", "bach"]);
     work.write("bad.ron", &text[..60]);
     work.fails(&["run", "sft.fg", "--preset", "bad.ron"], &["bad.ron:"]);
+    work.write("bad.ron", &text.replace("\"sft\": (", "\"stf\": ("));
+    work.fails(&["run", "sft.fg", "--preset", "bad.ron"], &["bad.ron", "`stf`", "did you mean `sft`?"]);
+    // Methods beside the preset are known, too.
+    work.write("bad.ron", &text.replace("\"sft\": (", "\"own\": ("));
+    work.fails(&["check", "sft.fg", "--preset", "bad.ron"], &["`own`"]);
+    work.write("mine.fg", &work.read("sft.fg").replace("method sft", "method own"));
+    ok(work.fgc(&["check", "sft.fg", "--preset", "bad.ron"]));
     work.write("bad.ron", &text.replace("std: 0.1", "std: -1.0"));
     work.fails(&["run", "sft.fg", "--preset", "bad.ron"], &["standard deviation must be positive"]);
     work.write("bad.ron", &text.replace("mlp(", "mpl("));

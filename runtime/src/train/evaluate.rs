@@ -14,8 +14,8 @@ pub struct Distance {
     pub what: String,
     pub sliced_w2: f64,
     pub mmd: f64,
-    /// To the teacher's samples from the same noise, where its sampler follows its ODE: the root of the mean square over
-    /// samples and elements.
+    /// To the samples of the method's sampler `target` from the same noise, which the student's should equal: the root of
+    /// the mean square over samples and elements.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_teacher: Option<f64>,
 }
@@ -29,27 +29,38 @@ pub struct Quality {
     pub trained: Vec<Distance>,
 }
 
+/// The sampler whose samples the trained ones should be like as a whole, and the one whose samples they should equal, noise by
+/// noise.
+const TEACHER: &str = "teacher";
+const TARGET: &str = "target";
+/// Samplers of a method that are not of what it trains.
+const OTHERS: [&str; 3] = [TEACHER, TARGET, "trajectory"];
+
 /// Seed of the held-out samples; no run of a user is likely to have it.
 const SEED: u64 = 0x6576_616c_7561_7465;
 
 /// Distances of `n` samples (fewer where there are fewer data): the method's, the teacher's where there is a sampler
-/// of that name, and the training data's. Conditions are those of the held-out samples.
+/// `target` or `teacher`, and the training data's. Conditions are those of the held-out samples.
 ///
 /// # Errors
 /// [`TrainError::Samples`] where samples are not finite, among others.
 pub fn evaluate(model: &mut Model, train: &Dataset, held_out: &Dataset, n: usize) -> Result<Vec<Distance>, TrainError> {
     let n = [held_out.len(), train.len()].into_iter().flatten().fold(n, usize::min);
     let reference = held_out.batch(n, SEED, 0);
-    let teacher = samples(model, "teacher", n, &reference)?;
+    let target = samples(model, TARGET, n, &reference)?;
+    let teacher = match &target {
+        Some(target) => Some(target.clone()),
+        None => samples(model, TEACHER, n, &reference)?,
+    };
     let mut rows = Vec::new();
     if let Some(own) = own_sampler(model)
         && let Some(samples) = samples(model, &own, n, &reference)?
     {
-        let to_teacher = teacher.as_ref().map(|teacher| rms(&samples, teacher));
+        let to_teacher = target.as_ref().map(|target| rms(&samples, target));
         rows.push(Distance { to_teacher, ..distance("samples", &samples, &reference)? });
     }
     if let Some(teacher) = teacher {
-        rows.push(distance("teacher", &teacher, &reference)?);
+        rows.push(distance(TEACHER, &teacher, &reference)?);
     }
     rows.push(distance("data", &train.batch(n, SEED ^ 1, 0)["x"].to_f32(), &reference)?);
     Ok(rows)
@@ -57,7 +68,7 @@ pub fn evaluate(model: &mut Model, train: &Dataset, held_out: &Dataset, n: usize
 
 /// The sampler of what is trained.
 fn own_sampler(model: &Model) -> Option<String> {
-    model.program().samplers.keys().find(|name| *name != "teacher" && *name != "trajectory").cloned()
+    model.program().samplers.keys().find(|name| !OTHERS.contains(&name.as_str())).cloned()
 }
 
 /// None where the sampler is not there or its networks have no weights.

@@ -26,11 +26,12 @@ pub struct Cadence {
 }
 
 impl Cadence {
-    /// For a run of so many steps: about 300 lines of log, ten pictures, ten checkpoints.
+    /// For a run of so many steps: about 300 lines of log, at most ten checkpoints and ten pictures. Pictures are at least ten
+    /// steps apart: drawing one can cost as much as they do.
     pub fn of(iterations: u64) -> Cadence {
         let log = (iterations / 300).max(1);
-        let tenth = (iterations / 10).next_multiple_of(log).max(log);
-        Cadence { log, sample: tenth, checkpoint: tenth }
+        let tenth = iterations.div_ceil(10).next_multiple_of(log).max(log);
+        Cadence { log, sample: tenth.max(10), checkpoint: tenth }
     }
 }
 
@@ -208,11 +209,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn checkpoints_fall_on_logged_steps() {
-        for iterations in [1, 20, 299, 300, 1234, 3000, 100_000] {
+    fn at_most_ten_checkpoints_and_pictures_fall_on_logged_steps() {
+        for iterations in (1..400).chain([599, 1234, 3000, 100_000]) {
             let c = Cadence::of(iterations);
             assert!(c.log > 0 && c.checkpoint.is_multiple_of(c.log) && c.sample.is_multiple_of(c.log), "{c:?}");
-            assert!(iterations / c.log <= 600 && iterations / c.checkpoint <= 20, "{iterations}: {c:?}");
+            assert!(iterations / c.log <= 600, "{iterations}: {c:?}");
+            // And one after the last step.
+            let times = |every: u64| (1..=iterations).filter(|i| i.is_multiple_of(every) || *i == iterations).count();
+            assert!(times(c.checkpoint) <= 10 && times(c.sample) <= 10, "{iterations}: {c:?}");
+            assert!(times(c.sample) as u64 <= iterations.div_ceil(10), "{iterations}: {c:?}");
         }
     }
 }
