@@ -73,8 +73,8 @@ fn a_damaged_preset_is_shown_at_its_place() {
     work.fails(&["run", "sft.fg", "--preset", "bad.ron"], &["bad.ron:3:", "bach"]);
     work.write("bad.ron", &text[..60]);
     work.fails(&["run", "sft.fg", "--preset", "bad.ron"], &["bad.ron:"]);
-    work.write("bad.ron", &text.replace("\"sft\": (", "\"stf\": ("));
-    work.fails(&["run", "sft.fg", "--preset", "bad.ron"], &["bad.ron", "`stf`", "did you mean `sft`?"]);
+    work.write("bad.ron", &text.replace("\"sft\": (", "\"sftt\": ("));
+    work.fails(&["run", "sft.fg", "--preset", "bad.ron"], &["bad.ron", "`sftt`", "did you mean `sft`?"]);
     // Methods beside the preset are known, too.
     work.write("bad.ron", &text.replace("\"sft\": (", "\"own\": ("));
     work.fails(&["check", "sft.fg", "--preset", "bad.ron"], &["`own`"]);
