@@ -19,14 +19,13 @@ pub struct Args {
 }
 
 pub fn main(_: Args) -> Result<(), Problem> {
-    let presets = || Presets {
-        read: Box::new(read),
-        setup: Box::new(|path, text, method| setup_on(path, text, method).map_err(|p| p.to_string())),
-        method: Box::new(method),
+    let presets = Presets {
+        read,
+        setup: |path, text, method| setup_on(path, text, method).map_err(|p| p.to_string()),
+        method,
         methods: methods(),
     };
-    let host = move || fgc_lsp::Host { setup: Box::new(setup_for), presets: presets(), cache: cache() };
-    fgc_lsp::serve(host).map_err(Problem::new)
+    fgc_lsp::serve(fgc_lsp::Host { setup: setup_for, presets, cache: cache() }).map_err(Problem::new)
 }
 
 /// What `fgc check` would check the method on: the preset made for it.

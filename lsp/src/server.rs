@@ -10,10 +10,10 @@ const STACK: usize = 256 << 20;
 /// Serves an editor on standard input and output until it says goodbye.
 ///
 /// Errors: what the editor or the connection did wrong.
-pub fn serve(host: impl FnOnce() -> Host + Send + 'static) -> Result<(), String> {
-    let run = || {
+pub fn serve(host: Host) -> Result<(), String> {
+    let run = move || {
         let (connection, threads) = Connection::stdio();
-        let result = run(&connection, host());
+        let result = run(&connection, host);
         drop(connection);
         result.and_then(|()| threads.join().map_err(|e| e.to_string()))
     };

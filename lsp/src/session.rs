@@ -16,12 +16,10 @@ use rustc_hash::FxHashMap;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// What a method is compiled for: from its path and name to what its preset says.
-pub type SetupFor = Box<dyn Fn(&Path, &str) -> Result<Setup, String>>;
-
 /// What the program around the server knows that the compiler does not.
 pub struct Host {
-    pub setup: SetupFor,
+    /// What a method is compiled for: from its path and name to what its preset says.
+    pub setup: fn(&Path, &str) -> Result<Setup, String>,
     pub presets: Presets,
     /// Where copies of the standard library are written.
     pub cache: PathBuf,

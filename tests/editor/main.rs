@@ -4,3 +4,4 @@ mod client;
 mod neovim;
 mod preset;
 mod session;
+mod speed;

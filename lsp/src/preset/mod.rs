@@ -29,11 +29,11 @@ pub struct Misread {
 /// What the program around the server knows of presets.
 pub struct Presets {
     /// Reads a preset's text.
-    pub read: Box<dyn Fn(&str) -> Result<(), Misread>>,
+    pub read: fn(&str) -> Result<(), Misread>,
     /// What a method is compiled for on the preset with this path and text.
-    pub setup: Box<dyn Fn(&Path, &str, &str) -> Result<Setup, String>>,
+    pub setup: fn(&Path, &str, &str) -> Result<Setup, String>,
     /// The text of a method, by its name, as the preset at a path means it.
-    pub method: Box<dyn Fn(&Path, &str) -> Option<String>>,
+    pub method: fn(&Path, &str) -> Option<String>,
     /// Names of the built-in methods.
     pub methods: Vec<String>,
 }

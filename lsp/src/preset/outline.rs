@@ -67,7 +67,7 @@ impl Outline {
             if let Some(span) = token {
                 // The first token after a key is its value.
                 if let Some(k) = key
-                    && !out.entries.last().is_some_and(|e| e.key == k)
+                    && out.entries.last().is_none_or(|e| e.key != k)
                 {
                     let around = open.iter().flatten().cloned();
                     let path = around.chain([text[k.start..k.end].to_owned()]).collect();
