@@ -145,6 +145,8 @@ pub struct Setup {
     pub set: IndexMap<String, String>,
     /// Element type and shape of each pinned draw.
     pub pins: IndexMap<String, (DType, Vec<usize>)>,
+    /// How long checking may take ([`EVALUATIONS`](crate::check::budget::EVALUATIONS) without).
+    pub evaluations: Option<u64>,
     /// Optimisers in place of the spec's, by network.
     pub optimizers: IndexMap<String, Optimizer>,
 }

@@ -14,6 +14,9 @@ use indexmap::IndexMap;
 use rustc_hash::FxHashMap;
 use std::cell::OnceCell;
 
+/// As many take a second or two.
+const EVALUATIONS: u64 = 4_000_000;
+
 /// One version of a file, analysed.
 #[derive(Debug)]
 pub struct Analysis {
@@ -56,6 +59,8 @@ impl Analysis {
             Ok(setup) => (setup, None),
             Err(message) => (Setup::default(), Some(message)),
         };
+        // What takes longer than a person waits is a mistake while it is typed.
+        let setup = Setup { evaluations: Some(EVALUATIONS), ..setup };
         let found = inspect(name, text.as_str(), &setup);
         let names = Names::of(found.user, &found.modules, &found.sources);
         let mut remembered = before.map(|b| b.remembered.clone()).unwrap_or_default();

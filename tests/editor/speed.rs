@@ -6,10 +6,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// From a keystroke to the answer, in a release build (`cargo test --release --test editor`); others are slower.
-const LIMIT: Duration = Duration::from_millis(if cfg!(debug_assertions) { 400 } else { 50 });
+const LIMIT: Duration = Duration::from_millis(if cfg!(debug_assertions) { 1000 } else { 50 });
 
-/// Replays a session recorded on the largest method: typing, mistakes, mending, cutting and pasting. A keystroke counts
-/// with the quickest of three replays: the machine may be doing something else.
+/// In a release build a keystroke counts with the quickest of three replays: the machine may be doing something else.
+const REPLAYS: usize = if cfg!(debug_assertions) { 1 } else { 3 };
+
+/// Replays a session recorded on the largest method: typing, mistakes, mending, cutting and pasting.
 #[test]
 fn answers_come_within_a_blink_at_every_keystroke() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -18,7 +20,7 @@ fn answers_come_within_a_blink_at_every_keystroke() {
     let path = root.join("methods/self_forcing.fg");
     let text = std::fs::read_to_string(&path).unwrap();
     let mut quickest = vec![[Duration::MAX; 2]; events.len()];
-    for _ in 0..3 {
+    for _ in 0..REPLAYS {
         let mut client = Client::start(root);
         client.open(&path, &text);
         client.diagnostics(&path);

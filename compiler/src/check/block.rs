@@ -102,6 +102,7 @@ impl Elaborator<'_> {
                     ));
                 };
                 for item in items.iter() {
+                    self.spend(1, at)?;
                     let inner = env.child();
                     self.bind_names(names, item.clone(), &inner, at)?;
                     if let Some(value) = self.block(body, &inner)? {

@@ -62,6 +62,8 @@ pub struct Elaborator<'a> {
     pub places: FxHashMap<NodeId, Place>,
     pub schedules: Vec<ScheduleState>,
     pub schedule_ids: FxHashMap<(ModuleId, String), ScheduleId>,
+    /// Functions and layers of modules, by where their names start.
+    pub functions: FxHashMap<(ModuleId, usize), Value>,
     pub nets: Vec<NetState>,
     pub draws: IndexMap<String, DrawState>,
     /// Names read so far, for what is never used.
@@ -83,6 +85,8 @@ pub struct Elaborator<'a> {
     pub samplers: Vec<super::sampling::SampleSpec>,
     /// The method's file.
     pub user: ModuleId,
+    /// Evaluations so far.
+    pub spent: u64,
     /// For editors.
     pub facts: super::facts::Facts,
 }

@@ -35,15 +35,17 @@ pub struct Inspection {
     pub facts: Facts,
     /// Errors first.
     pub diagnostics: Vec<Diagnostic>,
-    /// With its graph as elaborated; None if that failed.
-    method: Option<(Elaborated, (Graph, Vec<NodeId>))>,
+    /// None if it failed.
+    method: Option<Elaborated>,
+    /// Its graph as elaborated, where that was asked for.
+    called: Option<(Graph, Vec<NodeId>)>,
 }
 
 /// Checks the method in `text` (the file `name`) for a setup.
 pub fn check(name: &str, text: &str, setup: &Setup) -> Result<Checked, Failure> {
-    let Inspection { sources, diagnostics, method, .. } = inspect(name, text, setup);
-    match method {
-        Some((method, called)) if diagnostics.iter().all(|d| d.severity != Severity::Error) => {
+    let Inspection { sources, diagnostics, method, called, .. } = run(name, text, setup, true);
+    match (method, called) {
+        (Some(method), Some(called)) if diagnostics.iter().all(|d| d.severity != Severity::Error) => {
             Ok(Checked { sources, method, warnings: diagnostics, called })
         }
         _ => Err(Failure { sources, diagnostics }),
@@ -52,6 +54,11 @@ pub fn check(name: &str, text: &str, setup: &Setup) -> Result<Checked, Failure> 
 
 /// As [`check`], keeping what is known of a file with mistakes too.
 pub fn inspect(name: &str, text: &str, setup: &Setup) -> Inspection {
+    run(name, text, setup, false)
+}
+
+/// `keep`: the graph as elaborated, too.
+fn run(name: &str, text: &str, setup: &Setup, keep: bool) -> Inspection {
     let mut sources = Sources::default();
     let mut modules = Modules::default();
     let mut diagnostics = Vec::new();
@@ -60,7 +67,7 @@ pub fn inspect(name: &str, text: &str, setup: &Setup) -> Inspection {
     e.diagnostics = diagnostics;
     let mut elaborated = e.method();
     let mut facts = std::mem::take(&mut e.facts);
-    let called = elaborated.as_ref().map(|m| (m.graph.clone(), outputs(m)));
+    let called = elaborated.as_ref().filter(|_| keep).map(|m| (m.graph.clone(), outputs(m)));
     let mut diagnostics = std::mem::take(&mut e.diagnostics);
     if let Some(method) = &mut elaborated {
         match inline_method(method) {
@@ -70,7 +77,7 @@ pub fn inspect(name: &str, text: &str, setup: &Setup) -> Inspection {
         }
     }
     diagnostics.sort_by_key(|d| d.severity == Severity::Warning);
-    Inspection { sources, modules, user, facts, diagnostics, method: elaborated.zip(called) }
+    Inspection { sources, modules, user, facts, diagnostics, method: elaborated, called }
 }
 
 /// Everything a method computes, in a fixed order.
@@ -203,6 +210,7 @@ impl<'a> Elaborator<'a> {
             places: FxHashMap::default(),
             schedules: Vec::new(),
             schedule_ids: FxHashMap::default(),
+            functions: FxHashMap::default(),
             nets: Vec::new(),
             draws: Default::default(),
             read: Default::default(),
@@ -218,6 +226,7 @@ impl<'a> Elaborator<'a> {
             state: Default::default(),
             samplers: Vec::new(),
             user,
+            spent: 0,
             facts: Default::default(),
         }
     }

@@ -17,6 +17,7 @@ impl Elaborator<'_> {
 
     fn value_of(&mut self, e: &Expr, env: &Env) -> Result<Value> {
         let place = Place { file: env.file, span: e.span };
+        self.spend(1, place)?;
         Ok(match &*e.kind {
             ExprKind::None => Value::None,
             ExprKind::Bool(b) => Value::Bool(*b),
@@ -36,9 +37,10 @@ impl Elaborator<'_> {
             }
             ExprKind::Range { lo, hi } => {
                 let (lo, hi) = (self.int(lo, env)?, self.int(hi, env)?);
-                if hi - lo > 1 << 20 {
+                if hi.saturating_sub(lo) > 1 << 20 {
                     return Err(self.error("FG0207", "a range of more than a million numbers", place, ""));
                 }
+                self.spend(usize::try_from(hi.saturating_sub(lo)).unwrap_or(0), place)?;
                 Value::list((lo..hi).map(Value::Int).collect())
             }
             ExprKind::Unary { op, value } => {
@@ -96,7 +98,10 @@ impl Elaborator<'_> {
             match part {
                 StrPart::Text(t) => out.push_str(t),
                 StrPart::Expr(e) => match self.expr(e, env)? {
-                    Value::Str(s) => out.push_str(&s),
+                    Value::Str(s) => {
+                        self.spend(s.len(), Place { file: env.file, span: e.span })?;
+                        out.push_str(&s);
+                    }
                     v @ (Value::Int(_) | Value::Float(_) | Value::Bool(_)) => out.push_str(&self.show(&v)),
                     v => {
                         let place = Place { file: env.file, span: e.span };
@@ -228,8 +233,13 @@ impl Elaborator<'_> {
                 self.frames.pop();
                 value
             }
-            ItemKind::Fn(f) => Ok(function(f, ClosureKind::Function, &env)),
-            ItemKind::Layer(f) => Ok(function(f, ClosureKind::Layer, &env)),
+            ItemKind::Fn(f) | ItemKind::Layer(f) => {
+                let layer = matches!(found.item.kind, ItemKind::Layer(_));
+                let kind = if layer { ClosureKind::Layer } else { ClosureKind::Function };
+                // One value an item: to copy its tree at every use takes longer than all else.
+                let known = self.functions.entry((found.module, f.name.span.start));
+                Ok(known.or_insert_with(|| function(f, kind, &env)).clone())
+            }
             ItemKind::Schedule { name, members } => {
                 Ok(Value::Schedule(self.schedule(found.module, file, &name.text, members)))
             }

@@ -9,6 +9,7 @@
 pub mod axes;
 pub mod bind;
 pub mod block;
+pub mod budget;
 pub mod builtin;
 pub mod call;
 pub mod elaborate;

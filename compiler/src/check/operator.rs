@@ -39,9 +39,13 @@ impl Elaborator<'_> {
         }
         match (op, a, b) {
             (Sign::Add, Value::List(x), Value::List(y)) => {
+                self.spend(x.len() + y.len(), place)?;
                 return Ok(Value::list(x.iter().chain(y.iter()).cloned().collect()));
             }
-            (Sign::Add, Value::Str(x), Value::Str(y)) => return Ok(Value::str(format!("{x}{y}"))),
+            (Sign::Add, Value::Str(x), Value::Str(y)) => {
+                self.spend(x.len() + y.len(), place)?;
+                return Ok(Value::str(format!("{x}{y}")));
+            }
             // Only tensors and numbers are compared elementwise; anything else is equal or not.
             (Sign::Eq | Sign::Ne, x, y) if !elementwise(x) || !elementwise(y) => {
                 return Ok(Value::Bool(same(x, y) == (op == Sign::Eq)));

@@ -20,6 +20,7 @@ pub const TABLE: &[Builtin] = &[
         run: |e, args| {
             let f = callable(e, &args, "map(f, list)")?;
             let list = e.want_list(&args, 1, "map(f, list)")?;
+            e.spend(list.len(), args.place)?;
             let mut out = Vec::with_capacity(list.len());
             for v in list {
                 out.push(invoke(e, &f, vec![v], &args)?);
@@ -34,6 +35,7 @@ pub const TABLE: &[Builtin] = &[
         run: |e, args| {
             let f = callable(e, &args, "reduce(f, list, start)")?;
             let list = e.want_list(&args, 1, "reduce(f, list, start)")?;
+            e.spend(list.len(), args.place)?;
             let [_, _, mut value] = e.fixed(&args, "reduce(f, list, start)", false)?;
             for v in list {
                 value = invoke(e, &f, vec![value, v], &args)?;
@@ -57,6 +59,7 @@ pub const TABLE: &[Builtin] = &[
         doc: "Each entry with the next: [[a, b], [b, c]].",
         run: |e, args| {
             let list = e.want_list(&args, 0, "pairs(list)")?;
+            e.spend(list.len(), args.place)?;
             Ok(Value::list(list.windows(2).map(|w| Value::list(w.to_vec())).collect()))
         },
     },
@@ -73,6 +76,7 @@ pub const TABLE: &[Builtin] = &[
             if !(1..=1 << 20).contains(&n) {
                 return Err(e.error("FG0207", format!("a list of {n} numbers"), args.place, ""));
             }
+            e.spend(n as usize, args.place)?;
             let last = (n - 1).max(1) as f64;
             Ok(Value::list((0..n).map(|i| Value::Float((a * (last - i as f64) + b * i as f64) / last)).collect()))
         },
@@ -83,6 +87,7 @@ pub const TABLE: &[Builtin] = &[
         doc: "Products of the first entries: [a, a·b, a·b·c].",
         run: |e, args| {
             let list = e.want_list(&args, 0, "cumprod(list)")?;
+            e.spend(list.len(), args.place)?;
             let mut product = 1.0;
             let mut out = Vec::new();
             for v in list {
