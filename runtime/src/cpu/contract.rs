@@ -3,20 +3,59 @@
 //! The crate's own threads split badly and differently for each count of them; here products are cut into tiles that
 //! depend only on their shape, each computed by one thread.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use crate::cpu::amx;
 use crate::cpu::memory::{Element, View};
 use crate::cpu::pool::Pool;
+use crate::cpu::scratch::Plain;
 use fgc_program::{Contract, DType};
 use gemm::Parallelism;
 
 /// f32 or f64.
-pub trait Real: Element + std::ops::AddAssign {
+pub trait Real: Element + Plain + std::ops::AddAssign {
     const ZERO: Self;
     const ONE: Self;
+
+    /// As [`product`], where the machine has units for this product; else does nothing and says false.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn product(_: [usize; 3], _: Matrix<Self>, _: Matrix<Self>, _: Matrix<Self>, _add: bool) -> bool {
+        false
+    }
+
+    /// As [`tiled`], where the machine has units for this product; else does nothing and says false.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn tiled(_: [usize; 3], _: Matrix<Self>, _: Matrix<Self>, _: Matrix<Self>, _: &mut Pool) -> bool {
+        false
+    }
 }
 
 impl Real for f32 {
     const ZERO: f32 = 0.0;
     const ONE: f32 = 1.0;
+
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    unsafe fn product(size: [usize; 3], a: Matrix<f32>, b: Matrix<f32>, c: Matrix<f32>, add: bool) -> bool {
+        let suits = amx::product::suits(size, c);
+        if suits {
+            // SAFETY: the caller's promise.
+            unsafe { amx::product::product(size, a, b, c, add) };
+        }
+        suits
+    }
+
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    unsafe fn tiled(size: [usize; 3], a: Matrix<f32>, b: Matrix<f32>, c: Matrix<f32>, pool: &mut Pool) -> bool {
+        let suits = amx::product::suits(size, c);
+        if suits {
+            // SAFETY: the caller's promise.
+            unsafe { amx::product::tiled(size, a, b, c, pool) };
+        }
+        suits
+    }
 }
 
 impl Real for f64 {
@@ -81,6 +120,9 @@ pub unsafe fn product<T: Real>([m, n, k]: [usize; 3], a: Matrix<T>, b: Matrix<T>
     }
     // SAFETY: the caller's promise; gemm reads and writes exactly these elements.
     unsafe {
+        if T::product([m, n, k], a, b, c, add) {
+            return;
+        }
         gemm::gemm(
             m,
             n,
@@ -110,6 +152,10 @@ pub unsafe fn product<T: Real>([m, n, k]: [usize; 3], a: Matrix<T>, b: Matrix<T>
 /// # Safety
 /// As [`product`].
 pub unsafe fn tiled<T: Real>([m, n, k]: [usize; 3], a: Matrix<T>, b: Matrix<T>, c: Matrix<T>, pool: &mut Pool) {
+    // SAFETY: the caller's promise.
+    if unsafe { T::tiled([m, n, k], a, b, c, pool) } {
+        return;
+    }
     let [tile_m, tile_n] = tile(m, n, k);
     let (rows, cols) = (m.div_ceil(tile_m), n.div_ceil(tile_n));
     pool.run(rows * cols, &|task| {

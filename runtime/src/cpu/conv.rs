@@ -6,8 +6,8 @@
 use crate::cpu::contract::{Matrix, Real, product, tiled};
 use crate::cpu::memory::View;
 use crate::cpu::pool::Pool;
+use crate::cpu::scratch::{PATCHES, SHARED, with_scratch};
 use fgc_program::{Conv, ConvRole, DType};
-use std::cell::RefCell;
 
 /// Elements of a packed tile: a share of a core's second-level cache.
 const PACKED: usize = 96 * 1024;
@@ -180,7 +180,7 @@ unsafe fn gathered<T: Real>(
     pool.run(rows.div_ceil(tile), &|task| {
         let first = task * tile;
         let count = tile.min(rows - first);
-        with_scratch(&PACK, count * cols, |packed| {
+        with_scratch(&PATCHES, count * cols, |packed| {
             // SAFETY: the caller's promise; each task writes rows of its own.
             unsafe {
                 patches.pack(images, first, count, packed);
@@ -242,7 +242,7 @@ unsafe fn scattered<T: Real>(
         for first in (0..pixels).step_by(tile) {
             let count = tile.min(pixels - first);
             let first = task * pixels + first;
-            with_scratch(&PACK, count * cols, |packed: &mut [T]| {
+            with_scratch(&PATCHES, count * cols, |packed: &mut [T]| {
                 let c = Matrix::dense(packed.as_mut_ptr(), cols);
                 let a = Matrix::dense(y.from(first * filters), filters);
                 // SAFETY: the caller's promise; `packed` is ours.
@@ -294,7 +294,7 @@ unsafe fn weight<T: Real>(
                 if pointwise {
                     multiply(Matrix::dense(x.from(first * cols), cols));
                 } else {
-                    with_scratch(&PACK, count * cols, |packed| {
+                    with_scratch(&PATCHES, count * cols, |packed| {
                         // SAFETY: the caller's promise.
                         unsafe { patches.pack(x, first, count, packed) };
                         multiply(Matrix::dense(packed.as_mut_ptr(), cols));
@@ -319,34 +319,4 @@ unsafe fn weight<T: Real>(
             });
         }
     });
-}
-
-/// A cache line, to align scratch memory.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
-
-type Scratch = RefCell<Vec<Line>>;
-
-thread_local! {
-    /// A thread's packed tile. Kept, because fresh memory costs more than filling it.
-    static PACK: Scratch = const { RefCell::new(Vec::new()) };
-    /// What one call shares between its tasks.
-    static SHARED: Scratch = const { RefCell::new(Vec::new()) };
-}
-
-/// `len` elements of scratch memory with any values, valid within `body`, which must not ask for the same again.
-fn with_scratch<T: Real, R>(
-    slot: &'static std::thread::LocalKey<Scratch>,
-    len: usize,
-    body: impl FnOnce(&mut [T]) -> R,
-) -> R {
-    slot.with_borrow_mut(|lines| {
-        let need = (len * size_of::<T>()).div_ceil(64);
-        if lines.len() < need {
-            lines.resize(need, Line([0; 64]));
-        }
-        // SAFETY: initialised bytes, aligned to 64, at least `len` elements of a float type, which has no invalid values.
-        body(unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), len) })
-    })
 }

@@ -4,6 +4,8 @@
 //! ([`interpret`]); products and convolutions run tuned ([`contract`], [`conv`]) or naive ([`naive`]). Work is split
 //! over threads ([`pool`]) in pieces that do not depend on how many there are, so neither do results.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx;
 pub mod compile;
 pub mod contract;
 pub mod conv;
@@ -13,6 +15,7 @@ pub mod interpret;
 pub mod memory;
 pub mod naive;
 pub mod pool;
+mod scratch;
 pub mod special;
 
 pub use device::{Backend, Device, DeviceError};
