@@ -51,6 +51,32 @@ fn direct_scale(graph: &Graph, id: NodeId) -> Option<(NodeId, f64)> {
     Some((x, graph.const_value(c)?.as_f64()))
 }
 
+/// x^n → products for a small whole n, x^(n + ½) → √x·xⁿ, and their inverses: a general power costs as much as twenty
+/// products. (√ differs from the power at −∞ and −0, where neither is used.)
+pub fn power_by_constant(graph: &mut Graph, _: &Uses, id: NodeId) -> Option<NodeId> {
+    let [x, exponent] = operands(graph, id, BinaryOp::Pow)?;
+    let exponent = graph.const_value(exponent)?.as_f64();
+    let (size, whole) = (exponent.abs(), exponent.abs().floor());
+    let half = size - whole == 0.5;
+    if !graph.dtype(x).is_float() || size > 8.0 || !(half || size == whole) {
+        return None;
+    }
+    let mut power = half.then(|| graph.unary(UnaryOp::Sqrt, x));
+    let (mut left, mut square) = (whole as u32, x);
+    while left > 0 {
+        if left & 1 == 1 {
+            power = Some(power.map_or(square, |p| graph.mul(p, square)));
+        }
+        left >>= 1;
+        if left > 0 {
+            square = graph.mul(square, square);
+        }
+    }
+    let one = graph.constant_like(1.0, x);
+    let power = power.unwrap_or(one);
+    Some(if exponent < 0.0 { graph.div(one, power) } else { power })
+}
+
 fn under_view<T>(
     graph: &mut Graph,
     id: NodeId,

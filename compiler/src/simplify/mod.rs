@@ -30,6 +30,7 @@ type Apply = fn(&mut Graph, &Uses, NodeId) -> Option<NodeId>;
 /// Tried in this order at each node.
 const RULES: &[(&str, Apply)] = &[
     ("drop-stop", algebra::drop_stop),
+    ("power-by-constant", algebra::power_by_constant),
     ("fold-constant-factors", algebra::fold_constant_factors),
     ("pull-negation", algebra::pull_negation),
     ("pull-divisor", algebra::pull_divisor),

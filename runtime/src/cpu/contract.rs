@@ -66,6 +66,9 @@ impl Real for f64 {
 /// Operations (2mnk) one task should have at least, some 40 µs of work.
 const TASK: usize = 8_000_000;
 
+/// Entries of a batch that are as good as tiles, one task each.
+const ENTRIES: usize = 8;
+
 /// Tiles' sides are multiples of this, which microkernels divide.
 const SIDE: usize = 48;
 
@@ -221,7 +224,7 @@ unsafe fn run_as<T: Real>(contract: &Contract, views: [View; 3], pool: &mut Pool
     };
     let entries: usize = contract.batch.iter().map(|dim| dim.extent).product();
     let each = 2 * contract.m * contract.n * contract.k.max(1);
-    if entries > 1 && each < 4 * TASK {
+    if entries >= ENTRIES || entries > 1 && each < 4 * TASK {
         let group = (TASK / each.max(1)).clamp(1, entries);
         pool.run(entries.div_ceil(group), &|task| {
             for entry in task * group..entries.min((task + 1) * group) {

@@ -3,11 +3,14 @@
 //! Images are channels-last, so a row of a patch is one run of memory. Tiles of patches are packed into a buffer that
 //! stays in the cache, and multiplied; the whole patch matrix never exists. Tiles depend only on the shape.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use crate::cpu::amx;
 use crate::cpu::contract::{Matrix, Real, product, tiled};
 use crate::cpu::memory::View;
 use crate::cpu::pool::Pool;
-use crate::cpu::scratch::{PATCHES, SHARED, with_scratch};
+use crate::cpu::scratch::{PATCHES, SHARED, Shared, with_scratch};
 use fgc_program::{Conv, ConvRole, DType};
+use std::ops::Range;
 
 /// Elements of a packed tile: a share of a core's second-level cache.
 const PACKED: usize = 96 * 1024;
@@ -26,6 +29,8 @@ pub unsafe fn run(conv: &Conv, [x, w, y]: [View; 3], pool: &mut Pool) {
     // SAFETY: the caller's promise.
     unsafe {
         match conv.dtype {
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            DType::F32 if amx::conv::run(conv, [x, w, y].map(|v| Shared(v.as_ptr().cast())), pool) => {}
             DType::F32 => run_as::<f32>(conv, [x, w, y], pool),
             DType::F64 => run_as::<f64>(conv, [x, w, y], pool),
             DType::Bool | DType::I64 => {}
@@ -36,7 +41,7 @@ pub unsafe fn run(conv: &Conv, [x, w, y]: [View; 3], pool: &mut Pool) {
 /// # Safety
 /// As [`run`], and T is the launch's dtype.
 unsafe fn run_as<T: Real>(conv: &Conv, views: [View; 3], pool: &mut Pool) {
-    let [x, w, y] = views.map(|view| Buffer(view.as_ptr().cast::<T>()));
+    let [x, w, y] = views.map(|view| Shared(view.as_ptr().cast::<T>()));
     let patches = Patches::of(conv);
     let size = [patches.rows(), conv.filters, patches.cols()];
     let pointwise = conv.kernel == [1, 1] && conv.stride == [1, 1] && conv.pad == [[0; 2]; 2];
@@ -66,37 +71,20 @@ unsafe fn run_as<T: Real>(conv: &Conv, views: [View; 3], pool: &mut Pool) {
     }
 }
 
-/// The start of a buffer that several threads use.
-///
-/// Methods take it whole: a closure that named the pointer would capture that alone, which cannot be shared.
-#[derive(Clone, Copy)]
-struct Buffer<T>(*mut T);
-
-// SAFETY: an address; those who read or write through it say why they may.
-unsafe impl<T: Send> Send for Buffer<T> {}
-// SAFETY: as above.
-unsafe impl<T: Sync> Sync for Buffer<T> {}
-
-impl<T: Real> Buffer<T> {
-    fn from(self, element: usize) -> *mut T {
-        self.0.wrapping_add(element)
-    }
-}
-
 /// The patches of images `[batch, height, width, channels]` under a sliding window, one row each.
-struct Patches {
-    size: [usize; 2],
-    channels: usize,
-    kernel: [usize; 2],
-    stride: [usize; 2],
+pub struct Patches {
+    pub size: [usize; 2],
+    pub channels: usize,
+    pub kernel: [usize; 2],
+    pub stride: [usize; 2],
     /// Zeros before; negative where the window starts inside.
-    pad: [isize; 2],
-    batch: usize,
-    out: [usize; 2],
+    pub pad: [isize; 2],
+    pub batch: usize,
+    pub out: [usize; 2],
 }
 
 impl Patches {
-    fn of(conv: &Conv) -> Patches {
+    pub fn of(conv: &Conv) -> Patches {
         Patches {
             size: [conv.height, conv.width],
             channels: conv.channels,
@@ -105,6 +93,19 @@ impl Patches {
             pad: [conv.pad[0][0] as isize, conv.pad[1][0] as isize],
             batch: conv.batch,
             out: conv.out(),
+        }
+    }
+
+    /// Those of `y` that make up the input's gradient at stride 1, with the weights turned around.
+    pub fn flipped(conv: &Conv) -> Patches {
+        Patches {
+            size: conv.out(),
+            channels: conv.filters,
+            kernel: conv.kernel,
+            stride: [1, 1],
+            pad: [0, 1].map(|i| conv.kernel[i] as isize - 1 - conv.pad[i][0] as isize),
+            batch: conv.batch,
+            out: [conv.height, conv.width],
         }
     }
 
@@ -145,7 +146,7 @@ impl Patches {
     ///
     /// # Safety
     /// `images` are valid for reads, and `first + count <= rows`.
-    unsafe fn pack<T: Real>(&self, images: Buffer<T>, first: usize, count: usize, packed: &mut [T]) {
+    unsafe fn pack<T: Real>(&self, images: Shared<T>, first: usize, count: usize, packed: &mut [T]) {
         let run = self.kernel[1] * self.channels;
         let mut lines = packed[..count * self.cols()].chunks_exact_mut(run);
         for row in first..first + count {
@@ -156,7 +157,7 @@ impl Patches {
                 };
                 line[..before].fill(T::ZERO);
                 // SAFETY: a run lies within the images.
-                let source = unsafe { std::slice::from_raw_parts(images.from(at), len) };
+                let source = unsafe { std::slice::from_raw_parts(images.at(at), len) };
                 line[before..before + len].copy_from_slice(source);
                 line[before + len..].fill(T::ZERO);
             }
@@ -171,9 +172,9 @@ impl Patches {
 unsafe fn gathered<T: Real>(
     patches: &Patches,
     filters: usize,
-    images: Buffer<T>,
-    w: Buffer<T>,
-    out: Buffer<T>,
+    images: Shared<T>,
+    w: Shared<T>,
+    out: Shared<T>,
     pool: &mut Pool,
 ) {
     let (rows, cols, tile) = (patches.rows(), patches.cols(), patches.tile());
@@ -185,8 +186,8 @@ unsafe fn gathered<T: Real>(
             unsafe {
                 patches.pack(images, first, count, packed);
                 let a = Matrix::dense(packed.as_mut_ptr(), cols);
-                let c = Matrix::dense(out.from(first * filters), filters);
-                product([count, filters, cols], a, Matrix::dense(w.from(0), filters), c, false);
+                let c = Matrix::dense(out.at(first * filters), filters);
+                product([count, filters, cols], a, Matrix::dense(w.at(0), filters), c, false);
             }
         });
     });
@@ -196,24 +197,16 @@ unsafe fn gathered<T: Real>(
 ///
 /// # Safety
 /// As [`run`].
-unsafe fn flipped<T: Real>(conv: &Conv, x: Buffer<T>, w: Buffer<T>, y: Buffer<T>, pool: &mut Pool) {
+unsafe fn flipped<T: Real>(conv: &Conv, x: Shared<T>, w: Shared<T>, y: Shared<T>, pool: &mut Pool) {
     let (channels, filters, taps) = (conv.channels, conv.filters, conv.kernel[0] * conv.kernel[1]);
-    let patches = Patches {
-        size: conv.out(),
-        channels: filters,
-        kernel: conv.kernel,
-        stride: [1, 1],
-        pad: [0, 1].map(|i| conv.kernel[i] as isize - 1 - conv.pad[i][0] as isize),
-        batch: conv.batch,
-        out: [conv.height, conv.width],
-    };
+    let patches = Patches::flipped(conv);
     with_scratch(&SHARED, taps * filters * channels, |turned: &mut [T]| {
-        let turned = Buffer(turned.as_mut_ptr());
+        let turned = Shared(turned.as_mut_ptr());
         pool.run(taps, &|tap| {
             for (f, c) in (0..filters).flat_map(|f| (0..channels).map(move |c| (f, c))) {
                 let from = ((taps - 1 - tap) * channels + c) * filters + f;
                 // SAFETY: both positions are within taps × channels × filters; each tap has elements of its own.
-                unsafe { *turned.from((tap * filters + f) * channels + c) = *w.from(from) };
+                unsafe { *turned.at((tap * filters + f) * channels + c) = *w.at(from) };
             }
         });
         // SAFETY: the caller's promise.
@@ -228,9 +221,9 @@ unsafe fn flipped<T: Real>(conv: &Conv, x: Buffer<T>, w: Buffer<T>, y: Buffer<T>
 unsafe fn scattered<T: Real>(
     conv: &Conv,
     patches: &Patches,
-    x: Buffer<T>,
-    w: Buffer<T>,
-    y: Buffer<T>,
+    x: Shared<T>,
+    w: Shared<T>,
+    y: Shared<T>,
     pool: &mut Pool,
 ) {
     let (cols, filters, tile) = (patches.cols(), conv.filters, patches.tile());
@@ -238,21 +231,21 @@ unsafe fn scattered<T: Real>(
     let line = conv.kernel[1] * conv.channels;
     pool.run(conv.batch, &|task| {
         // SAFETY: this task's image of x, which no other task touches.
-        unsafe { std::slice::from_raw_parts_mut(x.from(task * image), image) }.fill(T::ZERO);
+        unsafe { std::slice::from_raw_parts_mut(x.at(task * image), image) }.fill(T::ZERO);
         for first in (0..pixels).step_by(tile) {
             let count = tile.min(pixels - first);
             let first = task * pixels + first;
             with_scratch(&PATCHES, count * cols, |packed: &mut [T]| {
                 let c = Matrix::dense(packed.as_mut_ptr(), cols);
-                let a = Matrix::dense(y.from(first * filters), filters);
+                let a = Matrix::dense(y.at(first * filters), filters);
                 // SAFETY: the caller's promise; `packed` is ours.
-                unsafe { product([count, cols, filters], a, Matrix::dense(w.from(0), filters).transposed(), c, false) };
+                unsafe { product([count, cols, filters], a, Matrix::dense(w.at(0), filters).transposed(), c, false) };
                 let mut lines = packed.chunks_exact(line);
                 for row in first..first + count {
                     for (found, line) in patches.runs(row).zip(&mut lines) {
                         let Some((at, len, before)) = found else { continue };
                         // SAFETY: a run lies within this task's image.
-                        let into = unsafe { std::slice::from_raw_parts_mut(x.from(at), len) };
+                        let into = unsafe { std::slice::from_raw_parts_mut(x.at(at), len) };
                         for (sum, term) in into.iter_mut().zip(&line[before..before + len]) {
                             *sum += *term;
                         }
@@ -270,46 +263,65 @@ unsafe fn scattered<T: Real>(
 unsafe fn weight<T: Real>(
     conv: &Conv,
     patches: &Patches,
-    x: Buffer<T>,
-    w: Buffer<T>,
-    y: Buffer<T>,
+    x: Shared<T>,
+    w: Shared<T>,
+    y: Shared<T>,
     pointwise: bool,
     pool: &mut Pool,
 ) {
     let (rows, cols, filters, tile) = (patches.rows(), patches.cols(), conv.filters, patches.tile());
-    let (tiles, len) = (rows.div_ceil(tile), cols * filters);
-    let share = tiles.div_ceil((PARTIAL_ELEMENTS / len).clamp(2, PARTIALS));
-    let partials = tiles.div_ceil(share);
-    with_scratch(&SHARED, partials * len, |sums: &mut [T]| {
-        let sums = Buffer(sums.as_mut_ptr());
-        pool.run(partials, &|task| {
-            let sum = if partials == 1 { w.from(0) } else { sums.from(task * len) };
-            for (i, first) in (task * share..tiles.min((task + 1) * share)).map(|t| t * tile).enumerate() {
-                let count = tile.min(rows - first);
-                let b = Matrix::dense(y.from(first * filters), filters);
-                let multiply = |a: Matrix<T>| {
-                    // SAFETY: the caller's promise; each task has a partial sum of its own.
-                    unsafe { product([cols, filters, count], a.transposed(), b, Matrix::dense(sum, filters), i > 0) }
-                };
+    let multiply = |tiles: Range<usize>, sum: Shared<T>| {
+        for (i, first) in tiles.map(|t| t * tile).enumerate() {
+            let count = tile.min(rows - first);
+            let b = Matrix::dense(y.at(first * filters), filters);
+            let sum = Matrix::dense(sum.at(0), filters);
+            // SAFETY: the caller's promise; each task has a sum of its own.
+            unsafe {
                 if pointwise {
-                    multiply(Matrix::dense(x.from(first * cols), cols));
+                    let a = Matrix::dense(x.at(first * cols), cols);
+                    product([cols, filters, count], a.transposed(), b, sum, i > 0);
                 } else {
                     with_scratch(&PATCHES, count * cols, |packed| {
-                        // SAFETY: the caller's promise.
-                        unsafe { patches.pack(x, first, count, packed) };
-                        multiply(Matrix::dense(packed.as_mut_ptr(), cols));
+                        patches.pack(x, first, count, packed);
+                        let a = Matrix::dense(packed.as_mut_ptr(), cols);
+                        product([cols, filters, count], a.transposed(), b, sum, i > 0);
                     });
                 }
             }
+        }
+    };
+    // SAFETY: the caller's promise.
+    unsafe { summed(rows.div_ceil(tile), cols * filters, w, pool, &multiply) };
+}
+
+/// `out[len] = Σ` over the pieces of something, in partial sums that tasks write and that are then added in order:
+/// `body` writes the sum of a range of pieces.
+///
+/// # Safety
+/// `out` has `len` elements and is nobody else's; `body` writes all of its sum and nothing else.
+pub unsafe fn summed<T: Real>(
+    pieces: usize,
+    len: usize,
+    out: Shared<T>,
+    pool: &mut Pool,
+    body: &(impl Fn(Range<usize>, Shared<T>) + Sync),
+) {
+    let share = pieces.div_ceil((PARTIAL_ELEMENTS / len).clamp(2, PARTIALS));
+    let partials = pieces.div_ceil(share);
+    with_scratch(&SHARED, partials * len, |sums: &mut [T]| {
+        let sums = Shared(sums.as_mut_ptr());
+        pool.run(partials, &|task| {
+            let sum = if partials == 1 { out } else { Shared(sums.at(task * len)) };
+            body(task * share..pieces.min((task + 1) * share), sum);
         });
         if partials > 1 {
             let block = 16 * 1024;
             pool.run(len.div_ceil(block), &|task| {
                 let (from, count) = (task * block, block.min(len - task * block));
-                // SAFETY: blocks of w are disjoint, and the partial sums are complete.
-                let part = |p: usize| unsafe { std::slice::from_raw_parts(sums.from(p * len + from), count) };
+                // SAFETY: blocks of the output are disjoint, and the partial sums are complete.
+                let part = |p: usize| unsafe { std::slice::from_raw_parts(sums.at(p * len + from), count) };
                 // SAFETY: as above.
-                let into = unsafe { std::slice::from_raw_parts_mut(w.from(from), count) };
+                let into = unsafe { std::slice::from_raw_parts_mut(out.at(from), count) };
                 into.copy_from_slice(part(0));
                 for p in 1..partials {
                     for (sum, term) in into.iter_mut().zip(part(p)) {

@@ -48,3 +48,20 @@ pub fn with_scratch<T: Plain, R>(
         body(unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), len) })
     })
 }
+
+/// The start of a buffer that several threads use.
+///
+/// The method takes it whole: a closure that named the pointer would capture that alone, which cannot be shared.
+#[derive(Clone, Copy)]
+pub struct Shared<T>(pub *mut T);
+
+// SAFETY: an address; those who read or write through it say why they may.
+unsafe impl<T: Send> Send for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    pub fn at(self, element: usize) -> *mut T {
+        self.0.wrapping_add(element)
+    }
+}

@@ -61,7 +61,9 @@ proptest! {
 
 #[test]
 fn large_products_are_tiled() {
-    for (size, batch) in [([300, 500, 130], vec![]), ([330, 290, 1100], vec![]), ([64, 1152, 288], vec![]), ([7, 130, 300], vec![40])] {
+    for (size, batch) in
+        [([300, 500, 130], vec![]), ([330, 290, 1100], vec![]), ([64, 1152, 288], vec![]), ([7, 130, 300], vec![40])]
+    {
         check(&contraction(size, &batch, [false, true, false], false, DType::F32), 2, size[2], DType::F32);
     }
 }
@@ -122,6 +124,13 @@ fn convolutions_in_all_roles() {
         ([1, 5, 5, 1, 1], [2, 3, 0, 0]),
         ([4, 32, 32, 16, 8], [3, 1, 1, 1]),
         ([5, 32, 32, 8, 8], [1, 1, 0, 0]),
+        // Channels that tile units take whole.
+        ([2, 16, 16, 32, 32], [3, 1, 1, 1]),
+        ([2, 9, 32, 32, 64], [3, 1, 1, 1]),
+        ([3, 8, 8, 64, 32], [3, 1, 1, 1]),
+        ([1, 7, 11, 32, 40], [5, 1, 2, 1]),
+        ([9, 6, 6, 32, 96], [3, 1, 0, 2]),
+        ([1, 5, 20, 64, 64], [2, 1, 3, 0]),
     ];
     for (size, window) in cases {
         for (role, out) in [(ConvRole::Forward, 2), (ConvRole::Input, 0), (ConvRole::Weight, 1)] {

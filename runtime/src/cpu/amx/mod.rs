@@ -10,6 +10,7 @@
 //! [`tile`] is the kernel on packed operands, [`pack`] brings matrices into its order, [`product`] cuts products into
 //! tasks, [`conv`] reads patches straight from split images.
 
+pub mod conv;
 mod pack;
 pub mod product;
 mod split;

@@ -21,143 +21,132 @@ pub fn packed_len(lines: usize, k: usize) -> usize {
 /// Packs `lines` rows (of a left operand) or columns (of a right one) of `k` elements each, with zeros to fill the last
 /// panel and chunk. `source.row` steps from line to line, `source.col` along k.
 ///
+/// Reads run along memory, whichever way the operand lies in it: the processor foresees that.
+///
 /// # Safety
 /// [`super::available`]; the source's elements are valid, and `packed` has room for [`packed_len`].
 #[target_feature(enable = "avx512f,avx512bw")]
 pub unsafe fn pack(side: Side, source: Matrix<f32>, lines: usize, k: usize, packed: *mut u16) {
-    let mut at = packed;
-    for line in (0..lines).step_by(BLOCK) {
-        for chunk in (0..k).step_by(BLOCK) {
-            for half in 0..2 {
-                let first = line + 16 * half;
-                let block = [16.min(lines.saturating_sub(first)), BLOCK.min(k - chunk)];
-                let (source, to) = (source.from(first, chunk), at.wrapping_add(512 * half));
-                // SAFETY: the caller's promise; a chunk is two halves' tiles in each of three parts.
-                unsafe {
-                    match side {
-                        Side::Left => left(source, block, to),
-                        Side::Right => right(source, block, to),
+    // SAFETY: the caller's promise.
+    unsafe { pack_chunks(side, source, lines, k, Packed { at: packed, chunks: k.div_ceil(BLOCK) }) }
+}
+
+/// As [`pack`], into the first chunks of each panel of a longer operand.
+///
+/// # Safety
+/// As there.
+#[target_feature(enable = "avx512f,avx512bw")]
+pub unsafe fn pack_chunks(side: Side, source: Matrix<f32>, lines: usize, k: usize, to: Packed) {
+    let chunks = k.div_ceil(BLOCK);
+    let (halves, pairs) = (lines.div_ceil(BLOCK) * 2, chunks * 16);
+    let along_k = source.col == 1;
+    // SAFETY: the caller's promise; every row of every tile is stored once.
+    unsafe {
+        match side {
+            Side::Left if along_k => {
+                for line in 0..16 * halves {
+                    let all = line < lines;
+                    for chunk in 0..chunks {
+                        let k = if all { BLOCK.min(k - chunk * BLOCK) } else { 0 };
+                        let at = source.from(line, chunk * BLOCK).at;
+                        let row = in_sequence(load(at, k), load(at.wrapping_add(16), k.saturating_sub(16)));
+                        to.store(line / 16, chunk, line % 16, row);
                     }
                 }
             }
-            at = at.wrapping_add(CHUNK);
+            Side::Right if !along_k && source.row == 1 => {
+                for pair in 0..pairs {
+                    for half in 0..halves {
+                        let count = lines.saturating_sub(half * 16);
+                        let [even, odd] = [2 * pair, 2 * pair + 1]
+                            .map(|i| load(source.from(half * 16, i).at, if i < k { count } else { 0 }));
+                        to.store(half, pair / 16, pair % 16, in_pairs(even, odd));
+                    }
+                }
+            }
+            Side::Left => {
+                for chunk in 0..chunks {
+                    for half in 0..halves {
+                        let [low, high] = [0, 16].map(|i| square(source, [half * 16, chunk * BLOCK + i], [lines, k]));
+                        for i in 0..16 {
+                            to.store(half, chunk, i, in_sequence(low[i], high[i]));
+                        }
+                    }
+                }
+            }
+            Side::Right => {
+                for half in 0..halves {
+                    for pair in (0..pairs).step_by(8) {
+                        let rows = square(source.transposed(), [2 * pair, half * 16], [k, lines]);
+                        for i in 0..8 {
+                            to.store(half, pair / 16, pair % 16 + i, in_pairs(rows[2 * i], rows[2 * i + 1]));
+                        }
+                    }
+                }
+            }
         }
     }
 }
 
-/// Packs 16 rows by 32 of k into the three tiles at `to` and 1024 and 2048 elements further on, rows along k.
-///
-/// # Safety
-/// [`super::available`]; `source` has `lines × k` elements, and `to` room for three tiles.
-#[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn left(source: Matrix<f32>, [lines, k]: [usize; 2], to: *mut u16) {
-    let mut buffer = [0.0; 16 * BLOCK];
-    // SAFETY: the caller's promise.
-    let (at, row) = unsafe { runs(source, [lines, k], &mut buffer, BLOCK) };
-    let (low, high) = (mask(k.min(16)), mask(k.saturating_sub(16)));
-    for i in 0..lines {
-        let at = at.wrapping_offset(i as isize * row);
-        // SAFETY: masks keep to the elements of the tile.
-        let halves = unsafe { [_mm512_maskz_loadu_ps(low, at), _mm512_maskz_loadu_ps(high, at.wrapping_add(16))] };
-        // SAFETY: row i of the tiles.
-        unsafe { store(in_sequence(halves[0], halves[1]), to.add(i * 32)) };
-    }
-    for i in lines..16 {
-        // SAFETY: as above.
-        unsafe { store([_mm512_setzero_si512(); 3], to.add(i * 32)) };
+/// Where packed tiles go.
+#[derive(Clone, Copy)]
+pub struct Packed {
+    pub at: *mut u16,
+    /// Chunks of a panel.
+    pub chunks: usize,
+}
+
+impl Packed {
+    /// Stores a row of the three tiles of 16 lines (half a panel) and 32 of k.
+    ///
+    /// # Safety
+    /// [`super::available`]; the buffer has that row.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub unsafe fn store(self, half: usize, chunk: usize, row: usize, parts: [__m512i; 3]) {
+        let tile = (half / 2 * self.chunks + chunk) * CHUNK + half % 2 * 512 + row * 32;
+        for (p, part) in parts.into_iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { _mm512_storeu_si512(self.at.add(tile + p * 1024).cast(), part) };
+        }
     }
 }
 
-/// Packs 16 columns by 32 of k likewise, in rows of pairs along k.
+/// The first `count` of 16 elements, then zeros.
 ///
 /// # Safety
-/// As [`left`].
+/// [`super::available`]; these elements are valid.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn right(source: Matrix<f32>, [lines, k]: [usize; 2], to: *mut u16) {
-    let mut buffer = [0.0; 16 * BLOCK];
-    // SAFETY: the caller's promise.
-    let (at, row) = unsafe { runs(source.transposed(), [k, lines], &mut buffer, 16) };
-    let all = mask(lines);
-    for i in 0..16 {
-        let line = |i: usize| {
-            let at = at.wrapping_offset(i as isize * row);
-            // SAFETY: the mask keeps to the elements of the tile.
-            unsafe { _mm512_maskz_loadu_ps(if i < k { all } else { 0 }, at) }
+unsafe fn load(at: *const f32, count: usize) -> __m512 {
+    // SAFETY: the mask keeps to the elements.
+    unsafe { if count >= 16 { _mm512_loadu_ps(at) } else { _mm512_maskz_loadu_ps((1 << count) - 1, at) } }
+}
+
+/// Rows of 16 elements of a matrix of this size, from this place on, where columns lie along memory; zeros beyond.
+///
+/// # Safety
+/// [`super::available`]; the elements are valid.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+pub unsafe fn square(source: Matrix<f32>, [row, col]: [usize; 2], [rows, cols]: [usize; 2]) -> [__m512; 16] {
+    let (rows, cols) = (rows.saturating_sub(row).min(16), cols.saturating_sub(col).min(16));
+    let mut square = [_mm512_setzero_ps(); 16];
+    for (j, column) in square.iter_mut().enumerate().take(cols) {
+        let at = source.from(row, col + j).at;
+        // SAFETY: elements of the matrix.
+        *column = unsafe {
+            if source.row == 1 {
+                load(at, rows)
+            } else {
+                let mut elements = [0.0f32; 16];
+                for (i, element) in elements.iter_mut().enumerate().take(rows) {
+                    *element = *at.wrapping_offset(i as isize * source.row);
+                }
+                load(elements.as_ptr(), 16)
+            }
         };
-        // SAFETY: row i of the tiles.
-        unsafe { store(in_pairs(line(2 * i), line(2 * i + 1)), to.add(i * 32)) };
     }
-}
-
-/// Stores a row of the three tiles that start at distances of 1024 elements.
-///
-/// # Safety
-/// [`super::available`]; there is room.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn store(parts: [__m512i; 3], to: *mut u16) {
-    for (p, part) in parts.into_iter().enumerate() {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_storeu_si512(to.add(p * 1024).cast(), part) };
-    }
-}
-
-/// A tile as runs of memory: itself, or a copy in `buffer` with rows of `width`. The address and from row to row.
-///
-/// # Safety
-/// [`super::available`]; `source` has these elements.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn runs(
-    source: Matrix<f32>,
-    size: [usize; 2],
-    buffer: &mut [f32; 16 * BLOCK],
-    width: usize,
-) -> (*const f32, isize) {
-    if source.col == 1 {
-        return (source.at, source.row);
-    }
-    // SAFETY: the caller's promise.
-    unsafe { turned(source.at, size, [source.row, source.col], buffer, width) };
-    (buffer.as_ptr(), width as isize)
-}
-
-/// Copies a tile whose columns are not next to one another into `buffer`, rows of `width`.
-///
-/// # Safety
-/// [`super::available`]; `source` has these elements.
-#[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn turned(
-    source: *const f32,
-    [rows, cols]: [usize; 2],
-    [row, col]: [isize; 2],
-    buffer: &mut [f32; 16 * BLOCK],
-    width: usize,
-) {
-    if row != 1 {
-        for (i, j) in (0..rows).flat_map(|i| (0..cols).map(move |j| (i, j))) {
-            // SAFETY: an element of the tile.
-            buffer[i * width + j] = unsafe { *source.wrapping_offset(i as isize * row + j as isize * col) };
-        }
-        return;
-    }
-    // Squares of 16×16, columns of the tile read as runs of memory.
-    for (i, j) in (0..rows).step_by(16).flat_map(|i| (0..cols).step_by(16).map(move |j| (i, j))) {
-        let mut square = [_mm512_setzero_ps(); 16];
-        for (n, run) in square.iter_mut().enumerate().take((cols - j).min(16)) {
-            let at = source.wrapping_offset(i as isize + (j + n) as isize * col);
-            // SAFETY: the mask keeps to the elements of the tile.
-            *run = unsafe { _mm512_maskz_loadu_ps(mask((rows - i).min(16)), at) };
-        }
-        transpose(&mut square);
-        for (n, run) in square.into_iter().enumerate() {
-            // SAFETY: a tile has 16 rows of 32 or 32 of 16, so row i + n from column j on lies within the buffer.
-            unsafe { _mm512_storeu_ps(buffer.as_mut_ptr().add((i + n) * width + j), run) };
-        }
-    }
-}
-
-/// The first `count` of 16.
-fn mask(count: usize) -> __mmask16 {
-    ((1u32 << count) - 1) as __mmask16
+    transpose(&mut square);
+    square
 }

@@ -4,13 +4,13 @@ use super::pack::{Side, pack, packed_len};
 use super::tile::{self, BLOCK, CHUNK, Left, Out, PART_BYTES, ROW_BYTES, TILE_BYTES, Tiles};
 use crate::cpu::contract::Matrix;
 use crate::cpu::pool::Pool;
-use crate::cpu::scratch::{OPERANDS, SHARED_OPERAND, with_scratch};
+use crate::cpu::scratch::{OPERANDS, SHARED_OPERAND, Shared, with_scratch};
 
 /// Elements of k packed at a time: 128 rows and their parts take a quarter of a second-level cache.
 const DEEP: usize = 512;
 
 /// Chunks of the right operand's panel that stay in the first-level cache while rows pass by.
-const NEAR: usize = 4;
+const NEAR: usize = 16;
 
 /// Rows of a task at most, and columns where there are few rows.
 const ROWS: usize = 256;
@@ -109,21 +109,6 @@ fn task(m: usize, n: usize) -> [usize; 2] {
     let down = m.div_ceil(ROWS).max((m / 128).min(4));
     let across = TASKS.div_ceil(down).min(n / 256).max(1);
     [m.div_ceil(down), n.div_ceil(across)].map(|len| len.next_multiple_of(BLOCK))
-}
-
-/// A buffer that tasks share; the method takes it whole, so closures capture it whole.
-#[derive(Clone, Copy)]
-struct Shared(*mut u16);
-
-// SAFETY: an address; those who read or write through it say why they may.
-unsafe impl Send for Shared {}
-// SAFETY: as above.
-unsafe impl Sync for Shared {}
-
-impl Shared {
-    fn at(self, element: usize) -> *mut u16 {
-        self.0.wrapping_add(element)
-    }
 }
 
 /// The product, or the transposed one, whichever writes rows as runs of memory.
