@@ -20,7 +20,7 @@ pub fn kernel(kernel: &Kernel, name: &str) -> String {
         kernel.name.chars().map(|c| if c.is_ascii_alphanumeric() || "_-. ".contains(c) { c } else { '_' }).collect();
     _ = writeln!(out, "/* {comment}: {} iterations */", kernel.extent);
     _ = writeln!(out, "void {name}(void *const *restrict buffers, int64_t lo, int64_t hi) {{");
-    for (i, buffer) in kernel.buffers.iter().enumerate() {
+    for (i, buffer) in kernel.shared().iter().enumerate() {
         let constant = if buffer.access == Access::Read { "const " } else { "" };
         let ty = stored(buffer.dtype);
         _ = writeln!(out, "  {constant}{ty} *restrict b{i} = ({constant}{ty} *)buffers[{i}]; /* {} */", buffer.len);
@@ -40,6 +40,11 @@ pub fn body(kernel: &Kernel, depth: usize) -> String {
         keyed: FxHashMap::default(),
         out: String::new(),
     };
+    let first = kernel.shared().len();
+    for (i, buffer) in kernel.locals().iter().enumerate() {
+        let (ty, number, len) = (stored(buffer.dtype), first + i, buffer.len.max(1));
+        printer.line(depth, format_args!("{ty} b{number}[{len}] __attribute__((aligned(64)));"));
+    }
     printer.block(&kernel.body, depth);
     printer.out
 }

@@ -41,7 +41,7 @@ pub fn launch(program: &Program, launch: &Launch) -> Cost {
 
 /// The cost of one run of a kernel.
 pub fn kernel(kernel: &Kernel) -> Cost {
-    let bytes = kernel.buffers.iter().map(|buffer| {
+    let bytes = kernel.shared().iter().map(|buffer| {
         let times = if buffer.access == Access::ReadWrite { 2 } else { 1 };
         (times * buffer.len * buffer.dtype.size()) as f64
     });

@@ -70,6 +70,24 @@ impl Index {
         found
     }
 
+    /// The same over `to` in place of `from`, which has the same extent.
+    pub fn rename(&self, from: Var, to: Var) -> Index {
+        let atom = |atom: &Atom| match atom {
+            Atom::Var(var) => Atom::Var(if *var == from { to } else { *var }),
+            Atom::Div(inner, by) => Atom::Div(Box::new(inner.rename(from, to)), *by),
+            Atom::Mod(inner, by) => Atom::Mod(Box::new(inner.rename(from, to)), *by),
+        };
+        let mut terms: Vec<(Atom, i64)> = self.terms.iter().map(|(a, times)| (atom(a), *times)).collect();
+        terms.sort();
+        Index { terms, offset: self.offset }
+    }
+
+    /// The same without its multiple of `var` itself.
+    pub fn without(&self, var: Var) -> Index {
+        let terms = self.terms.iter().filter(|(atom, _)| *atom != Atom::Var(var)).cloned().collect();
+        Index { terms, offset: self.offset }
+    }
+
     pub fn plus(&self, offset: i64) -> Index {
         Index { terms: self.terms.clone(), offset: self.offset + offset }
     }

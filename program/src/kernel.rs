@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct Kernel {
     /// Says what it computes, for people: `mean_sub_mul`. Not unique.
     pub name: String,
+    /// Those that a launch gives, in its order; then local ones.
     pub buffers: Vec<KernelBuffer>,
     /// Iterations of the outermost loop.
     pub extent: usize,
@@ -32,6 +33,21 @@ pub enum Access {
     Write,
     /// Written, and what this kernel wrote is read again (accumulation in memory).
     ReadWrite,
+    /// Memory of each iteration of the grid for itself, with any values at its start.
+    Local,
+}
+
+impl Kernel {
+    /// The buffers that a launch gives.
+    pub fn shared(&self) -> &[KernelBuffer] {
+        let count = self.buffers.iter().take_while(|buffer| buffer.access != Access::Local).count();
+        &self.buffers[..count]
+    }
+
+    /// The local buffers, which are numbered on from the shared ones.
+    pub fn locals(&self) -> &[KernelBuffer] {
+        &self.buffers[self.shared().len()..]
+    }
 }
 
 /// A scalar register, unique within its kernel.

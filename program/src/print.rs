@@ -109,6 +109,7 @@ impl Display for Kernel {
                 Access::Read => "",
                 Access::Write => "out ",
                 Access::ReadWrite => "inout ",
+                Access::Local => "local ",
             };
             format!("{access}b{i}: {}[{}]", b.dtype, b.len)
         });

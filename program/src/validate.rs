@@ -246,8 +246,8 @@ impl<'a> Check<'a> {
                 let Some(kernel) = self.program.kernels.get(kernel.0 as usize) else {
                     return self.problem(place, format!("there is no kernel {}", kernel.0));
                 };
-                if kernel.buffers.len() != args.len() {
-                    let (want, given) = (kernel.buffers.len(), args.len());
+                if kernel.shared().len() != args.len() {
+                    let (want, given) = (kernel.shared().len(), args.len());
                     return self.problem(place, format!("kernel `{}` takes {want} buffers, not {given}", kernel.name));
                 }
                 for (arg, buffer) in args.iter().zip(&kernel.buffers) {

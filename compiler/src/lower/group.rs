@@ -5,6 +5,7 @@
 
 use super::cut::Cut;
 use super::emit::{Emitter, Slot};
+use super::local::localize;
 use super::tidy::tidy;
 use super::units::{Kind, Unit};
 use super::weigh::weigh;
@@ -162,15 +163,25 @@ impl Grouping<'_> {
         let mut emitter = Emitter::new(self.graph, self.cut, grid);
         for member in self.ordered(members) {
             let unit = &self.units[member];
-            let outside = self.outputs.contains(&unit.node)
-                || self.readers.get(&unit.node).is_some_and(|all| all.iter().any(|other| !members.contains(other)));
+            let outside = self.is_outside(unit.node, members);
             emitter.unit(member, unit, unit.kind == Kind::Copy || outside).ok()?;
         }
         let names: Vec<&str> = members.iter().map(|&member| name(self.graph, &self.units[member])).collect();
-        let (mut kernel, slots) = emitter.finish(shorten(&names));
+        let (mut kernel, mut slots) = emitter.finish(shorten(&names));
+        let private = |slot: Slot| match slot {
+            Slot::Node(node) => members.iter().any(|&m| self.units[m].node == node) && !self.is_outside(node, members),
+            Slot::Copy(_) => false,
+        };
+        localize(&mut kernel, &mut slots, &private);
         tidy(&mut kernel);
         let weight = weigh(&kernel);
         Some(Built { kernel, slots, weight })
+    }
+
+    /// Whether a node is needed beyond a kernel of these units.
+    fn is_outside(&self, node: NodeId, members: &[usize]) -> bool {
+        self.outputs.contains(&node)
+            || self.readers.get(&node).is_some_and(|all| all.iter().any(|other| !members.contains(other)))
     }
 
     /// Units after what they read; those of one shape next to each other where possible, so that they share loops.

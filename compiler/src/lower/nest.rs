@@ -8,6 +8,9 @@ use super::units::{Kind, Unit};
 use crate::graph::{NodeId, Op, ReduceOp};
 use fgc_program::{Access, BinaryOp, DType, Expr, Index, Scalar, Stmt, Var};
 
+/// Elements that the innermost loop should have.
+const VECTOR: usize = 16;
+
 /// The number of leading axes whose extents multiply to `grid`.
 fn prefix(shape: &[usize], grid: usize) -> Option<usize> {
     let mut product = 1;
@@ -62,7 +65,15 @@ impl Emitter<'_> {
     fn map(&mut self, node: NodeId, copy: bool, slot: Option<Slot>) -> Result<(), Conflict> {
         let shape = self.graph.shape(node);
         let leading = prefix(shape, self.grid).ok_or(Conflict)?;
-        let inner: Vec<usize> = shape[leading..].iter().copied().filter(|&extent| extent != 1).collect();
+        let mut inner: Vec<usize> = shape[leading..].iter().copied().filter(|&extent| extent != 1).collect();
+        // Short innermost axes make one loop: vector code needs length.
+        let mut tail = inner.pop().map_or_else(Vec::new, |extent| vec![extent]);
+        while tail.iter().product::<usize>() < VECTOR
+            && let Some(extent) = inner.pop()
+        {
+            tail.insert(0, extent);
+        }
+        inner.extend((!tail.is_empty()).then(|| tail.iter().product::<usize>()));
         if self.nest.as_ref().is_none_or(|nest| nest.extents != inner) {
             self.close_nest();
             if !inner.is_empty() {
@@ -71,10 +82,15 @@ impl Emitter<'_> {
             }
         }
         let mut at = Index::from(Var::GRID).unravel(&shape[..leading], &self.extents);
-        let mut vars = self.nest.iter().flat_map(|nest| nest.vars.clone()).collect::<Vec<_>>().into_iter();
+        let mut places: Vec<Index> =
+            self.nest.iter().flat_map(|nest| &nest.vars).map(|&var| Index::from(var)).collect();
+        if let Some(last) = places.pop() {
+            places.extend(last.unravel(&tail, &self.extents));
+        }
+        let mut places = places.into_iter();
         at.extend(shape[leading..].iter().map(|&extent| match extent {
             1 => Index::default(),
-            _ => vars.next().map_or_else(Index::default, Index::from),
+            _ => places.next().unwrap_or_default(),
         }));
         let flat = Index::linear(&at, shape, &self.extents);
         let value = if copy { self.value(node, &at)? } else { self.compute(node, &at)? };

@@ -1,5 +1,6 @@
 //! Rewrites of the graph before it is cut into kernels: long sums in stages, products that are none.
 
+use super::strided;
 use crate::graph::op::Ty;
 use crate::graph::traverse::rebuild;
 use crate::graph::{Graph, NodeId, Op, ReduceOp, needed};
@@ -8,6 +9,8 @@ use rustc_hash::FxHashMap;
 
 /// Elements above which a reduction that few rows share is split, so that threads share the work.
 const PARALLEL: usize = 1024;
+/// Neighbours below which a loop over them is no vector code.
+const NEIGHBOURS: usize = 16;
 /// Rows that are enough work for all threads.
 const ROWS: usize = 8;
 /// Elements above which an f32 sum is split, so that its rounding errors grow with the square root of the length at most.
@@ -25,7 +28,7 @@ pub(super) fn prepare(graph: &mut Graph, outputs: &[NodeId]) -> Vec<NodeId> {
         let inputs: Vec<NodeId> = graph.node(id).inputs.iter().map(|input| new[input]).collect();
         let same = rebuild(graph, id, &inputs);
         let better = match graph.op(same) {
-            Op::Reduce { .. } => stages(graph, same),
+            Op::Reduce { .. } => rows_first(graph, same),
             Op::Contract { .. } => product(graph, same),
             Op::Permute { .. } if users.get(&graph.node(id).inputs[0]) == Some(&1) => transposed(graph, same),
             Op::ScatterAdd { .. } if graph.ty(graph.node(same).inputs[0]).is_empty() => {
@@ -37,6 +40,26 @@ pub(super) fn prepare(graph: &mut Graph, outputs: &[NodeId]) -> Vec<NodeId> {
         new.insert(id, better);
     }
     outputs.iter().map(|output| new[output]).collect()
+}
+
+/// A reduction over rows and over few neighbours in each, as one over the rows, element by element, then one of the
+/// neighbours: a norm of groups of channels, where pixels are rows.
+fn rows_first(graph: &mut Graph, id: NodeId) -> NodeId {
+    let Op::Reduce { op, axes } = graph.op(id).clone() else { return id };
+    let input = graph.node(id).inputs[0];
+    let shape = graph.shape(input).to_vec();
+    let (neighbours, rows): (Vec<usize>, Vec<usize>) =
+        axes.iter().partition(|&&axis| Some(axis) == strided::innermost(graph, input));
+    let count = |axes: &[usize]| axes.iter().map(|&axis| shape[axis]).product::<usize>();
+    let kept = (0..shape.len()).filter(|axis| !axes.contains(axis) && shape[*axis] != 1).count();
+    if neighbours.is_empty() || count(&neighbours) >= NEIGHBOURS || count(&rows) < ROWS || kept < 2 {
+        return stages(graph, id);
+    }
+    let first = graph.reduce(op, input, &rows);
+    let first = stages(graph, first);
+    let left: Vec<usize> = neighbours.iter().map(|axis| axis - rows.iter().filter(|row| *row < axis).count()).collect();
+    let second = graph.reduce(op, first, &left);
+    stages(graph, second)
 }
 
 /// A long reduction as one of parts, then of their results.

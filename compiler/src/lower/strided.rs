@@ -95,6 +95,53 @@ pub(super) fn merged(axes: impl IntoIterator<Item = (usize, isize)>) -> Vec<(usi
     runs
 }
 
+/// Nodes looked through for the order of elements in memory.
+const DEEP: usize = 64;
+
+/// The axis along which the elements of a node lie next to each other in memory, if it is one with more than one
+/// element; of an elementwise node, those of its largest operand.
+pub(super) fn innermost(graph: &Graph, node: NodeId) -> Option<usize> {
+    innermost_within(graph, node, DEEP)
+}
+
+/// Likewise, not looking further than so many nodes.
+fn innermost_within(graph: &Graph, node: NodeId, depth: usize) -> Option<usize> {
+    let depth = depth.checked_sub(1)?;
+    let innermost = |graph: &Graph, node: NodeId| innermost_within(graph, node, depth);
+    let shape = graph.shape(node);
+    let inputs = &graph.node(node).inputs;
+    let last = |shape: &[usize]| (0..shape.len()).rev().find(|&axis| shape[axis] != 1);
+    match graph.op(node) {
+        Op::Stop | Op::Slice { .. } | Op::Pad { .. } | Op::Concat { .. } => innermost(graph, inputs[0]),
+        Op::Permute { order } => {
+            let inner = innermost(graph, inputs[0])?;
+            order.iter().position(|&from| from == inner)
+        }
+        Op::Broadcast { axes } => innermost(graph, inputs[0]).map(|axis| axes[axis]),
+        Op::Reshape => {
+            // The axes after the inner one, and those it becomes, cover as many elements.
+            let from = graph.shape(inputs[0]);
+            let inner = innermost(graph, inputs[0])?;
+            let after: usize = from[inner + 1..].iter().product();
+            let mut covered = 1;
+            for axis in (0..shape.len()).rev() {
+                if covered == after && shape[axis] != 1 {
+                    return Some(axis);
+                }
+                covered *= shape[axis];
+            }
+            None
+        }
+        Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast(_) => {
+            // Constants say nothing, and what is repeated little.
+            let size = |input: &&NodeId| graph.ty(root(graph, **input, is_view)).len();
+            inputs.iter().max_by_key(size).and_then(|&input| innermost(graph, input))
+        }
+        Op::Const(_) | Op::Iota { .. } => None,
+        _ => last(shape),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

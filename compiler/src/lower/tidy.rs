@@ -1,6 +1,7 @@
 //! Clean-up of a kernel: nested loops over what lies next to each other become one, values used once move to their
 //! use, values not used go.
 
+use super::hoist::hoist;
 use fgc_program::bounds::{Extents, extents};
 use fgc_program::{Access, Atom, Expr, Index, Kernel, KernelBuffer, Reg, Stmt, Var};
 use rustc_hash::FxHashMap;
@@ -10,6 +11,8 @@ pub(super) fn tidy(kernel: &mut Kernel) {
     drop_unused(&mut kernel.body);
     let uses = uses(&kernel.body);
     forward(&mut kernel.body, &kernel.buffers, &uses);
+    hoist(kernel);
+    drop_unused(&mut kernel.body);
     renumber(&mut kernel.body);
 }
 
@@ -41,6 +44,48 @@ fn each_index(body: &[Stmt], visit: &mut impl FnMut(&Index)) {
         if let Stmt::For { body, .. } = stmt {
             each_index(body, visit);
         }
+    }
+}
+
+/// Calls `visit` on every access to a buffer, with its index where that is known.
+pub(super) fn each_access(body: &[Stmt], visit: &mut impl FnMut(usize, Option<&Index>)) {
+    fn expr(x: &Expr, visit: &mut impl FnMut(usize, Option<&Index>)) {
+        match x {
+            Expr::Load { buffer, index } => visit(*buffer, Some(index)),
+            Expr::LoadAt { buffer, .. } => visit(*buffer, None),
+            _ => {}
+        }
+        parts(x).into_iter().for_each(|part| expr(part, visit));
+    }
+    for stmt in body {
+        match stmt {
+            Stmt::Store { buffer, index, .. } => visit(*buffer, Some(index)),
+            Stmt::StoreAt { buffer, .. } => visit(*buffer, None),
+            Stmt::For { body, .. } => each_access(body, visit),
+            _ => {}
+        }
+        exprs(stmt).into_iter().for_each(|x| expr(x, visit));
+    }
+}
+
+/// Likewise, to change them.
+pub(super) fn each_access_mut(body: &mut [Stmt], visit: &mut impl FnMut(&mut usize, Option<&mut Index>)) {
+    fn expr(x: &mut Expr, visit: &mut impl FnMut(&mut usize, Option<&mut Index>)) {
+        match x {
+            Expr::Load { buffer, index } => visit(buffer, Some(index)),
+            Expr::LoadAt { buffer, .. } => visit(buffer, None),
+            _ => {}
+        }
+        parts_mut(x).into_iter().for_each(|part| expr(part, visit));
+    }
+    for stmt in body {
+        match stmt {
+            Stmt::Store { buffer, index, .. } => visit(buffer, Some(index)),
+            Stmt::StoreAt { buffer, .. } => visit(buffer, None),
+            Stmt::For { body, .. } => each_access_mut(body, visit),
+            _ => {}
+        }
+        exprs_mut(stmt).into_iter().for_each(|x| expr(x, visit));
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) fn weigh(kernel: &Kernel) -> f64 {
     } else {
         kernel.extent as f64 * (2.0 + block(&kernel.body, None))
     };
-    let bytes: usize = kernel.buffers.iter().map(|buffer| buffer.len * buffer.dtype.size()).sum();
+    let bytes: usize = kernel.shared().iter().map(|buffer| buffer.len * buffer.dtype.size()).sum();
     LAUNCH + MEMORY * bytes as f64 / 64.0 + total * PARALLEL as f64 / kernel.extent.clamp(1, PARALLEL) as f64
 }
 
@@ -35,6 +35,11 @@ fn block(body: &[Stmt], lane: Option<Var>) -> f64 {
             _ => exprs(stmt).into_iter().map(|x| expr(x, lane)).sum(),
         })
         .sum()
+}
+
+/// Of one vector of elements, the loop over `lane` being vector code.
+pub(super) fn weight(x: &Expr, lane: Var) -> f64 {
+    expr(x, Some(lane))
 }
 
 fn access(index: &Index, lane: Option<Var>) -> f64 {

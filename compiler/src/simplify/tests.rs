@@ -17,6 +17,14 @@ const EXAMPLES: &[Example] = &[
         let still = g.stop(x);
         g.sin(still)
     }),
+    ("power-by-constant", |g, [x, ..]| {
+        let base = g.exp(x);
+        let powers = [3.0, -2.0, 1.5, -0.5, 7.0].map(|exponent| {
+            let exponent = number(g, exponent, &[2, 3]);
+            g.binary(BinaryOp::Pow, base, exponent)
+        });
+        powers.into_iter().reduce(|a, b| g.add(a, b)).unwrap_or(x)
+    }),
     ("fold-constant-factors", |g, [x, y, ..]| {
         let (two, three) = (number(g, 2.0, &[2, 3]), number(g, 3.0, &[2, 3]));
         let (double, third) = (g.mul(x, two), g.div(y, three));

@@ -62,11 +62,15 @@ FN int64_t load_i64(const int64_t *b, int64_t n, int64_t at) { return (uint64_t)
 FN _Bool load_bool(const uint8_t *b, int64_t n, int64_t at) { return (uint64_t)at < (uint64_t)n ? b[at] != 0 : 0; }
 
 /* ---- a total order of floats as integers, NaN above all: maxima over these are vector code,
- * NaN included. For minima NaN is below all. ---- */
-FN int32_t max_key_f32(float x) { int32_t i = bits_f32(x); return x != x ? INT32_MAX : i ^ ((i >> 31) & INT32_MAX); }
-FN int64_t max_key_f64(double x) { int64_t i = bits_f64(x); return x != x ? INT64_MAX : i ^ ((i >> 63) & INT64_MAX); }
-FN int32_t min_key_f32(float x) { int32_t i = bits_f32(x); return x != x ? INT32_MIN : i ^ ((i >> 31) & INT32_MAX); }
-FN int64_t min_key_f64(double x) { int64_t i = bits_f64(x); return x != x ? INT64_MIN : i ^ ((i >> 63) & INT64_MAX); }
+ * NaN included, where no branch is written. For minima NaN is below all. ---- */
+FN int32_t nan_f32(float x) { return -((bits_f32(x) & INT32_MAX) > 0x7f800000); }
+FN int64_t nan_f64(double x) { return -(int64_t)((bits_f64(x) & INT64_MAX) > INT64_C(0x7ff0000000000000)); }
+FN int32_t key_f32(float x) { int32_t i = bits_f32(x); return (i ^ ((i >> 31) & INT32_MAX)) & ~nan_f32(x); }
+FN int64_t key_f64(double x) { int64_t i = bits_f64(x); return (i ^ ((i >> 63) & INT64_MAX)) & ~nan_f64(x); }
+FN int32_t max_key_f32(float x) { return key_f32(x) | (nan_f32(x) & INT32_MAX); }
+FN int64_t max_key_f64(double x) { return key_f64(x) | (nan_f64(x) & INT64_MAX); }
+FN int32_t min_key_f32(float x) { return key_f32(x) | (nan_f32(x) & INT32_MIN); }
+FN int64_t min_key_f64(double x) { return key_f64(x) | (nan_f64(x) & INT64_MIN); }
 FN float unkey_f32(int32_t k) { return from_bits_f32(k ^ ((k >> 31) & INT32_MAX)); }
 FN double unkey_f64(int64_t k) { return from_bits_f64(k ^ ((k >> 63) & INT64_MAX)); }
 

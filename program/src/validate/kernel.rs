@@ -21,6 +21,9 @@ pub fn problems(kernel: &Kernel) -> Vec<String> {
         guarded: false,
         problems: Vec::new(),
     };
+    if kernel.locals().iter().any(|buffer| buffer.access != Access::Local) {
+        check.problem("a local buffer stands before one that a launch gives".into());
+    }
     if kernel.extent > 0 {
         check.block(&kernel.body);
     }

@@ -2,7 +2,7 @@
 //!
 //! f32 operations are computed in f64 and rounded, so each is correctly rounded or nearly so. Every access is checked.
 
-use crate::cpu::memory::View;
+use crate::cpu::memory::{OwnedView, View};
 use crate::cpu::special;
 use fgc_program::{Atom, BinaryOp, DType, Expr, Index, Kernel, Reg, Scalar, Stmt, UnaryOp, Var};
 use thiserror::Error;
@@ -22,9 +22,14 @@ pub enum Fault {
 /// The views' memory lives, and nobody else uses it meanwhile.
 pub unsafe fn run(kernel: &Kernel, views: &[View]) -> Result<(), Fault> {
     let fits = |(view, buffer): (&View, &fgc_program::KernelBuffer)| view.dtype() == buffer.dtype;
-    if views.len() != kernel.buffers.len() || !views.iter().zip(&kernel.buffers).all(fits) {
+    if views.len() != kernel.shared().len() || !views.iter().zip(&kernel.buffers).all(fits) {
         return Err(Fault::IllTyped("buffers of other dtypes than the kernel's".into()));
     }
+    let too_large = || Fault::IllTyped("local buffers larger than an address space".into());
+    let locals = kernel.locals().iter().map(|b| OwnedView::new(b.dtype, b.len).ok_or_else(too_large));
+    let locals = locals.collect::<Result<Vec<_>, _>>()?;
+    let views: Vec<View> = views.iter().copied().chain(locals.iter().map(OwnedView::view)).collect();
+    let views = &views[..];
     let mut sizes = Sizes { regs: 0, vars: 1 };
     sizes.block(&kernel.body);
     let mut frame = Frame { views, vars: vec![0; sizes.vars], regs: vec![Scalar::Bool(false); sizes.regs] };

@@ -50,6 +50,25 @@ impl Drop for Block {
     }
 }
 
+/// A buffer that belongs to no program; zeros at first.
+pub struct OwnedView {
+    block: Block,
+    len: usize,
+    dtype: DType,
+}
+
+impl OwnedView {
+    /// None if this is more than an address space holds.
+    pub fn new(dtype: DType, len: usize) -> Option<OwnedView> {
+        Some(OwnedView { block: Block::new(len.checked_mul(dtype.size())?)?, len, dtype })
+    }
+
+    /// Valid as long as this lives.
+    pub fn view(&self) -> View {
+        View { at: self.block.at, len: self.len, dtype: self.dtype }
+    }
+}
+
 /// Where one buffer lies. Valid as long as the [`Memory`] it came from.
 #[derive(Clone, Copy, Debug)]
 pub struct View {

@@ -114,6 +114,7 @@ impl Case {
             set,
             pins,
             optimizers: self.recorded.optimizer.clone().unwrap_or_default(),
+            evaluations: None,
         })
     }
 
