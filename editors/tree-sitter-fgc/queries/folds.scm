@@ -1,0 +1,7 @@
+[
+  (block)
+  (members)
+  (parameters)
+  (record)
+  (list)
+] @fold
