@@ -6,12 +6,14 @@
 use super::cut::Cut;
 use super::emit::{Emitter, Slot};
 use super::local::localize;
+use super::memo::Memo;
 use super::tidy::tidy;
 use super::units::{Kind, Unit};
 use super::weigh::weigh;
 use crate::graph::{Graph, NodeId, Op};
 use fgc_program::{Kernel, UnaryOp};
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::rc::Rc;
 
 const UNITS: usize = 16;
 const BUFFERS: usize = 24;
@@ -27,15 +29,16 @@ pub(super) struct Group {
 
 #[derive(Clone, Debug)]
 pub(super) struct Built {
-    pub kernel: Kernel,
+    pub kernel: Rc<Kernel>,
     pub slots: Vec<Slot>,
-    weight: f64,
+    pub weight: f64,
 }
 
 struct Grouping<'a> {
     graph: &'a Graph,
     cut: &'a Cut,
     units: &'a [Unit],
+    memo: &'a mut Memo,
     /// Units that read a node.
     readers: FxHashMap<NodeId, Vec<usize>>,
     /// Nodes needed after the plan.
@@ -47,7 +50,13 @@ struct Grouping<'a> {
 }
 
 /// All units, each in one group. `units` come after what they read.
-pub(super) fn group(graph: &Graph, cut: &Cut, units: &[Unit], outputs: &FxHashSet<NodeId>) -> Vec<Group> {
+pub(super) fn group(
+    graph: &Graph,
+    cut: &Cut,
+    units: &[Unit],
+    outputs: &FxHashSet<NodeId>,
+    memo: &mut Memo,
+) -> Vec<Group> {
     let mut readers: FxHashMap<NodeId, Vec<usize>> = FxHashMap::default();
     let mut producer = FxHashMap::default();
     for (i, unit) in units.iter().enumerate() {
@@ -58,8 +67,8 @@ pub(super) fn group(graph: &Graph, cut: &Cut, units: &[Unit], outputs: &FxHashSe
             readers.entry(*read).or_default().push(i);
         }
     }
-    let mut grouping =
-        Grouping { graph, cut, units, readers, outputs, group_of: Vec::new(), groups: Vec::new(), needs: Vec::new() };
+    let (group_of, groups, needs) = (Vec::new(), Vec::new(), Vec::new());
+    let mut grouping = Grouping { graph, cut, units, memo, readers, outputs, group_of, groups, needs };
     for (i, unit) in units.iter().enumerate() {
         let mut needed: Vec<usize> =
             unit.reads.iter().filter_map(|read| producer.get(read)).map(|p| grouping.group_of[*p]).collect();
@@ -71,11 +80,11 @@ pub(super) fn group(graph: &Graph, cut: &Cut, units: &[Unit], outputs: &FxHashSe
 }
 
 /// The kernel of one unit.
-pub(super) fn alone(graph: &Graph, cut: &Cut, units: &[Unit], number: usize) -> Option<Built> {
+pub(super) fn alone(graph: &Graph, cut: &Cut, units: &[Unit], number: usize, memo: &mut Memo) -> Option<Built> {
     let outputs = &FxHashSet::default();
     let readers = FxHashMap::default();
     let (group_of, groups, needs) = (Vec::new(), Vec::new(), Vec::new());
-    Grouping { graph, cut, units, readers, outputs, group_of, groups, needs }.build(&[number])
+    Grouping { graph, cut, units, memo, readers, outputs, group_of, groups, needs }.build(&[number])
 }
 
 impl Grouping<'_> {
@@ -149,7 +158,19 @@ impl Grouping<'_> {
     }
 
     /// The best kernel for these units; None if there is none.
-    fn build(&self, members: &[usize]) -> Option<Built> {
+    fn build(&mut self, members: &[usize]) -> Option<Built> {
+        let described = members.iter().map(|&m| (&self.units[m], self.is_outside(self.units[m].node, members)));
+        let described: Vec<_> = described.collect();
+        let (what, met) = self.memo.describe(self.graph, self.cut, &described);
+        if let Some(known) = self.memo.recall(&what, &met, members) {
+            return known;
+        }
+        let built = self.build_anew(members);
+        self.memo.remember(what, &met, members, built.as_ref());
+        built
+    }
+
+    fn build_anew(&self, members: &[usize]) -> Option<Built> {
         let mut grids = self.units[members[0]].grids(self.graph);
         for &member in &members[1..] {
             let own = self.units[member].grids(self.graph);
@@ -175,7 +196,7 @@ impl Grouping<'_> {
         localize(&mut kernel, &mut slots, &private);
         tidy(&mut kernel);
         let weight = weigh(&kernel);
-        Some(Built { kernel, slots, weight })
+        Some(Built { kernel: Rc::new(kernel), slots, weight })
     }
 
     /// Whether a node is needed beyond a kernel of these units.

@@ -8,6 +8,7 @@ use super::emit::Slot;
 use super::group::{Built, Group, alone, group};
 use super::inplace::write_over;
 use super::known::known;
+use super::memo::Memo;
 use super::plan::{Access, Span, arrange, order};
 use super::prepare::prepare;
 use super::units::{Kind, Unit};
@@ -19,6 +20,7 @@ use fgc_program::{
 };
 use indexmap::IndexMap;
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::rc::Rc;
 
 /// What a program consists of, besides what the front end knows.
 #[derive(Clone, Debug)]
@@ -39,8 +41,15 @@ pub struct Lowered {
 /// Lowers `plans`, whose outputs are nodes of `graph` without calls, derivatives or arguments (else it panics: a bug of
 /// the caller).
 pub fn lower_plans(graph: &mut Graph, nets: &[NetLayout], plans: &[PlanGraph]) -> Lowered {
-    let mut lowering =
-        Lowering { nets, buffers: Buffers::new(nets), kernels: Vec::new(), known: FxHashMap::default(), arena: 0 };
+    let mut lowering = Lowering {
+        nets,
+        buffers: Buffers::new(nets),
+        kernels: Vec::new(),
+        known: FxHashMap::default(),
+        numbered: FxHashMap::default(),
+        memo: Memo::default(),
+        arena: 0,
+    };
     let plans = plans.iter().map(|plan| lowering.plan(graph, plan)).collect();
     let Lowering { buffers, kernels, arena, .. } = lowering;
     let Buffers { all, nets, inputs, sources, constants, .. } = buffers;
@@ -53,6 +62,9 @@ struct Lowering<'a> {
     kernels: Vec<Kernel>,
     /// Kernels by their text, names aside.
     known: FxHashMap<String, KernelId>,
+    /// Kernels by their address, which they keep while they are here.
+    numbered: FxHashMap<*const Kernel, (Rc<Kernel>, KernelId)>,
+    memo: Memo,
     arena: usize,
 }
 
@@ -95,9 +107,9 @@ impl Lowering<'_> {
             Slot::Copy(_) => None,
         });
         let kept: FxHashSet<NodeId> = kept.chain(overwrites.iter().map(|o| o.node)).collect();
-        draft.groups = group(graph, &draft.cut, &draft.units, &kept);
+        draft.groups = group(graph, &draft.cut, &draft.units, &kept, &mut self.memo);
         let late: Vec<usize> = overwrites.into_iter().filter_map(|o| self.overwrite(&mut draft, o)).collect();
-        let tasks = draft.tasks(&late, &mut demand);
+        let tasks = draft.tasks(&late, &mut demand, &mut self.memo);
         let (launches, at) = self.place(&draft, tasks);
         let (launches, conditions): (Vec<Launch>, Vec<Option<Known>>) = launches.into_iter().unzip();
         let guards = guards(conditions);
@@ -235,7 +247,7 @@ impl Lowering<'_> {
             let mut readers = draft.units.iter().enumerate().filter(|(_, unit)| unit.reads.contains(&reader));
             if readers.all(|(i, _)| draft.groups[home].units.contains(&i))
                 && let Some(built) = &mut draft.groups[home].built
-                && write_over(&mut built.kernel, &mut built.slots, old, new)
+                && write_over(Rc::make_mut(&mut built.kernel), &mut built.slots, old, new)
             {
                 draft.at.insert(new, o.to);
                 return None;
@@ -301,13 +313,17 @@ impl Lowering<'_> {
     }
 
     /// The number of a kernel; equal ones have one.
-    fn kernel(&mut self, kernel: Kernel) -> KernelId {
+    fn kernel(&mut self, kernel: Rc<Kernel>) -> KernelId {
+        if let Some((_, id)) = self.numbered.get(&Rc::as_ptr(&kernel)) {
+            return *id;
+        }
         let text = format!("{:?} {} {:?}", kernel.buffers, kernel.extent, kernel.body);
         let next = KernelId(self.kernels.len() as u32);
         let id = *self.known.entry(text).or_insert(next);
         if id == next {
-            self.kernels.push(kernel);
+            self.kernels.push((*kernel).clone());
         }
+        self.numbered.insert(Rc::as_ptr(&kernel), (kernel, id));
         id
     }
 
@@ -353,7 +369,7 @@ struct Task {
 
 #[derive(Clone, Debug)]
 enum Work {
-    Kernel { kernel: Kernel, slots: Vec<Slot> },
+    Kernel { kernel: Rc<Kernel>, slots: Vec<Slot> },
     Product(Unit),
 }
 
@@ -414,7 +430,7 @@ impl Draft<'_> {
     }
 
     /// The launches in an order they can run in; those of `late` at the end.
-    fn tasks(&mut self, late: &[usize], demand: &mut Demand) -> Vec<Task> {
+    fn tasks(&mut self, late: &[usize], demand: &mut Demand, memo: &mut Memo) -> Vec<Task> {
         let groups = std::mem::take(&mut self.groups);
         let times: Vec<usize> = groups.iter().map(|group| group.units.iter().copied().max().unwrap_or(0)).collect();
         let tasks: Vec<Task> = groups.into_iter().map(|group| Task::new(group, &self.units, demand)).collect();
@@ -426,7 +442,7 @@ impl Draft<'_> {
         };
         let mut sorted: Vec<Task> = order(&accesses, &times, &bytes).into_iter().map(|i| tasks[i].clone()).collect();
         for &unit in late {
-            let built = alone(self.graph, &self.cut, &self.units, unit);
+            let built = alone(self.graph, &self.cut, &self.units, unit, memo);
             sorted.push(Task::new(Group { units: vec![unit], built }, &self.units, demand));
         }
         sorted

@@ -15,6 +15,7 @@ mod inplace;
 mod known;
 mod local;
 mod lowering;
+mod memo;
 mod nest;
 mod plan;
 mod prepare;

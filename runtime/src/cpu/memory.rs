@@ -29,24 +29,38 @@ elements!(u8 => Bool, i64 => I64, f32 => F32, f64 => F64);
 
 /// Zeroed memory of its own.
 struct Block {
+    /// Aligned within what was allocated.
     at: NonNull<u8>,
+    allocated: NonNull<u8>,
     layout: Layout,
 }
+
+/// Bytes of a large page, where the system has such.
+const LARGE_PAGE: usize = 2 << 20;
 
 impl Block {
     /// None if this is more than an address space holds.
     fn new(bytes: usize) -> Option<Block> {
-        let layout = Layout::from_size_align(bytes.max(ALIGN), ALIGN).ok()?;
+        // The system has zeroed pages ready, but only for alignments that need no search: so this aligns by itself.
+        let align = if bytes >= 2 * LARGE_PAGE { LARGE_PAGE } else { ALIGN };
+        let layout = Layout::from_size_align(bytes.checked_add(align)?, 16).ok()?;
         // SAFETY: the layout's size is not zero.
-        let at = unsafe { alloc_zeroed(layout) };
-        Some(Block { at: NonNull::new(at).unwrap_or_else(|| handle_alloc_error(layout)), layout })
+        let allocated = NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap_or_else(|| handle_alloc_error(layout));
+        // SAFETY: at most `align` bytes on, and that many more were allocated.
+        let at = unsafe { allocated.add(allocated.as_ptr().align_offset(align)) };
+        #[cfg(target_os = "linux")]
+        if align == LARGE_PAGE {
+            // SAFETY: advice on memory of our own, in whole pages. Failure leaves small pages.
+            unsafe { libc::madvise(at.as_ptr().cast(), bytes & !(LARGE_PAGE - 1), libc::MADV_HUGEPAGE) };
+        }
+        Some(Block { at, allocated, layout })
     }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
         // SAFETY: allocated in `new` with this layout.
-        unsafe { dealloc(self.at.as_ptr(), self.layout) }
+        unsafe { dealloc(self.allocated.as_ptr(), self.layout) }
     }
 }
 
