@@ -28,7 +28,7 @@ pub trait Real: Element + Plain + std::ops::AddAssign {
     ///
     /// # Safety
     /// As there.
-    unsafe fn tiled(_: [usize; 3], _: Matrix<Self>, _: Matrix<Self>, _: Matrix<Self>, _: &mut Pool) -> bool {
+    unsafe fn tiled(_: [usize; 3], _: &Rows<Self>, _: Matrix<Self>, _: &mut Pool) -> bool {
         false
     }
 }
@@ -48,11 +48,11 @@ impl Real for f32 {
     }
 
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    unsafe fn tiled(size: [usize; 3], a: Matrix<f32>, b: Matrix<f32>, c: Matrix<f32>, pool: &mut Pool) -> bool {
-        let suits = amx::product::suits(size, c);
+    unsafe fn tiled(size: [usize; 3], rows: &Rows<f32>, b: Matrix<f32>, pool: &mut Pool) -> bool {
+        let suits = amx::product::suits(size, (rows.at)(0).1);
         if suits {
             // SAFETY: the caller's promise.
-            unsafe { amx::product::tiled(size, a, b, c, pool) };
+            unsafe { amx::product::tiled(size, rows, b, pool) };
         }
         suits
     }
@@ -150,15 +150,31 @@ pub unsafe fn product<T: Real>([m, n, k]: [usize; 3], a: Matrix<T>, b: Matrix<T>
     }
 }
 
-/// As [`product`] without adding, in tiles over the pool.
+/// Left operands that are multiplied by one right operand, and where each product goes.
+pub struct Rows<'a, T> {
+    pub entries: usize,
+    /// `a` and `c` of an entry.
+    pub at: &'a (dyn Fn(usize) -> (Matrix<T>, Matrix<T>) + Sync),
+}
+
+/// As [`product`] without adding, of each entry, in tiles over the pool.
 ///
 /// # Safety
-/// As [`product`].
-pub unsafe fn tiled<T: Real>([m, n, k]: [usize; 3], a: Matrix<T>, b: Matrix<T>, c: Matrix<T>, pool: &mut Pool) {
+/// As [`product`]; elements of all entries' `c` are distinct.
+pub unsafe fn tiled<T: Real>(size: [usize; 3], rows: &Rows<T>, b: Matrix<T>, pool: &mut Pool) {
     // SAFETY: the caller's promise.
-    if unsafe { T::tiled([m, n, k], a, b, c, pool) } {
+    if unsafe { T::tiled(size, rows, b, pool) } {
         return;
     }
+    for (a, c) in (0..rows.entries).map(rows.at) {
+        // SAFETY: as above.
+        unsafe { vector_tiled(size, a, b, c, pool) };
+    }
+}
+
+/// # Safety
+/// As [`product`].
+unsafe fn vector_tiled<T: Real>([m, n, k]: [usize; 3], a: Matrix<T>, b: Matrix<T>, c: Matrix<T>, pool: &mut Pool) {
     let [tile_m, tile_n] = tile(m, n, k);
     let (rows, cols) = (m.div_ceil(tile_m), n.div_ceil(tile_n));
     pool.run(rows * cols, &|task| {
@@ -224,6 +240,21 @@ unsafe fn run_as<T: Real>(contract: &Contract, views: [View; 3], pool: &mut Pool
     };
     let entries: usize = contract.batch.iter().map(|dim| dim.extent).product();
     let each = 2 * contract.m * contract.n * contract.k.max(1);
+    // One operand of all entries is packed once.
+    if entries > 1 && contract.batch.iter().all(|dim| dim.b == 0) {
+        let rows = Rows { entries, at: &|entry| (at(entry).0, at(entry).2) };
+        // SAFETY: validated.
+        if unsafe { T::tiled(size, &rows, b, pool) } {
+            return;
+        }
+    }
+    if entries > 1 && contract.batch.iter().all(|dim| dim.a == 0) {
+        let rows = Rows { entries, at: &|entry| (at(entry).1.transposed(), at(entry).2.transposed()) };
+        // SAFETY: validated.
+        if unsafe { T::tiled([size[1], size[0], size[2]], &rows, a.transposed(), pool) } {
+            return;
+        }
+    }
     if entries >= ENTRIES || entries > 1 && each < 4 * TASK {
         let group = (TASK / each.max(1)).clamp(1, entries);
         pool.run(entries.div_ceil(group), &|task| {
@@ -237,7 +268,7 @@ unsafe fn run_as<T: Real>(contract: &Contract, views: [View; 3], pool: &mut Pool
         for entry in 0..entries {
             let (a, b, c) = at(entry);
             // SAFETY: validated.
-            unsafe { tiled(size, a, b, c, pool) };
+            unsafe { tiled(size, &Rows { entries: 1, at: &|_| (a, c) }, b, pool) };
         }
     }
 }

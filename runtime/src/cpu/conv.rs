@@ -5,7 +5,7 @@
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 use crate::cpu::amx;
-use crate::cpu::contract::{Matrix, Real, product, tiled};
+use crate::cpu::contract::{Matrix, Real, Rows, product, tiled};
 use crate::cpu::memory::View;
 use crate::cpu::pool::Pool;
 use crate::cpu::scratch::{PATCHES, SHARED, Shared, with_scratch};
@@ -57,11 +57,13 @@ unsafe fn run_as<T: Real>(conv: &Conv, views: [View; 3], pool: &mut Pool) {
         match conv.role {
             ConvRole::Forward if pointwise => {
                 let (x, w) = (Matrix::dense(x.0, conv.channels), Matrix::dense(w.0, conv.filters));
-                tiled(size, x, w, Matrix::dense(y.0, conv.filters), pool);
+                let y = Matrix::dense(y.0, conv.filters);
+                tiled(size, &Rows { entries: 1, at: &|_| (x, y) }, w, pool);
             }
             ConvRole::Input if pointwise => {
                 let (y, w) = (Matrix::dense(y.0, conv.filters), Matrix::dense(w.0, conv.filters).transposed());
-                tiled([size[0], size[2], size[1]], y, w, Matrix::dense(x.0, conv.channels), pool);
+                let x = Matrix::dense(x.0, conv.channels);
+                tiled([size[0], size[2], size[1]], &Rows { entries: 1, at: &|_| (y, x) }, w, pool);
             }
             ConvRole::Forward => gathered(&patches, conv.filters, x, w, y, pool),
             ConvRole::Input if conv.stride == [1, 1] => flipped(conv, x, w, y, pool),

@@ -156,14 +156,14 @@ unsafe fn aligned(
     let at = |pixel: usize| pixel / out * padded + pixel % out;
     for pixel in (0..pixels).step_by(BLOCK) {
         let rows = BLOCK.min(pixels - pixel);
-        let left = left(at(pixel), if rows > 16 { at(pixel + 16) } else { at(pixel) });
+        let left = || left(at(pixel), if rows > 16 { at(pixel + 16) } else { at(pixel) });
         let c = c.from(pixel, 0);
         // SAFETY: the caller's promise.
         unsafe {
             if rows == BLOCK && cols == BLOCK {
-                tile::multiply(&left, b, chunks, Out { at: c.at, row: c.row as usize * 4 }, false);
+                tile::multiply(left(), b, chunks, Out { at: c.at, row: c.row as usize * 4 }, false);
             } else {
-                edge(&left, b, chunks, c, [rows, cols], false);
+                edge(left(), b, chunks, c, [rows, cols], false);
             }
         }
     }
@@ -186,7 +186,7 @@ unsafe fn flat(
     for first in (0..band.rows * padded).step_by(BLOCK) {
         let to = Out { at: block.as_mut_ptr(), row: 4 * BLOCK };
         // SAFETY: the caller's promise; the block is ours.
-        unsafe { tile::multiply(&left(first, first + 16), b, chunks, to, false) };
+        unsafe { tile::multiply(left(first, first + 16), b, chunks, to, false) };
         for (i, line) in block.chunks_exact(BLOCK).enumerate() {
             let (y, x) = ((first + i) / padded, (first + i) % padded);
             if y < band.rows && x < out {
@@ -227,7 +227,7 @@ unsafe fn weight(patches: &Patches, filters: usize, [images, y]: [Shared<f32>; 2
                     let cols = BLOCK.min(filters - j * BLOCK);
                     let b = right.as_ptr().wrapping_add(j * chunks * CHUNK);
                     for channel in (0..channels).step_by(BLOCK) {
-                        let left = Left {
+                        let block = || Left {
                             at: left.as_ptr().wrapping_add(channel * line + band.tap(tap)).cast(),
                             chunks: offsets.as_ptr(),
                             row: line * 2,
@@ -238,9 +238,9 @@ unsafe fn weight(patches: &Patches, filters: usize, [images, y]: [Shared<f32>; 2
                         // SAFETY: the caller's promise; this task's sum.
                         unsafe {
                             if cols == BLOCK {
-                                tile::multiply(&left, b, chunks, Out { at, row: filters * 4 }, i > 0);
+                                tile::multiply(block(), b, chunks, Out { at, row: filters * 4 }, i > 0);
                             } else {
-                                edge(&left, b, chunks, Matrix::dense(at, filters), [BLOCK, cols], i > 0);
+                                edge(block(), b, chunks, Matrix::dense(at, filters), [BLOCK, cols], i > 0);
                             }
                         }
                     }

@@ -13,6 +13,15 @@ pub enum Side {
     Right,
 }
 
+impl Side {
+    pub fn other(self) -> Side {
+        match self {
+            Side::Left => Side::Right,
+            Side::Right => Side::Left,
+        }
+    }
+}
+
 /// bf16 elements that `lines × k` elements take, packed.
 pub fn packed_len(lines: usize, k: usize) -> usize {
     lines.div_ceil(BLOCK) * k.div_ceil(BLOCK) * CHUNK

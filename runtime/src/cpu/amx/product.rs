@@ -2,21 +2,15 @@
 
 use super::pack::{Side, pack, packed_len};
 use super::tile::{self, BLOCK, CHUNK, Left, Out, PART_BYTES, ROW_BYTES, TILE_BYTES, Tiles};
-use crate::cpu::contract::Matrix;
+use crate::cpu::contract::{Matrix, Rows};
 use crate::cpu::pool::Pool;
 use crate::cpu::scratch::{OPERANDS, SHARED_OPERAND, Shared, with_scratch};
 
-/// Elements of k packed at a time: 128 rows and their parts take a quarter of a second-level cache.
+/// Elements of k packed at a time.
 const DEEP: usize = 512;
 
-/// Chunks of the right operand's panel that stay in the first-level cache while rows pass by.
-const NEAR: usize = 16;
-
-/// Rows of a task at most, and columns where there are few rows.
+/// Rows of a task at most: packed they take a third of a second-level cache.
 const ROWS: usize = 256;
-
-/// Tasks that a product should have.
-const TASKS: usize = 8;
 
 /// Where the chunks of a packed left operand start.
 static CHUNKS: [usize; DEEP / BLOCK] = {
@@ -56,7 +50,8 @@ pub unsafe fn product(size: [usize; 3], a: Matrix<f32>, b: Matrix<f32>, c: Matri
                 // SAFETY: as above.
                 unsafe {
                     pack(Side::Left, a.from(first, from), count, depth, a_packed);
-                    multiply(a_packed, b_packed, [count, n, depth], c.from(first, 0), add || from > 0);
+                    let size = [count, n, depth];
+                    multiply([a_packed, b_packed], size, c.from(first, 0), add || from > 0, Side::Right);
                 }
             }
         }
@@ -66,37 +61,45 @@ pub unsafe fn product(size: [usize; 3], a: Matrix<f32>, b: Matrix<f32>, c: Matri
 /// As [`crate::cpu::contract::tiled`].
 ///
 /// # Safety
-/// As there, and [`suits`].
-pub unsafe fn tiled(size: [usize; 3], a: Matrix<f32>, b: Matrix<f32>, c: Matrix<f32>, pool: &mut Pool) {
-    let ([m, n, k], a, b, c) = upright(size, a, b, c);
-    let [rows, cols] = task(m, n);
-    let (down, across) = (m.div_ceil(rows), n.div_ceil(cols));
+/// As there, and [`suits`] of every entry.
+pub unsafe fn tiled([m, n, k]: [usize; 3], rows: &Rows<f32>, b: Matrix<f32>, pool: &mut Pool) {
+    let tasks = task([m, n, k.min(DEEP)], rows.entries, pool.threads());
+    let (down, across) = (m.div_ceil(tasks[0]), n.div_ceil(tasks[1]));
     let panels = n.div_ceil(BLOCK);
+    // The output's rows are runs of memory, or its columns.
+    let own = if (rows.at)(0).1.col == 1 { Side::Left } else { Side::Right };
     for from in (0..k).step_by(DEEP) {
         let depth = DEEP.min(k - from);
         let panel = packed_len(1, depth);
         with_scratch(&SHARED_OPERAND, panels * panel, |packed: &mut [u16]| {
-            let b_packed = Shared(packed.as_mut_ptr());
+            let shared = Shared(packed.as_mut_ptr());
             let group = (32 * 1024 / (depth * BLOCK)).max(1);
             pool.run(panels.div_ceil(group), &|task| {
                 let first = task * group;
                 let count = (group * BLOCK).min(n - first * BLOCK);
                 let source = b.from(from, first * BLOCK).transposed();
                 // SAFETY: the caller's promise; each task packs panels of its own.
-                unsafe { pack(Side::Right, source, count, depth, b_packed.at(first * panel)) };
+                unsafe { pack(own.other(), source, count, depth, shared.at(first * panel)) };
             });
-            pool.run(down * across, &|task| {
-                let (first, left) = (task / across * rows, task % across * cols);
-                let size = [rows.min(m - first), cols.min(n - left), depth];
+            pool.run(rows.entries * down * across, &|task| {
+                let (entry, task) = (task / (down * across), task % (down * across));
+                let (first, left) = (task / across * tasks[0], task % across * tasks[1]);
+                let (a, c) = (rows.at)(entry);
+                let (count, cols) = (tasks[0].min(m - first), tasks[1].min(n - left));
+                let (shared, c) = (shared.at(left / BLOCK * panel), c.from(first, left));
                 // SAFETY: the units are there.
                 let _tiles = unsafe { Tiles::configure() };
-                with_scratch(&OPERANDS, packed_len(size[0], depth), |a_packed: &mut [u16]| {
-                    let a_packed = a_packed.as_mut_ptr();
+                with_scratch(&OPERANDS, packed_len(count, depth), |packed: &mut [u16]| {
+                    let packed = packed.as_mut_ptr();
                     // SAFETY: the caller's promise; tasks write blocks of their own.
                     unsafe {
-                        pack(Side::Left, a.from(first, from), size[0], depth, a_packed);
-                        let b_packed = b_packed.at(left / BLOCK * panel);
-                        multiply(a_packed, b_packed, size, c.from(first, left), from > 0);
+                        pack(own, a.from(first, from), count, depth, packed);
+                        match own {
+                            Side::Left => multiply([packed, shared], [count, cols, depth], c, from > 0, Side::Right),
+                            Side::Right => {
+                                multiply([shared, packed], [cols, count, depth], c.transposed(), from > 0, Side::Left);
+                            }
+                        }
                     }
                 });
             });
@@ -104,11 +107,27 @@ pub unsafe fn tiled(size: [usize; 3], a: Matrix<f32>, b: Matrix<f32>, c: Matrix<
     }
 }
 
-/// Rows and columns of a task. Rows are packed again for each task across, columns read again for each task down.
-fn task(m: usize, n: usize) -> [usize; 2] {
-    let down = m.div_ceil(ROWS).max((m / 128).min(4));
-    let across = TASKS.div_ceil(down).min(n / 256).max(1);
-    [m.div_ceil(down), n.div_ceil(across)].map(|len| len.next_multiple_of(BLOCK))
+/// Rows and columns of a task, such that the last thread is done soonest.
+fn task([m, n, k]: [usize; 3], entries: usize, threads: usize) -> [usize; 2] {
+    // Packing an element of a row, reading a packed one of a column, both for one of k, and starting, all in
+    // multiplications.
+    const PACK: usize = 40;
+    const READ: usize = 50;
+    const START: usize = 400_000;
+    let share = |len: usize, parts: usize| len.div_ceil(parts).next_multiple_of(BLOCK);
+    let least = m.div_ceil(ROWS);
+    // Waking another thread takes as long as this many multiplications.
+    const WAKE: usize = 1 << 21;
+    if entries * m * n * k < WAKE {
+        return [share(m, least), share(n, 1)];
+    }
+    let choices = (least..=least * 4).flat_map(|down| (1..=4).map(move |across| [share(m, down), share(n, across)]));
+    let time = |[rows, cols]: [usize; 2]| {
+        let rounds = (entries * m.div_ceil(rows) * n.div_ceil(cols)).div_ceil(threads);
+        // Threads do not go at one speed: the last to begin is late by a quarter of a task.
+        (4 * rounds + 1) * (rows * (cols + PACK) + cols * READ + START / k)
+    };
+    choices.min_by_key(|&size| time(size)).unwrap_or([ROWS, share(n, 1)])
 }
 
 /// The product, or the transposed one, whichever writes rows as runs of memory.
@@ -121,36 +140,34 @@ fn upright(
     if c.col == 1 { ([m, n, k], a, b, c) } else { ([n, m, k], b.transposed(), a.transposed(), c.transposed()) }
 }
 
-/// `c[m,n] = a·b` of packed operands, k at most [`DEEP`], or added to what `c` holds.
+/// `c[m,n] = a·b` of packed operands, k at most [`DEEP`], or added to what `c` holds. A panel of the operand `near` meets
+/// all of the other's before the next one does.
 ///
 /// # Safety
 /// Tiles are configured; both are packed to these sizes; the rows of `c` are runs of memory that nobody else uses.
-unsafe fn multiply(a: *const u16, b: *const u16, [m, n, k]: [usize; 3], c: Matrix<f32>, add: bool) {
+unsafe fn multiply(packed: [*const u16; 2], [m, n, k]: [usize; 3], c: Matrix<f32>, add: bool, near: Side) {
     let chunks = k.div_ceil(BLOCK);
-    let left = |i: usize, first: usize| Left {
-        at: a.wrapping_add((i * chunks + first) * CHUNK).cast(),
-        chunks: CHUNKS.as_ptr(),
-        row: ROW_BYTES,
-        half: TILE_BYTES,
-        part: PART_BYTES,
-    };
-    for first in (0..chunks).step_by(NEAR) {
-        let count = NEAR.min(chunks - first);
-        for j in 0..n.div_ceil(BLOCK) {
-            for i in 0..m.div_ceil(BLOCK) {
-                let size = [m - i * BLOCK, n - j * BLOCK].map(|len| len.min(BLOCK));
-                let c = c.from(i * BLOCK, j * BLOCK);
-                // SAFETY: the caller's promise; blocks at the edge are multiplied whole, at once, into a block of
-                // our own.
-                unsafe {
-                    if size == [BLOCK; 2] {
-                        let out = Out { at: c.at, row: c.row as usize * 4 };
-                        let b = b.add((j * chunks + first) * CHUNK);
-                        tile::multiply(&left(i, first), b, count, out, add || first > 0);
-                    } else if first == 0 {
-                        edge(&left(i, 0), b.add(j * chunks * CHUNK), chunks, c, size, add);
-                    }
-                }
+    let (down, across) = (m.div_ceil(BLOCK), n.div_ceil(BLOCK));
+    for at in 0..down * across {
+        let (i, j) = if near == Side::Left { (at / across, at % across) } else { (at % down, at / down) };
+        let panel = |operand: usize, panel: usize| packed[operand].wrapping_add(panel * chunks * CHUNK);
+        // Made where it is used: a copy would wait for the stores of the original.
+        let left = || Left {
+            at: panel(0, i).cast(),
+            chunks: CHUNKS.as_ptr(),
+            row: ROW_BYTES,
+            half: TILE_BYTES,
+            part: PART_BYTES,
+        };
+        let size = [m - i * BLOCK, n - j * BLOCK].map(|len| len.min(BLOCK));
+        let c = c.from(i * BLOCK, j * BLOCK);
+        // SAFETY: the caller's promise; blocks at the edge are multiplied into a block of our own.
+        unsafe {
+            if size == [BLOCK; 2] {
+                let out = Out { at: c.at, row: c.row as usize * 4 };
+                tile::multiply(left(), panel(1, j), chunks, out, add);
+            } else {
+                edge(left(), panel(1, j), chunks, c, size, add);
             }
         }
     }
@@ -160,7 +177,7 @@ unsafe fn multiply(a: *const u16, b: *const u16, [m, n, k]: [usize; 3], c: Matri
 ///
 /// # Safety
 /// As [`tile::multiply`], of which only these elements of `c` are written.
-pub unsafe fn edge(left: &Left, b: *const u16, chunks: usize, c: Matrix<f32>, [rows, cols]: [usize; 2], add: bool) {
+pub unsafe fn edge(left: Left, b: *const u16, chunks: usize, c: Matrix<f32>, [rows, cols]: [usize; 2], add: bool) {
     let mut block = [0.0f32; BLOCK * BLOCK];
     let out = Out { at: block.as_mut_ptr(), row: 4 * BLOCK };
     // SAFETY: the caller's promise.

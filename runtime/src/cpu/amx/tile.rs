@@ -91,8 +91,8 @@ struct Params {
 /// # Safety
 /// The tiles are configured; `a` has its 3 × 32 rows of 64 bytes at each of `chunks` offsets, `b` `chunks × CHUNK`
 /// elements; `out` is 32 rows of 32 elements that nobody else uses.
-pub unsafe fn multiply(left: &Left, b: *const u16, chunks: usize, out: Out, add: bool) {
-    let params = Params { left: *left, out, half: 16 * out.row, add: add as usize };
+pub unsafe fn multiply(left: Left, b: *const u16, chunks: usize, out: Out, add: bool) {
+    let params = Params { left, out, half: 16 * out.row, add: add as usize };
     // Tiles 0-3 are the output; 4 and 5 hold a part of `a`, 6 and 7 one of `b`. Parts follow one another so that each
     // pair of products changes one operand: a₁b₁ a₁b₃ a₁b₂ a₂b₂ a₂b₁ a₃b₁.
     // SAFETY: reads and writes what the caller promises and nothing else; all registers it changes are named.
