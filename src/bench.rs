@@ -5,8 +5,10 @@ mod profile;
 
 use crate::preset;
 use crate::problem::Problem;
-use crate::setup::{compiled, setup};
+use crate::setup::{compiled, level, setup};
 use crate::source::Source;
+use fgc_compiler::level::Level;
+use fgc_compiler::preset::Setup;
 use fgc_program::{Program, Turn, cost};
 use fgc_runtime::cpu::compile::Compiler;
 use fgc_runtime::cpu::{Device, DeviceError};
@@ -50,6 +52,9 @@ pub struct Args {
     /// Threads to compute on; 0 takes all cores.
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    /// How far to optimise: 0 each operation by itself, 1 fused kernels, 2 rewritten and fused.
+    #[arg(long, value_name = "LEVEL", default_value = "2", value_parser = level)]
+    opt: Level,
     /// Do not measure compiling without kept kernels.
     #[arg(long)]
     warm: bool,
@@ -97,7 +102,8 @@ pub fn main(args: Args) -> Result<(), Problem> {
     let (preset, name) = choice.resolve(&source.path, method)?;
 
     let begun = Instant::now();
-    let program = compiled(&source.name(), &source.text, &setup(&preset, &preset.data.describe()?))?.program;
+    let setup = Setup { level: args.opt, ..setup(&preset, &preset.data.describe()?) };
+    let program = compiled(&source.name(), &source.text, &setup)?.program;
     let front = begun.elapsed().as_secs_f64();
     let program = Arc::new(program);
     let native = if args.warm { None } else { Some(native_seconds(&program, args.threads)?) };

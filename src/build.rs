@@ -2,10 +2,12 @@
 
 use crate::preset;
 use crate::problem::Problem;
-use crate::setup::{compiled, setup};
+use crate::setup::{compiled, level, setup};
 use crate::source::Source;
 use clap::ValueEnum;
 use fgc_compiler::graph;
+use fgc_compiler::level::Level;
+use fgc_compiler::preset::Setup;
 use fgc_program::{c, print};
 use std::io::Write;
 use std::path::PathBuf;
@@ -39,6 +41,9 @@ pub struct Args {
     emit: Emit,
     #[command(flatten)]
     preset: preset::Choice,
+    /// How far to optimise: 0 each operation by itself, 1 fused kernels, 2 rewritten and fused.
+    #[arg(long, value_name = "LEVEL", default_value = "2", value_parser = level)]
+    opt: Level,
 }
 
 pub fn main(args: Args) -> Result<(), Problem> {
@@ -47,7 +52,8 @@ pub fn main(args: Args) -> Result<(), Problem> {
         return say(&format!("{:#?}\n", fgc_grammar::parse(&source.text).file));
     }
     let (preset, _) = args.preset.resolve(&source.path, &source.method())?;
-    let compiled = compiled(&source.name(), &source.text, &setup(&preset, &preset.data.describe()?))?;
+    let compiled =
+        compiled(&source.name(), &source.text, &Setup { level: args.opt, ..setup(&preset, &preset.data.describe()?) })?;
     let program = &compiled.program;
     say(&match args.emit {
         Emit::Ast => String::new(),

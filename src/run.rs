@@ -3,8 +3,10 @@
 use crate::device;
 use crate::preset::{self, Preset};
 use crate::problem::Problem;
-use crate::setup::{compiled, setup, trained};
+use crate::setup::{compiled, level, setup, trained};
 use crate::source::Source;
+use fgc_compiler::level::Level;
+use fgc_compiler::preset::Setup;
 use fgc_runtime::checkpoint::Checkpoint;
 use fgc_runtime::data::{Dataset, Split};
 use fgc_runtime::progress::clock;
@@ -54,6 +56,9 @@ pub struct Args {
     /// Go on with a run from its newest checkpoint, exactly as if it had never stopped.
     #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "data", "set", "batch", "teacher", "init", "seed", "name", "out"])]
     resume: Option<PathBuf>,
+    /// How far to optimise: 0 each operation by itself, 1 fused kernels, 2 rewritten and fused.
+    #[arg(long, value_name = "LEVEL", default_value = "2", value_parser = level)]
+    opt: Level,
     #[command(flatten)]
     device: device::Options,
     /// Leave out steps whose losses or gradients are not finite instead of stopping.
@@ -86,7 +91,8 @@ pub fn main(args: Args) -> Result<(), Problem> {
     let Plan { source, preset, weights, from, stem } = plan;
     let begun = Instant::now();
     let description = preset.data.describe()?;
-    let program = compiled(&source.name(), &source.text, &setup(&preset, &description))?.program;
+    let program =
+        compiled(&source.name(), &source.text, &Setup { level: args.opt, ..setup(&preset, &description) })?.program;
     if let Some(net) = weights.nets.keys().find(|name| program.nets.iter().all(|net| net.name != **name)) {
         return Err(Problem::new(format!(
             "method `{}` has no network `{net}` for --teacher or --init to fill",

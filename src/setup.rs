@@ -2,6 +2,7 @@
 
 use crate::preset::Preset;
 use crate::problem::{Problem, show};
+use fgc_compiler::level::Level;
 use fgc_compiler::preset::{Field, Mixture, NetChoice, Setup};
 use fgc_compiler::{Compiled, compile};
 use fgc_runtime::data::Description;
@@ -19,6 +20,16 @@ pub fn setup(preset: &Preset, description: &Description) -> Setup {
         nets: preset.net_specs(),
         set: preset.set.clone(),
         ..Setup::default()
+    }
+}
+
+/// A level of optimisation by its number.
+pub fn level(text: &str) -> Result<Level, String> {
+    match text {
+        "0" => Ok(Level::None),
+        "1" => Ok(Level::Fuse),
+        "2" => Ok(Level::Rewrite),
+        _ => Err("expected 0, 1 or 2".into()),
     }
 }
 

@@ -3,8 +3,9 @@
 use crate::device;
 use crate::preset;
 use crate::problem::Problem;
-use crate::setup::{compiled, fields, setup};
+use crate::setup::{compiled, fields, level, setup};
 use crate::source::Source;
+use fgc_compiler::level::Level;
 use fgc_runtime::Tensor;
 use fgc_runtime::data::Batch;
 use fgc_runtime::tensorfile::{self, Metadata};
@@ -36,6 +37,9 @@ pub struct Args {
     out: PathBuf,
     #[command(flatten)]
     preset: preset::Choice,
+    /// How far to optimise: 0 each operation by itself, 1 fused kernels, 2 rewritten and fused.
+    #[arg(long, value_name = "LEVEL", default_value = "2", value_parser = level)]
+    opt: Level,
     #[command(flatten)]
     device: device::Options,
 }
@@ -50,6 +54,7 @@ pub fn main(args: Args) -> Result<(), Problem> {
         return Err(Problem::new(format!("{} has no data `x` with a batch axis", args.pins.display())));
     };
     let mut setup = setup(&preset, &preset.data.describe()?);
+    setup.level = args.opt;
     setup.batch = x.shape()[0];
     setup.fields = fields(&shapes);
     setup.pins = pins.iter().map(|(name, t)| (name.clone(), (t.dtype(), t.shape().to_vec()))).collect();

@@ -3,6 +3,7 @@
 use crate::check::{Checked, check};
 use crate::diagnostic::{Diagnostic, Failure};
 use crate::graph::Source;
+use crate::level::Level;
 use crate::lower::lower_plans;
 use crate::preset::Setup;
 use crate::training::{Training, training};
@@ -19,7 +20,7 @@ pub struct Compiled {
 /// Compiles the method in `text` (of the file `name`) for a setup.
 pub fn compile(name: &str, text: &str, setup: &Setup) -> Result<Compiled, Failure> {
     let checked = check(name, text, setup)?;
-    let mut training = match training(&checked, setup.batch) {
+    let mut training = match training(&checked, setup.batch, setup.level) {
         Ok(training) => training,
         Err(e) => {
             let mut d = Diagnostic::error("FG0801", e.to_string())
@@ -30,13 +31,13 @@ pub fn compile(name: &str, text: &str, setup: &Setup) -> Result<Compiled, Failur
             return Err(Failure { sources: checked.sources, diagnostics: vec![d] });
         }
     };
-    let program = assemble(&mut training);
+    let program = assemble(&mut training, setup.level);
     Ok(Compiled { checked, training, program })
 }
 
 /// Lowers every plan and puts the program together.
-fn assemble(training: &mut Training) -> Program {
-    let lowered = lower_plans(&mut training.graph, &training.nets, &training.plans);
+fn assemble(training: &mut Training, level: Level) -> Program {
+    let lowered = lower_plans(&mut training.graph, &training.nets, &training.plans, level);
     let nets = training.nets.iter().zip(lowered.nets).map(|(layout, buffers)| Net {
         name: layout.name.clone(),
         params: layout

@@ -9,6 +9,7 @@ mod compile;
 pub mod derive;
 pub mod diagnostic;
 pub mod graph;
+pub mod level;
 pub mod lower;
 pub mod module;
 pub mod names;

@@ -2,6 +2,7 @@
 //! needs of them ([`Setup`]).
 
 use crate::check::value::Value;
+use crate::level::Level;
 use crate::optimizer::Optimizer;
 use fgc_program::DType;
 use indexmap::IndexMap;
@@ -149,6 +150,7 @@ pub struct Setup {
     pub evaluations: Option<u64>,
     /// Optimisers in place of the spec's, by network.
     pub optimizers: IndexMap<String, Optimizer>,
+    pub level: Level,
 }
 
 impl Setup {

@@ -3,6 +3,7 @@
 use crate::check::{Checked, Elaborated, LossTerm, StateSpec, StepSpec};
 use crate::derive::{DeriveError, grad};
 use crate::graph::{Graph, NodeId, Op, Source, Ty, needed};
+use crate::level::Level;
 use crate::lower::{Computed, NetLayout, ParamLayout, PlanGraph, Role};
 use crate::optimizer::{self, MOMENTS};
 use crate::simplify::simplify;
@@ -42,7 +43,7 @@ pub struct Training {
 }
 
 /// Differentiates every step, adds updates, simplifies.
-pub fn training(checked: &Checked, batch: usize) -> Result<Training, DeriveError> {
+pub fn training(checked: &Checked, batch: usize, level: Level) -> Result<Training, DeriveError> {
     let m = &checked.method;
     let mut graph = m.graph.clone();
     let mut plans = Vec::new();
@@ -95,7 +96,7 @@ pub fn training(checked: &Checked, batch: usize) -> Result<Training, DeriveError
         }
         turns.push(TurnGraph { every: step.every.unwrap_or(1), step: plan, updates });
     }
-    for plan in &mut plans {
+    for plan in plans.iter_mut().filter(|_| level >= Level::Rewrite) {
         let nodes: Vec<NodeId> = plan.outputs.iter().map(|o| o.node).collect();
         for (output, node) in plan.outputs.iter_mut().zip(simplify(&mut graph, &nodes)) {
             output.node = node;

@@ -5,6 +5,7 @@
 
 use super::{contract, strided};
 use crate::graph::{Graph, NodeId, Op, needed};
+use crate::level::Level;
 use fgc_program::{BinaryOp, UnaryOp};
 use rustc_hash::FxHashSet;
 
@@ -52,7 +53,7 @@ struct Uses {
 }
 
 impl Cut {
-    pub fn new(graph: &Graph, outputs: &[NodeId]) -> Cut {
+    pub fn new(graph: &Graph, outputs: &[NodeId], level: Level) -> Cut {
         let nodes = needed(graph, outputs);
         let mut cut = Cut { nodes, stored: FxHashSet::default() };
         let uses = cut.uses(graph, outputs);
@@ -61,7 +62,8 @@ impl Cut {
         for i in 0..cut.nodes.len() {
             let id = cut.nodes[i];
             let cost = cut.inline(graph, id, |input| &inline[input.0 as usize - base]);
-            if store(graph, id, uses[id.0 as usize - base], &cost) {
+            let uses = uses[id.0 as usize - base];
+            if store(graph, id, uses, &cost) || level == Level::None && is_operation(graph.op(id)) {
                 cut.stored.insert(id);
             } else {
                 inline[id.0 as usize - base] = cost;
@@ -166,6 +168,11 @@ impl Cut {
         }
         sum
     }
+}
+
+/// Whether a value is computed rather than looked up elsewhere.
+fn is_operation(op: &Op) -> bool {
+    !strided::is_view(op) && !matches!(op, Op::Const(_) | Op::Iota { .. } | Op::Stop)
 }
 
 fn store(graph: &Graph, id: NodeId, uses: Uses, cost: &Inline) -> bool {

@@ -11,6 +11,7 @@ use super::tidy::tidy;
 use super::units::{Kind, Unit};
 use super::weigh::weigh;
 use crate::graph::{Graph, NodeId, Op};
+use crate::level::Level;
 use fgc_program::{Kernel, UnaryOp};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::rc::Rc;
@@ -55,6 +56,7 @@ pub(super) fn group(
     cut: &Cut,
     units: &[Unit],
     outputs: &FxHashSet<NodeId>,
+    level: Level,
     memo: &mut Memo,
 ) -> Vec<Group> {
     let mut readers: FxHashMap<NodeId, Vec<usize>> = FxHashMap::default();
@@ -74,7 +76,7 @@ pub(super) fn group(
             unit.reads.iter().filter_map(|read| producer.get(read)).map(|p| grouping.group_of[*p]).collect();
         needed.sort_unstable();
         needed.dedup();
-        grouping.place(i, &needed);
+        grouping.place(i, &needed, level);
     }
     grouping.groups
 }
@@ -88,10 +90,10 @@ pub(super) fn alone(graph: &Graph, cut: &Cut, units: &[Unit], number: usize, mem
 }
 
 impl Grouping<'_> {
-    fn place(&mut self, number: usize, needed: &[usize]) {
+    fn place(&mut self, number: usize, needed: &[usize], level: Level) {
         let unit = &self.units[number];
         let alone = if matches!(unit.kind, Kind::Contract | Kind::Conv) { None } else { self.build(&[number]) };
-        if let (true, Some(alone)) = (unit.fuses(), &alone) {
+        if let (true, Some(alone)) = (unit.fuses() && level > Level::None, &alone) {
             for group in self.candidates(number, needed) {
                 let mut together = self.groups[group].units.clone();
                 together.push(number);

@@ -15,6 +15,7 @@ use super::units::{Kind, Unit};
 use super::{Computed, NetLayout, PlanGraph, Role};
 use crate::graph::op::FlatKind;
 use crate::graph::{Graph, NodeId, Op, Source, Ty};
+use crate::level::Level;
 use fgc_program::{
     Buffer, BufferId, Constant, Guard, Input, Kernel, KernelId, Known, Launch, Output, OutputKind, Plan, PlanInput,
 };
@@ -40,9 +41,10 @@ pub struct Lowered {
 
 /// Lowers `plans`, whose outputs are nodes of `graph` without calls, derivatives or arguments (else it panics: a bug of
 /// the caller).
-pub fn lower_plans(graph: &mut Graph, nets: &[NetLayout], plans: &[PlanGraph]) -> Lowered {
+pub fn lower_plans(graph: &mut Graph, nets: &[NetLayout], plans: &[PlanGraph], level: Level) -> Lowered {
     let mut lowering = Lowering {
         nets,
+        level,
         buffers: Buffers::new(nets),
         kernels: Vec::new(),
         known: FxHashMap::default(),
@@ -58,6 +60,7 @@ pub fn lower_plans(graph: &mut Graph, nets: &[NetLayout], plans: &[PlanGraph]) -
 
 struct Lowering<'a> {
     nets: &'a [NetLayout],
+    level: Level,
     buffers: Buffers,
     kernels: Vec<Kernel>,
     /// Kernels by their text, names aside.
@@ -93,7 +96,7 @@ impl Lowering<'_> {
         let outputs: Vec<NodeId> = plan.outputs.iter().map(|output| output.node).collect();
         let outputs = prepare(graph, &outputs);
         let graph = &*graph;
-        let cut = Cut::new(graph, &outputs);
+        let cut = Cut::new(graph, &outputs, self.level);
         let nodes = cut.nodes.iter().copied().filter(|&id| cut.is_stored(id));
         let computed: Vec<NodeId> = nodes.filter(|&id| !is_given(graph, id) && !graph.ty(id).is_empty()).collect();
         let units = computed.iter().map(|&id| Unit::compute(graph, &cut, id)).collect();
@@ -107,7 +110,7 @@ impl Lowering<'_> {
             Slot::Copy(_) => None,
         });
         let kept: FxHashSet<NodeId> = kept.chain(overwrites.iter().map(|o| o.node)).collect();
-        draft.groups = group(graph, &draft.cut, &draft.units, &kept, &mut self.memo);
+        draft.groups = group(graph, &draft.cut, &draft.units, &kept, self.level, &mut self.memo);
         let late: Vec<usize> = overwrites.into_iter().filter_map(|o| self.overwrite(&mut draft, o)).collect();
         let tasks = draft.tasks(&late, &mut demand, &mut self.memo);
         let (launches, at) = self.place(&draft, tasks);

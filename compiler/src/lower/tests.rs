@@ -5,6 +5,7 @@ mod random;
 
 use super::{Computed, Lowered, PlanGraph, Role, lower_plans};
 use crate::graph::{Data, Graph, NodeId, Source, Tensor, Ty, eval};
+use crate::level::Level;
 use fgc_program::validate::validate;
 use fgc_program::{BufferId, Launch, Program, Schedule};
 use fgc_runtime::Values;
@@ -34,7 +35,7 @@ fn plan(name: &str, nodes: &[NodeId]) -> PlanGraph {
 }
 
 fn lower_nodes(graph: &Graph, outputs: &[NodeId]) -> Program {
-    program(lower_plans(&mut graph.clone(), &[], &[plan("all", outputs)]))
+    program(lower_plans(&mut graph.clone(), &[], &[plan("all", outputs)], Level::default()))
 }
 
 fn values(data: &Data) -> Values {

@@ -1,6 +1,7 @@
 //! A case as recorded, and what its method is compiled for.
 
 use crate::Tensors;
+use fgc_compiler::level::Level;
 use fgc_compiler::optimizer::Optimizer;
 use fgc_compiler::preset::{Field, NetSpec, Setup};
 use fgc_runtime::tensorfile::{self, TensorFileError};
@@ -23,6 +24,8 @@ pub struct Case {
     pub pins: Tensors,
     pub expected: Tensors,
     pub dir: PathBuf,
+    /// How far the step is optimised.
+    pub level: Level,
 }
 
 /// `case.json`.
@@ -64,6 +67,7 @@ impl Case {
             pins: read("pins.safetensors")?,
             expected: read("expected.safetensors")?,
             dir: dir.into(),
+            level: Level::default(),
         })
     }
 
@@ -115,6 +119,7 @@ impl Case {
             pins,
             optimizers: self.recorded.optimizer.clone().unwrap_or_default(),
             evaluations: None,
+            level: self.level,
         })
     }
 

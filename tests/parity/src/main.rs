@@ -1,6 +1,7 @@
 //! Replays recorded cases from the command line.
 
 use clap::{Parser, ValueEnum};
+use fgc_compiler::level::Level;
 use fgc_runtime::cpu::Backend;
 use fgc_runtime::tensorfile::{self, Metadata};
 use parity::{Agreement, Case, ReplayError, Tensors, compare, replay, samples};
@@ -26,6 +27,9 @@ struct Args {
     methods: PathBuf,
     #[arg(long, value_enum, default_value = "compiled")]
     backend: Kind,
+    /// How far steps are optimised.
+    #[arg(long, value_name = "LEVEL", default_value_t = 2, value_parser = clap::value_parser!(u8).range(..3))]
+    opt: u8,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -74,7 +78,8 @@ fn main() -> ExitCode {
 }
 
 fn one(dir: &Path, args: &Args, backend: Backend) -> Result<Agreement, Box<dyn std::error::Error>> {
-    let case = Case::load(dir)?;
+    let mut case = Case::load(dir)?;
+    case.level = [Level::None, Level::Fuse, Level::Rewrite][args.opt as usize];
     let write = |to: &Path, tensors: &Tensors| -> Result<(), Box<dyn std::error::Error>> {
         std::fs::create_dir_all(to)?;
         let path = to.join(format!("{}.safetensors", case.recorded.name));

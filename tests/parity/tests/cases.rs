@@ -1,5 +1,6 @@
 //! The recorded cases in tests/cases agree, on every backend.
 
+use fgc_compiler::level::Level;
 use fgc_runtime::cpu::Backend;
 use parity::{Case, compare, replay};
 use std::path::{Path, PathBuf};
@@ -12,12 +13,12 @@ fn cases() -> Vec<PathBuf> {
     dirs
 }
 
-fn all_agree(backend: Backend, of: impl Fn(&str) -> bool) {
+fn all_agree(backend: Backend, level: Level, of: impl Fn(&str) -> bool) {
     let methods = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../methods");
     let mut wrong = Vec::new();
     let mut replayed = 0;
     for dir in cases().iter().filter(|dir| of(&dir.file_name().unwrap().to_string_lossy())) {
-        let case = Case::load(dir).unwrap();
+        let case = Case { level, ..Case::load(dir).unwrap() };
         match replay(&case, &methods, backend) {
             Ok(found) => {
                 wrong.extend(compare(&case, &found).wrong.into_iter().map(|w| format!("{}: {w}", dir.display())))
@@ -32,16 +33,26 @@ fn all_agree(backend: Backend, of: impl Fn(&str) -> bool) {
 
 #[test]
 fn compiled_steps_equal_the_recorded_ones() {
-    all_agree(Backend::Compiled, |_| true);
+    all_agree(Backend::Compiled, Level::Rewrite, |_| true);
 }
 
 #[test]
 fn interpreted_steps_equal_the_recorded_ones() {
-    all_agree(Backend::Interpreter, |_| true);
+    all_agree(Backend::Interpreter, Level::Rewrite, |_| true);
+}
+
+#[test]
+fn fused_steps_equal_the_recorded_ones() {
+    all_agree(Backend::Interpreter, Level::Fuse, |_| true);
+}
+
+#[test]
+fn steps_of_single_operations_equal_the_recorded_ones() {
+    all_agree(Backend::Interpreter, Level::None, |_| true);
 }
 
 /// Products and convolutions by their definition, too.
 #[test]
 fn steps_by_definition_equal_the_recorded_ones() {
-    all_agree(Backend::Reference, |name| !name.ends_with("-unet"));
+    all_agree(Backend::Reference, Level::Rewrite, |name| !name.ends_with("-unet"));
 }

@@ -5,6 +5,7 @@ use crate::derive::grad;
 use crate::graph::op::FlatKind;
 use crate::graph::testing::Rng;
 use crate::graph::{Graph, NodeId, ReduceOp, Source, Tensor, Ty};
+use crate::level::Level;
 use crate::lower::{Computed, NetLayout, PlanGraph, Role, lower_plans};
 use fgc_program::{DType, Launch, NetId, Stmt};
 use fgc_runtime::cpu::compile::{CompileError, Compiler};
@@ -191,7 +192,7 @@ fn an_update_is_one_kernel_in_place() {
         ema: false,
         moments: vec!["m"],
     }];
-    let lowered = lower_plans(&mut graph, &nets, &[PlanGraph { name: "update".into(), outputs }]);
+    let lowered = lower_plans(&mut graph, &nets, &[PlanGraph { name: "update".into(), outputs }], Level::default());
     let buffers = lowered.nets[0].clone();
     let program = program(lowered);
     assert_eq!((kernels(&program), program.arena), (1, 0), "{}", text(&program));
@@ -236,7 +237,7 @@ fn an_update_that_mixes_elements_sees_the_old_ones() {
         ema: false,
         moments: Vec::new(),
     }];
-    let lowered = lower_plans(&mut graph, &nets, &[PlanGraph { name: "update".into(), outputs }]);
+    let lowered = lower_plans(&mut graph, &nets, &[PlanGraph { name: "update".into(), outputs }], Level::default());
     let weights = lowered.nets[0].weights;
     let mut device = Device::new(Arc::new(program(lowered)), Backend::Reference, 1).expect("a valid program");
     let old: Vec<f32> = (0..LEN + 16).map(|i| (i * i) as f32).collect();
@@ -277,7 +278,7 @@ fn equal_layers_share_their_kernels() {
         x = graph.tanh(y);
     }
     let plans = [plan("one", &[x]), plan("two", &[x])];
-    let program = program(lower_plans(&mut graph, &[], &plans));
+    let program = program(lower_plans(&mut graph, &[], &plans, Level::default()));
     // The first norm, the last tanh, and between them tanh and norm together: twice, because the operands of the first
     // sum are the other way round.
     assert_eq!(program.kernels.len(), 4, "{}", text(&program));

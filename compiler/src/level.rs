@@ -1,0 +1,13 @@
+//! How far a program is optimised.
+
+/// To see what each part of the optimiser is worth; all levels compute the same values up to rounding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Every operation is a kernel of its own and stores its result.
+    None,
+    /// Kernels are fused greedily; the graph stays as differentiation leaves it.
+    Fuse,
+    /// The graph is rewritten before.
+    #[default]
+    Rewrite,
+}
