@@ -1,6 +1,6 @@
 //! Speed and accuracy of f32 products on this machine, against f64.
 //!
-//! `cargo run --release -p fgc-runtime --example products [THREADS]`; `FGC_AMX=0` keeps to the vector units.
+//! `cargo run --release -p fgc-runtime --example products [THREADS [MxNxK…]]`; `FGC_AMX=0` keeps to the vector units.
 
 use fgc_program::*;
 use fgc_runtime::cpu::{Backend, Device, DeviceError};
@@ -10,7 +10,12 @@ use std::time::Instant;
 fn main() -> Result<(), DeviceError> {
     let threads = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(1);
     println!("{:>5} {:>5} {:>5}  order  GFLOP/s   error / f32 rounding of |a||b|: rms, largest", "m", "n", "k");
-    for [m, n, k] in [
+    let sizes = std::env::args().skip(2).filter_map(|size| {
+        let size: Vec<usize> = size.split('x').filter_map(|n| n.parse().ok()).collect();
+        <[usize; 3]>::try_from(size).ok()
+    });
+    let sizes: Vec<[usize; 3]> = sizes.collect();
+    const USUAL: [[usize; 3]; 9] = [
         [1024, 1024, 1024],
         [1024, 256, 256],
         [256, 256, 1024],
@@ -20,7 +25,8 @@ fn main() -> Result<(), DeviceError> {
         [4096, 64, 64],
         [64, 64, 16384],
         [128, 64, 64],
-    ] {
+    ];
+    for &[m, n, k] in if sizes.is_empty() { &USUAL[..] } else { &sizes } {
         for order in ["nn", "nt", "tn"] {
             measure([m, n, k], order, threads)?;
         }

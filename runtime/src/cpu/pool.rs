@@ -29,13 +29,17 @@ struct Job {
     tasks: usize,
 }
 
+/// On a cache line of its own.
+#[repr(align(64))]
+struct Next(AtomicUsize);
+
 struct Shared {
     /// The job's number (32 bits), whether threads may still join it (1), how many have joined and not left (31).
     state: AtomicU64,
     /// Written only while no thread is active and none may join.
     job: UnsafeCell<Job>,
-    /// The next task to take.
-    next: AtomicUsize,
+    /// Each thread's next task of its own share.
+    next: Vec<Next>,
     stop: AtomicBool,
     panicked: AtomicBool,
     sleepers: AtomicUsize,
@@ -50,20 +54,28 @@ unsafe impl Sync for Shared {}
 unsafe impl Send for Shared {}
 
 impl Shared {
-    fn work(&self, job: Job) {
+    /// Runs the tasks of this thread's share, then what is left of the others'.
+    ///
+    /// Shares are the same runs of tasks in every job: what a thread wrote in one job lies in its cache when it reads the
+    /// same rows in the next.
+    fn work(&self, job: Job, thread: usize) {
         // SAFETY: the owner keeps the closure alive until all who joined have left.
         let run = unsafe { &*job.run };
-        loop {
-            let task = self.next.fetch_add(1, Relaxed);
-            if task >= job.tasks {
-                return;
+        let threads = self.next.len();
+        for share in (thread..threads).chain(0..thread) {
+            let end = (share + 1) * job.tasks / threads;
+            loop {
+                let task = self.next[share].0.fetch_add(1, Relaxed);
+                if task >= end {
+                    break;
+                }
+                run(task);
             }
-            run(task);
         }
     }
 
     /// What each worker does, until the pool is dropped.
-    fn serve(&self) {
+    fn serve(&self, thread: usize) {
         let mut seen = 0;
         while let Some(state) = self.wait(seen) {
             seen = state >> 32;
@@ -74,7 +86,7 @@ impl Shared {
             if self.state.fetch_update(SeqCst, SeqCst, join).is_ok() {
                 // SAFETY: joined, so the job is not written until this thread leaves.
                 let job = unsafe { *self.job.get() };
-                if catch_unwind(AssertUnwindSafe(|| self.work(job))).is_err() {
+                if catch_unwind(AssertUnwindSafe(|| self.work(job, thread))).is_err() {
                     self.panicked.store(true, SeqCst);
                 }
                 self.state.fetch_sub(1, SeqCst);
@@ -137,7 +149,7 @@ impl Pool {
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
             job: UnsafeCell::new(Job { run: idle, tasks: 0 }),
-            next: AtomicUsize::new(0),
+            next: (0..threads.max(1)).map(|_| Next(AtomicUsize::new(0))).collect(),
             stop: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
             sleepers: AtomicUsize::new(0),
@@ -146,7 +158,7 @@ impl Pool {
         });
         let spawn = |i: usize| {
             let shared = shared.clone();
-            std::thread::Builder::new().name(format!("fgc-{i}")).spawn(move || shared.serve()).ok()
+            std::thread::Builder::new().name(format!("fgc-{i}")).spawn(move || shared.serve(i)).ok()
         };
         let workers = (1..threads).map_while(spawn).collect();
         Pool { shared, workers }
@@ -170,14 +182,17 @@ impl Pool {
         let job = Job { run, tasks };
         // SAFETY: the last job is closed and all have left it, and `&mut self` allows no second caller.
         unsafe { *shared.job.get() = job };
-        shared.next.store(0, SeqCst);
+        let threads = shared.next.len();
+        for (share, next) in shared.next.iter().enumerate() {
+            next.0.store(share * tasks / threads, SeqCst);
+        }
         let number = ((shared.state.load(SeqCst) >> 32) + 1) & 0xffff_ffff;
         shared.state.store(number << 32 | OPEN, SeqCst);
         let close = Close(shared);
         if shared.sleepers.load(SeqCst) > 0 {
             shared.wake_all();
         }
-        shared.work(job);
+        shared.work(job, 0);
         drop(close);
         if shared.panicked.swap(false, SeqCst) {
             panic!("a task panicked on another thread");

@@ -14,6 +14,8 @@ unsafe impl Plain for f32 {}
 unsafe impl Plain for f64 {}
 // SAFETY: numbers.
 unsafe impl Plain for u16 {}
+// SAFETY: numbers.
+unsafe impl Plain for u8 {}
 
 /// A cache line, to align scratch memory.
 #[derive(Clone, Copy)]

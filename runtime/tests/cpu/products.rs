@@ -68,6 +68,58 @@ fn large_products_are_tiled() {
     }
 }
 
+/// `a·b` of row-major f32 matrices.
+fn tuned([m, n, k]: [usize; 3], a: &[f32], b: &[f32]) -> Vec<f32> {
+    let program = contraction([m, n, k], &[], [false; 3], false, DType::F32);
+    let mut device = device(&program, Backend::Interpreter, 2, &[]);
+    let behind: Vec<f32> = [0.0; 3].into_iter().chain(a.iter().copied()).collect();
+    device.write(BufferId(0), &behind).unwrap();
+    device.write(BufferId(1), b).unwrap();
+    device.run(0).unwrap();
+    device.read::<f32>(BufferId(2)).unwrap()[1..1 + m * n].to_vec()
+}
+
+#[test]
+fn products_of_whole_numbers_are_exact() {
+    let [m, n, k] = [70, 50, 300];
+    let whole = |len: usize, by: usize| (0..len).map(|i| ((i * by) % 255) as f32 - 127.0).collect::<Vec<f32>>();
+    let (a, b) = (whole(m * k, 7), whole(k * n, 11));
+    for (i, found) in tuned([m, n, k], &a, &b).into_iter().enumerate() {
+        let terms = (0..k).map(|l| f64::from(a[i / n * k + l]) * f64::from(b[l * n + i % n]));
+        assert_eq!(f64::from(found), terms.sum::<f64>(), "element {i}");
+    }
+}
+
+/// Rows of the left operand and columns of the right one may be of any size; each element of the product is as good as
+/// its own row and column allow.
+#[test]
+fn lines_of_any_magnitude_keep_their_bits() {
+    let [m, n, k] = [40, 48, 600];
+    let scale = |line: usize| 2f32.powi([0, -60, 50, -40, 30, 60][line % 6]);
+    let noise = |seed| noise(seed, m.max(n) * k);
+    let a: Vec<f32> = noise(1)[..m * k].iter().enumerate().map(|(i, x)| *x as f32 * scale(i / k)).collect();
+    let b: Vec<f32> = noise(2)[..k * n].iter().enumerate().map(|(i, x)| *x as f32 / scale(i % n)).collect();
+    for (i, found) in tuned([m, n, k], &a, &b).into_iter().enumerate() {
+        let term = |l: usize| f64::from(a[i / n * k + l]) * f64::from(b[l * n + i % n]);
+        let (sum, size) = (0..k).map(term).fold((0.0, 0.0), |(sum, size), x| (sum + x, size + x.abs()));
+        assert!((f64::from(found) - sum).abs() <= 4e-7 * size, "element {i}: {found} for {sum}");
+    }
+}
+
+#[test]
+fn what_is_not_finite_shows_in_its_row_and_column_alone() {
+    let [m, n, k] = [33, 40, 80];
+    for wrong in [f32::NAN, f32::INFINITY] {
+        let (mut a, mut b) = (vec![1.0; m * k], vec![1.0; k * n]);
+        a[5 * k + 7] = wrong;
+        b[9 * n + 11] = wrong;
+        for (i, found) in tuned([m, n, k], &a, &b).into_iter().enumerate() {
+            let reached = i / n == 5 || i % n == 11;
+            assert_eq!(found.is_finite(), !reached, "element {i}: {found}");
+        }
+    }
+}
+
 #[test]
 fn a_product_over_nothing_is_zero() {
     let program = contraction([3, 4, 0], &[], [false; 3], false, DType::F32);

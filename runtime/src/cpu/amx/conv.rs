@@ -4,10 +4,9 @@
 //! Images are padded, so pixel `p` of the padded image's rows, one after another, meets pixel `p + kh·width + kw` at tap
 //! (kh, kw), for all pixels alike.
 
-use super::pack::{Packed, Side, pack_chunks, square};
-use super::product::edge;
+use super::pack::{Packed, pack, square};
 use super::split::{in_pairs, in_sequence};
-use super::tile::{self, BLOCK, CHUNK, Left, Out, Tiles};
+use super::tile::{self, BLOCK, CHUNK, Left, Out, Tiles, edge};
 use crate::cpu::contract::Matrix;
 use crate::cpu::conv::{Patches, summed};
 use crate::cpu::pool::Pool;
@@ -100,7 +99,7 @@ unsafe fn forward(
             let source = weights.of(tap);
             let to = Packed { at: packed.at(tap * per_tap * CHUNK), chunks };
             // SAFETY: the caller's promise; each tap has chunks of its own.
-            unsafe { pack_chunks(Side::Right, source.transposed(), filters, patches.channels, to) };
+            unsafe { pack(source.transposed(), filters, patches.channels, to) };
         });
         pool.run(bands.count(), &|task| {
             // SAFETY: the units are there.

@@ -1,96 +1,38 @@
-//! Operands in the kernel's order: panels of 32 rows (or columns), in chunks of 32 elements of k, in three parts.
+//! Filters in the kernel's order: panels of 32 columns, in chunks of 32 elements of k, in three parts.
 
-use super::split::{in_pairs, in_sequence, transpose};
+use super::split::{in_pairs, transpose};
 use super::tile::{BLOCK, CHUNK};
 use crate::cpu::contract::Matrix;
 use std::arch::x86_64::*;
 
-/// Which side of a product an operand is on: tiles of the left one hold rows of k, those of the right one rows of pairs
-/// of k.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    Left,
-    Right,
-}
-
-impl Side {
-    pub fn other(self) -> Side {
-        match self {
-            Side::Left => Side::Right,
-            Side::Right => Side::Left,
-        }
-    }
-}
-
-/// bf16 elements that `lines × k` elements take, packed.
-pub fn packed_len(lines: usize, k: usize) -> usize {
-    lines.div_ceil(BLOCK) * k.div_ceil(BLOCK) * CHUNK
-}
-
-/// Packs `lines` rows (of a left operand) or columns (of a right one) of `k` elements each, with zeros to fill the last
-/// panel and chunk. `source.row` steps from line to line, `source.col` along k.
+/// Packs `lines` columns of a right operand of `k` elements each into the first chunks of each panel, with zeros to fill
+/// the last panel and chunk. `source.row` steps from column to column, `source.col` along k.
 ///
 /// Reads run along memory, whichever way the operand lies in it: the processor foresees that.
 ///
 /// # Safety
-/// [`super::available`]; the source's elements are valid, and `packed` has room for [`packed_len`].
+/// [`super::available`]; the source's elements are valid, and the buffer has room.
 #[target_feature(enable = "avx512f,avx512bw")]
-pub unsafe fn pack(side: Side, source: Matrix<f32>, lines: usize, k: usize, packed: *mut u16) {
-    // SAFETY: the caller's promise.
-    unsafe { pack_chunks(side, source, lines, k, Packed { at: packed, chunks: k.div_ceil(BLOCK) }) }
-}
-
-/// As [`pack`], into the first chunks of each panel of a longer operand.
-///
-/// # Safety
-/// As there.
-#[target_feature(enable = "avx512f,avx512bw")]
-pub unsafe fn pack_chunks(side: Side, source: Matrix<f32>, lines: usize, k: usize, to: Packed) {
-    let chunks = k.div_ceil(BLOCK);
-    let (halves, pairs) = (lines.div_ceil(BLOCK) * 2, chunks * 16);
-    let along_k = source.col == 1;
+pub unsafe fn pack(source: Matrix<f32>, lines: usize, k: usize, to: Packed) {
+    let (halves, pairs) = (lines.div_ceil(BLOCK) * 2, k.div_ceil(BLOCK) * 16);
     // SAFETY: the caller's promise; every row of every tile is stored once.
     unsafe {
-        match side {
-            Side::Left if along_k => {
-                for line in 0..16 * halves {
-                    let all = line < lines;
-                    for chunk in 0..chunks {
-                        let k = if all { BLOCK.min(k - chunk * BLOCK) } else { 0 };
-                        let at = source.from(line, chunk * BLOCK).at;
-                        let row = in_sequence(load(at, k), load(at.wrapping_add(16), k.saturating_sub(16)));
-                        to.store(line / 16, chunk, line % 16, row);
-                    }
-                }
-            }
-            Side::Right if !along_k && source.row == 1 => {
-                for pair in 0..pairs {
-                    for half in 0..halves {
-                        let count = lines.saturating_sub(half * 16);
-                        let [even, odd] = [2 * pair, 2 * pair + 1]
-                            .map(|i| load(source.from(half * 16, i).at, if i < k { count } else { 0 }));
-                        to.store(half, pair / 16, pair % 16, in_pairs(even, odd));
-                    }
-                }
-            }
-            Side::Left => {
-                for chunk in 0..chunks {
-                    for half in 0..halves {
-                        let [low, high] = [0, 16].map(|i| square(source, [half * 16, chunk * BLOCK + i], [lines, k]));
-                        for i in 0..16 {
-                            to.store(half, chunk, i, in_sequence(low[i], high[i]));
-                        }
-                    }
-                }
-            }
-            Side::Right => {
+        if source.col != 1 && source.row == 1 {
+            for pair in 0..pairs {
                 for half in 0..halves {
-                    for pair in (0..pairs).step_by(8) {
-                        let rows = square(source.transposed(), [2 * pair, half * 16], [k, lines]);
-                        for i in 0..8 {
-                            to.store(half, pair / 16, pair % 16 + i, in_pairs(rows[2 * i], rows[2 * i + 1]));
-                        }
-                    }
+                    let count = lines.saturating_sub(half * 16);
+                    let [even, odd] = [2 * pair, 2 * pair + 1]
+                        .map(|i| load(source.from(half * 16, i).at, if i < k { count } else { 0 }));
+                    to.store(half, pair / 16, pair % 16, in_pairs(even, odd));
+                }
+            }
+            return;
+        }
+        for half in 0..halves {
+            for pair in (0..pairs).step_by(8) {
+                let rows = square(source.transposed(), [2 * pair, half * 16], [k, lines]);
+                for i in 0..8 {
+                    to.store(half, pair / 16, pair % 16 + i, in_pairs(rows[2 * i], rows[2 * i + 1]));
                 }
             }
         }

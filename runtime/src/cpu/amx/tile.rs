@@ -1,5 +1,6 @@
 //! The kernel: a 32×32 block of the output from packed operands.
 
+use crate::cpu::contract::Matrix;
 use std::arch::asm;
 
 /// Rows and columns of an output block, and the elements of k in a chunk.
@@ -8,9 +9,7 @@ pub const BLOCK: usize = 32;
 /// bf16 elements of one chunk of a packed panel: three parts of 32 rows (or columns) by 32 of k.
 pub const CHUNK: usize = 3 * BLOCK * BLOCK;
 
-/// Bytes of one part of a chunk, of one of the two tiles of a part, and of a tile's row.
-pub const PART_BYTES: usize = 2 * BLOCK * BLOCK;
-pub const TILE_BYTES: usize = PART_BYTES / 2;
+/// Bytes of a tile's row.
 pub const ROW_BYTES: usize = 64;
 
 /// What `ldtilecfg` reads: eight tiles of 16 rows of 64 bytes.
@@ -197,5 +196,23 @@ pub unsafe fn multiply(left: Left, b: *const u16, chunks: usize, out: Out, add: 
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             options(nostack),
         );
+    }
+}
+
+/// A block of which only `rows × cols` are in the output.
+///
+/// # Safety
+/// As [`multiply`], of which only these elements of `c` are written.
+pub unsafe fn edge(left: Left, b: *const u16, chunks: usize, c: Matrix<f32>, [rows, cols]: [usize; 2], add: bool) {
+    let mut block = [0.0f32; BLOCK * BLOCK];
+    let out = Out { at: block.as_mut_ptr(), row: 4 * BLOCK };
+    // SAFETY: the caller's promise.
+    unsafe { multiply(left, b, chunks, out, false) };
+    for (i, line) in block.chunks_exact(BLOCK).enumerate().take(rows) {
+        for (j, value) in line.iter().enumerate().take(cols) {
+            let at = c.from(i, j).at;
+            // SAFETY: an element of the output.
+            unsafe { *at = if add { *at + value } else { *value } };
+        }
     }
 }
