@@ -1,5 +1,6 @@
 //! Source files, and the standard library that every compiler carries.
 
+use fgc_grammar::Span;
 use include_dir::{Dir, include_dir};
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +17,35 @@ pub struct SourceFile {
     pub text: Arc<str>,
     /// Part of the standard library: not the user's to mend.
     pub standard: bool,
+}
+
+impl SourceFile {
+    /// `span` made to lie in the text, at character boundaries.
+    pub fn clamp(&self, span: Span) -> Span {
+        let down = |mut at: usize| {
+            while !self.text.is_char_boundary(at) {
+                at -= 1;
+            }
+            at
+        };
+        let up = |mut at: usize| {
+            while !self.text.is_char_boundary(at) {
+                at += 1;
+            }
+            at
+        };
+        let length = self.text.len();
+        let start = down(span.start.min(length));
+        Span::new(start, up(span.end.clamp(start, length)))
+    }
+
+    /// Line and column (in characters) of a byte offset, both from 1.
+    pub fn line_column(&self, offset: usize) -> (usize, usize) {
+        let before = &self.text[..self.clamp(Span::new(offset, offset)).start];
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
+        (line, column)
+    }
 }
 
 /// All texts a compilation has read.

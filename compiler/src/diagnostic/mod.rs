@@ -1,10 +1,15 @@
-//! Diagnostics as values: a stable code, a message, places, a cure. Renderers are separate.
+//! Diagnostics as values: a stable code, a message, places, a cure. Renderers are separate: [`render`] for people,
+//! [`render_json`] for programs.
 
+mod fix;
+mod json;
 mod render;
 
 use crate::source::{FileId, Sources};
 use fgc_grammar::Span;
 
+pub use fix::{Edit, Fix, apply};
+pub use json::render_json;
 pub use render::render;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,13 +39,25 @@ pub struct Diagnostic {
     pub severity: Severity,
     pub message: String,
     pub labels: Vec<Label>,
+    /// What else is worth knowing.
+    pub notes: Vec<String>,
     /// How to cure it.
     pub help: Option<String>,
+    /// Changes that cure it, the likeliest first: any one is enough.
+    pub fixes: Vec<Fix>,
 }
 
 impl Diagnostic {
     pub fn error(code: &'static str, message: impl Into<String>) -> Diagnostic {
-        Diagnostic { code, severity: Severity::Error, message: message.into(), labels: Vec::new(), help: None }
+        Diagnostic {
+            code,
+            severity: Severity::Error,
+            message: message.into(),
+            labels: Vec::new(),
+            notes: Vec::new(),
+            help: None,
+            fixes: Vec::new(),
+        }
     }
 
     pub fn warning(code: &'static str, message: impl Into<String>) -> Diagnostic {
@@ -63,13 +80,28 @@ impl Diagnostic {
         self
     }
 
+    pub fn note(mut self, note: impl Into<String>) -> Diagnostic {
+        self.notes.push(note.into());
+        self
+    }
+
+    /// A change of the text that cures it.
+    pub fn fix(mut self, fix: Fix) -> Diagnostic {
+        self.fixes.push(fix);
+        self
+    }
+
+    /// `fix` where there is one to give.
+    pub fn maybe_fix(mut self, fix: Option<Fix>) -> Diagnostic {
+        self.fixes.extend(fix);
+        self
+    }
+
     /// `file:line:column` of the primary label.
     pub fn position(&self, sources: &Sources) -> Option<String> {
         let place = self.labels.first()?.place;
         let file = sources.file(place.file);
-        let before = &file.text[..place.span.start.min(file.text.len())];
-        let line = before.matches('\n').count() + 1;
-        let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
+        let (line, column) = file.line_column(place.span.start);
         Some(format!("{}:{line}:{column}", file.name))
     }
 }

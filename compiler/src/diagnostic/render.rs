@@ -1,7 +1,8 @@
 //! Diagnostics for terminals, by miette.
 
 use super::{Diagnostic, Severity};
-use crate::source::Sources;
+use crate::source::{SourceFile, Sources};
+use fgc_grammar::Span;
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report};
 
 /// The text of one diagnostic; `color` for terminals that have it.
@@ -15,9 +16,7 @@ pub fn render(diagnostic: &Diagnostic, sources: &Sources, color: bool) -> String
             Severity::Warning => miette::Severity::Warning,
         },
     );
-    if let Some(help) = &diagnostic.help {
-        report = report.with_help(help);
-    }
+    report.help = diagnostic.help.clone().or_else(|| Some(diagnostic.fixes.first()?.title.clone()));
     let mut elsewhere = Vec::new();
     for (i, label) in diagnostic.labels.iter().enumerate() {
         if Some(label.place.file) != primary {
@@ -25,11 +24,7 @@ pub fn render(diagnostic: &Diagnostic, sources: &Sources, color: bool) -> String
             elsewhere.push(format!("{}: {}", one.position(sources).unwrap_or_default(), label.text));
             continue;
         }
-        // miette panics on a label past the end and hides an empty one there.
-        let length = sources.file(label.place.file).text.len();
-        let start = label.place.span.start.min(length.saturating_sub(1));
-        let end = label.place.span.end.clamp(start, length);
-        let span = start..end.max(start + usize::from(length > 0));
+        let span = visible(sources.file(label.place.file), label.place.span);
         let text = (!label.text.is_empty()).then(|| label.text.clone());
         report = report.and_label(if i == 0 {
             LabeledSpan::new_primary_with_span(text, span)
@@ -50,8 +45,23 @@ pub fn render(diagnostic: &Diagnostic, sources: &Sources, color: bool) -> String
         }
         None => handler.render_report(&mut out, &report),
     };
+    for note in &diagnostic.notes {
+        out += &format!("  note: {}\n", note.replace('\n', "\n        "));
+    }
     match result {
         Ok(()) => out,
         Err(_) => format!("{}: {}\n", diagnostic.code, diagnostic.message),
+    }
+}
+
+/// What to underline: miette panics on a label past the end, and hides an empty one there.
+fn visible(file: &SourceFile, span: Span) -> std::ops::Range<usize> {
+    let span = file.clamp(span);
+    if span.start < span.end {
+        return span.start..span.end;
+    }
+    match file.text[span.start..].chars().next() {
+        Some(c) => span.start..span.start + c.len_utf8(),
+        None => span.start - file.text.chars().next_back().map_or(0, char::len_utf8)..span.start,
     }
 }
