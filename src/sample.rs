@@ -82,6 +82,7 @@ pub fn main(args: Args) -> Result<(), Problem> {
         written = drawing.save(&output)?;
     }
     let written: Vec<String> = written.iter().map(|path| path.display().to_string()).collect();
-    println!("{n} samples of `{sampler}` at step {} in {}", checkpoint.step, written.join(" and "));
+    let whose = if sampler == "method" { String::new() } else { format!(" of `{sampler}`") };
+    println!("{n} samples{whose} at step {} in {}", checkpoint.step, written.join(" and "));
     Ok(())
 }

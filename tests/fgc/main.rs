@@ -4,3 +4,4 @@ mod bad_input;
 mod process;
 mod run;
 mod trajectories;
+mod tutorial;

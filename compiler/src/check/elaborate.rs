@@ -106,10 +106,27 @@ impl Elaborator<'_> {
                 diagnostic.labels.insert(0, label);
             }
         }
-        if !self.diagnostics.contains(&diagnostic) {
+        if !self.diagnostics.contains(&diagnostic) && !self.joined(&diagnostic) {
             self.diagnostics.push(diagnostic);
         }
         Reported
+    }
+
+    /// What is wrong inside a network is wrong in every call of it: one mistake, with a label at each call. Whether it was
+    /// known.
+    fn joined(&mut self, diagnostic: &Diagnostic) -> bool {
+        let [call, cause, ..] = &diagnostic.labels[..] else { return false };
+        if self.layer.is_none() || !self.sources.file(cause.place.file).standard {
+            return false;
+        }
+        let same = |d: &&mut Diagnostic| {
+            d.code == diagnostic.code && d.message == diagnostic.message && d.labels.get(1) == Some(cause)
+        };
+        let Some(known) = self.diagnostics.iter_mut().find(same) else { return false };
+        if known.labels.iter().all(|label| label.place != call.place) {
+            known.labels.push(Label { place: call.place, text: "and here".into() });
+        }
+        true
     }
 
     /// `report` of an error with one label.
