@@ -4,8 +4,10 @@ mod bench;
 mod build;
 mod check;
 mod device;
+mod explain;
 mod fmt;
 mod lsp;
+mod misread;
 mod preset;
 mod problem;
 mod run;
@@ -36,6 +38,7 @@ enum Command {
     Bench(bench::Args),
     Build(build::Args),
     Check(check::Args),
+    Explain(explain::Args),
     Fmt(fmt::Args),
     Lsp(lsp::Args),
     Step(step::Args),
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::main(args),
         Command::Build(args) => build::main(args),
         Command::Check(args) => check::main(args),
+        Command::Explain(args) => explain::main(args),
         Command::Fmt(args) => fmt::main(args),
         Command::Lsp(args) => lsp::main(args),
         Command::Step(args) => step::main(args),

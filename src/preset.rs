@@ -1,8 +1,11 @@
 //! Presets: found by name or path, with what the command line overrides.
 
+use crate::misread;
 use crate::problem::Problem;
 use crate::source::{BUILT_IN, Source};
+use fgc_compiler::diagnostic::{Diagnostic, Fix};
 use fgc_compiler::preset as compiler;
+use fgc_grammar::Span;
 use fgc_runtime::data::{DataSpec, Paths};
 use fgc_runtime::names::closest;
 use ron::error::SpannedError;
@@ -46,7 +49,7 @@ impl Choice {
         let wanted = self.preset.as_deref().unwrap_or_else(|| default_for(method));
         let (text, place, name) = find(wanted, method_path)?;
         let preset = parse(&text, &place)?;
-        known_methods(&preset, &place, method, method_path)?;
+        known_methods(&preset, (&place, &text), method, method_path)?;
         let mut preset = preset.for_method(method);
         preset.methods.clear();
         if let Some(dir) = &self.data {
@@ -57,14 +60,14 @@ impl Choice {
         preset.data = absolute(preset.data);
         preset.batch = self.batch.map_or(preset.batch, |b| b as usize);
         preset.set.extend(self.set.iter().cloned());
-        one_clock(&preset, &place)?;
+        one_clock(&preset, &place, &text)?;
         Ok((preset, name))
     }
 }
 
 /// Reads a preset; `place` is where it is from.
 pub fn parse(text: &str, place: &str) -> Result<Preset, Problem> {
-    read(text).map_err(|e| Problem::new(format!("{place}:{}: {}", e.span.start, e.code)))
+    read(text).map_err(|e| misread::unreadable(place, text, &e))
 }
 
 /// As [`parse`]; an error with its place.
@@ -95,7 +98,12 @@ fn default_for(method: &str) -> &'static str {
 
 /// Refuses settings for methods that are not there: those of a misspelt one would go unnoticed. There are the method that
 /// is run, the built-in ones, and those beside it and beside the preset.
-fn known_methods(preset: &Preset, place: &str, method: &str, method_path: &Path) -> Result<(), Problem> {
+fn known_methods(
+    preset: &Preset,
+    (place, text): (&str, &str),
+    method: &str,
+    method_path: &Path,
+) -> Result<(), Problem> {
     let built_in = || BUILT_IN.files().filter_map(|f| f.path().to_str()?.strip_suffix(".fg"));
     let unknown = |name: &&String| *name != method && built_in().all(|known| known != *name);
     if !preset.methods.keys().any(|name| unknown(&name)) {
@@ -110,7 +118,13 @@ fn known_methods(preset: &Preset, place: &str, method: &str, method_path: &Path)
         || format!("built in are {}", built_in().collect::<Vec<_>>().join(", ")),
         |near| format!("did you mean `{near}`?"),
     );
-    Err(Problem::new(format!("{place}: settings for a method `{name}`, which does not exist; {help}")))
+    let fix = |at| near.map(|near| Fix::new(format!("replace `{name}` by `{near}`")).replace(at, near).certain());
+    Err(misread::problem(place, text, misread::key(text, "methods", name), |at| {
+        Diagnostic::error("FG0902", format!("settings for a method `{name}`, which does not exist"))
+            .label(at, "no method of this name")
+            .help(help)
+            .maybe_fix(fix(at))
+    }))
 }
 
 /// Names of the methods in a folder's files; none where it cannot be read.
@@ -122,17 +136,19 @@ fn methods_in(folder: &Path) -> Vec<String> {
 }
 
 /// Refuses pairs made on another schedule than the student's: its noise would be of the wrong size.
-fn one_clock(preset: &Preset, place: &str) -> Result<(), Problem> {
+fn one_clock(preset: &Preset, place: &str, text: &str) -> Result<(), Problem> {
     let DataSpec::Pairs { schedule, .. } = &preset.data else { return Ok(()) };
     let nets = preset.net_specs();
     match nets.get("student").or_else(|| nets.get("denoiser")) {
-        Some(student) if student.schedule != schedule.name() => Err(Problem::new(format!(
-            "{place}: its pairs are made on the schedule `{}`, but the student's is `{}`; say `schedule: {}` in `Pairs(…)`, \
-             or give the network the other schedule",
-            schedule.name(),
-            student.schedule,
-            student.schedule,
-        ))),
+        Some(student) if student.schedule != schedule.name() => {
+            let at = text.find("Pairs").map_or(Span::default(), |i| Span::new(i, i + "Pairs".len()));
+            let (pairs, own) = (schedule.name(), &student.schedule);
+            let message = format!("the pairs are made on the schedule `{pairs}`, but the student's is `{own}`");
+            let help = format!("say `schedule: {own}` in `Pairs(…)`, or give the network the other schedule");
+            Err(misread::problem(place, text, at, |at| {
+                Diagnostic::error("FG0903", message).label(at, "made here").help(help)
+            }))
+        }
         _ => Ok(()),
     }
 }
@@ -212,10 +228,12 @@ mod tests {
                 r#"(data: Pairs(of: Moons, schedule: rf), batch: 1, iterations: 1, schedule: "{schedule}",
                     nets: {{"denoiser": (network: "mlp()")}})"#
             );
-            one_clock(&parse(&text, "p.ron").unwrap(), "p.ron")
+            one_clock(&parse(&text, "p.ron").unwrap(), "p.ron", &text)
         };
         assert!(preset("rf").is_ok());
-        let Err(Problem::Message(message)) = preset("edm") else { panic!("accepted") };
-        assert!(message.contains("p.ron") && message.contains("say `schedule: edm`"), "{message}");
+        let Err(Problem::Compile(failure)) = preset("edm") else { panic!("accepted") };
+        let first = &failure.diagnostics[0];
+        assert_eq!(first.position(&failure.sources).unwrap(), "p.ron:1:8");
+        assert!(first.help.as_ref().unwrap().contains("say `schedule: edm`"), "{first:?}");
     }
 }

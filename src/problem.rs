@@ -26,6 +26,22 @@ impl Problem {
         Problem::Message(message.into())
     }
 
+    /// As diagnostics: of what has no code, one without it.
+    pub fn into_failure(self) -> Failure {
+        let diagnostics = match self {
+            Problem::Compile(failure) => return *failure,
+            Problem::Message(message) => vec![Diagnostic::error("", message)],
+            Problem::Reported => Vec::new(),
+        };
+        Failure { sources: Sources::default(), diagnostics }
+    }
+
+    /// A mistake with a code and no place.
+    fn coded(code: &'static str, message: String) -> Problem {
+        let diagnostics = vec![Diagnostic::error(code, message)];
+        Problem::from(Failure { sources: Sources::default(), diagnostics })
+    }
+
     pub fn report(&self) {
         match self {
             Problem::Message(message) => eprintln!("error: {message}"),
@@ -73,4 +89,21 @@ macro_rules! message {
     )*};
 }
 
-message!(TrainError, DataError, CheckpointError, DeviceError, PictureError, ShardError, TensorFileError);
+impl From<DataError> for Problem {
+    fn from(error: DataError) -> Problem {
+        Problem::coded("FG0904", error.to_string())
+    }
+}
+
+impl From<TrainError> for Problem {
+    fn from(error: TrainError) -> Problem {
+        match error {
+            TrainError::Data(error) => error.into(),
+            TrainError::Tensors { .. } => Problem::coded("FG0905", error.to_string()),
+            TrainError::NoWeights { .. } => Problem::coded("FG0906", error.to_string()),
+            error => Problem::Message(error.to_string()),
+        }
+    }
+}
+
+message!(CheckpointError, DeviceError, PictureError, ShardError, TensorFileError);

@@ -23,7 +23,7 @@ pub fn compile(name: &str, text: &str, setup: &Setup) -> Result<Compiled, Failur
     let mut training = match training(&checked, setup.batch, setup.level) {
         Ok(training) => training,
         Err(e) => {
-            let mut d = Diagnostic::error("FG0801", e.to_string())
+            let mut d = Diagnostic::error("FG0801", format!("the loss cannot be differentiated: {e}"))
                 .help("put it under `stop(…)`, or write it with operations that have derivatives");
             if let Some(&place) = checked.method.places.get(&e.node()) {
                 d = d.label(place, "made here");

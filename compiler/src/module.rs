@@ -1,7 +1,8 @@
 //! Modules: files by path, their items by name, what `use` brings in.
 
-use crate::diagnostic::{Diagnostic, Place, nearest};
+use crate::diagnostic::{Diagnostic, Fix, Place, nearest};
 use crate::source::{FileId, SourceFile, Sources, standard_module, standard_modules};
+use fgc_grammar::SyntaxError;
 use fgc_grammar::ast::{Item, ItemKind, Name};
 use indexmap::IndexMap;
 use rustc_hash::FxHashMap;
@@ -134,14 +135,22 @@ impl Modules {
         };
         let Some(module) = module else {
             let known = standard_modules();
-            let help = nearest(&same, known.iter().map(String::as_str))
-                .map(|n| format!("did you mean `{n}`?"))
-                .unwrap_or_else(|| format!("modules are: {}", known.join(", ")));
-            diagnostics.push(
-                Diagnostic::error("FG0102", format!("there is no module `{}`", joined(module_path)))
-                    .label(Place { file, span }, "not found")
-                    .help(help),
-            );
+            let place = Place { file, span };
+            let d = Diagnostic::error("FG0102", format!("there is no module `{}`", joined(module_path)))
+                .label(place, "not found");
+            // The last part of the path may be a name in the module.
+            let near = |path: &str| nearest(path, known.iter().map(String::as_str)).map(str::to_owned);
+            let home = joined(module_path);
+            diagnostics.push(match (near(&home), near(&same)) {
+                (Some(n), _) if names.is_empty() => {
+                    let n = format!("{n}.{}", wanted[0].text);
+                    d.help(format!("did you mean `{n}`?")).fix(Fix::rename(place, &same, &n))
+                }
+                (Some(n), _) | (None, Some(n)) => {
+                    d.help(format!("did you mean `{n}`?")).fix(Fix::rename(place, &same, &n))
+                }
+                (None, None) => d.help(format!("modules are {}", known.join(", "))),
+            });
             return;
         };
         for name in wanted {
@@ -151,14 +160,11 @@ impl Modules {
                 (None, Some(import)) => import.clone(),
                 (None, None) => {
                     let known: Vec<&str> = target.own.keys().map(String::as_str).collect();
-                    let help = match nearest(&name.text, known.iter().copied()) {
-                        Some(n) => format!("did you mean `{n}`?"),
-                        None => format!("it defines {}", known.join(", ")),
-                    };
+                    let place = Place { file, span: name.span };
                     diagnostics.push(
                         Diagnostic::error("FG0103", format!("`{}` defines no `{}`", target.path, name.text))
-                            .label(Place { file, span: name.span }, "not found there")
-                            .help(help),
+                            .label(place, "not found there")
+                            .among(place, &name.text, &known),
                     );
                     continue;
                 }
@@ -231,15 +237,23 @@ fn parse(source: &SourceFile, file: FileId, diagnostics: &mut Vec<Diagnostic>) -
     }
     let parsed = fgc_grammar::parse(&source.text);
     for e in parsed.errors {
-        let mut d = Diagnostic::error(e.code, e.message).label(Place { file, span: e.span }, "");
-        d.help = e.help;
-        diagnostics.push(d);
+        diagnostics.push(syntax(e, file));
     }
     let items: Vec<Rc<Item>> = parsed.file.items.into_iter().map(Rc::new).collect();
     if source.standard {
         STANDARD.with_borrow_mut(|known| known.insert(source.name.clone(), items.clone()));
     }
     items
+}
+
+/// A syntax error of the file.
+pub fn syntax(error: SyntaxError, file: FileId) -> Diagnostic {
+    let place = Place { file, span: error.span };
+    let fix = error.instead.map(|text| {
+        let title = if text.is_empty() { "remove it".into() } else { format!("write `{text}`") };
+        Fix::new(title).replace(place, text).certain()
+    });
+    Diagnostic::error(error.code, error.message).label(place, "").maybe_help(error.help).maybe_fix(fix)
 }
 
 /// The name an item defines.

@@ -60,6 +60,11 @@ impl Sources {
         FileId(self.files.len() as u32 - 1)
     }
 
+    /// All files, in the order they were read.
+    pub fn ids(&self) -> impl Iterator<Item = FileId> + use<> {
+        (0..self.files.len() as u32).map(FileId)
+    }
+
     pub fn file(&self, id: FileId) -> &SourceFile {
         &self.files[id.0 as usize]
     }

@@ -16,11 +16,17 @@ pub struct SyntaxError {
     /// What could stand at `span` instead, in words: "`->`", "an expression".
     pub expected: Vec<String>,
     pub help: Option<String>,
+    /// What to write at `span` where that is the whole cure.
+    pub instead: Option<String>,
 }
 
 impl SyntaxError {
     pub fn new(code: &'static str, span: Span, message: impl Into<String>) -> SyntaxError {
-        SyntaxError { span, code, message: message.into(), expected: Vec::new(), help: None }
+        SyntaxError { span, code, message: message.into(), expected: Vec::new(), help: None, instead: None }
+    }
+
+    pub fn instead(self, text: impl Into<String>) -> SyntaxError {
+        SyntaxError { instead: Some(text.into()), ..self }
     }
 
     pub fn help(mut self, help: impl Into<String>) -> SyntaxError {

@@ -71,8 +71,29 @@ impl Lexed {
     }
 
     fn error(&mut self, code: &'static str, span: Span, message: impl Into<String>, help: impl Into<String>) {
-        self.errors.push(SyntaxError::new(code, span, message).help(help));
+        let help = help.into();
+        let mut error = SyntaxError::new(code, span, message);
+        error.instead = instead(&help).map(|text| self.apart(span, text));
+        self.errors.push(error.help(help));
     }
+
+    /// `text` in place of `span`, kept apart from words beside it if it is one.
+    fn apart(&self, span: Span, text: &str) -> String {
+        let word = |at: Option<&u8>| at.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
+        let alphabetic = text.bytes().all(|b| b.is_ascii_alphabetic()) && !text.is_empty();
+        let before = alphabetic && word(span.start.checked_sub(1).and_then(|i| self.text.get(i)));
+        let after = alphabetic && word(self.text.get(span.end));
+        format!("{}{text}{}", if before { " " } else { "" }, if after { " " } else { "" })
+    }
+}
+
+/// What a help says to write, where that is all it says.
+fn instead(help: &str) -> Option<&str> {
+    if help == "remove it" {
+        return Some("");
+    }
+    let text = help.strip_prefix("write `")?.strip_suffix('`')?;
+    (!text.contains(['`', '…'])).then_some(text)
 }
 
 /// Splits `source`.

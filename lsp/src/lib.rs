@@ -3,7 +3,8 @@
 //! [`Analysis`] holds what the compiler knows of one version of a file; the modules beside it are functions from it and
 //! a position to an answer. [`serve`] speaks the protocol.
 
-pub mod analysis;
+pub mod actions;
+mod analysis;
 mod capabilities;
 pub mod completion;
 mod context;

@@ -5,7 +5,8 @@ use crate::library::Library;
 use crate::preset::{self, Presets};
 use crate::text::{Encoding, Text};
 use crate::{
-    completion, diagnostics, folding, format, hints, hover, navigate, signature, symbols, tokens, uri, workspace,
+    actions, completion, diagnostics, folding, format, hints, hover, navigate, signature, symbols, tokens, uri,
+    workspace,
 };
 use fgc_compiler::diagnostic::Place;
 use fgc_compiler::preset::Setup;
@@ -253,6 +254,11 @@ impl Session {
                 let p: lsp::SignatureHelpParams = parse(params)?;
                 let at = p.text_document_position_params;
                 self.answer(&at.text_document.uri, |a| signature::signature_help(a, at.position))
+            }
+            "textDocument/codeAction" => {
+                let p: lsp::CodeActionParams = parse(params)?;
+                let uri = p.text_document.uri;
+                self.answer(&uri, |a| Some(actions::actions(a, &uri, p.range, &p.context.diagnostics)))
             }
             "textDocument/formatting" => {
                 let p: lsp::DocumentFormattingParams = parse(params)?;

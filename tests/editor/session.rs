@@ -325,3 +325,28 @@ fn every_keystroke_is_answered() {
     assert_eq!(client.diagnostics(&path), Vec::<Value>::new());
     client.stop();
 }
+
+/// The cures of diagnostics are offered where they are, and applying one leaves nothing to report.
+#[test]
+fn mistakes_are_mended_by_quick_fixes() {
+    let (mut client, path, text) = open("dmd2.fg");
+    let [line, character] = find(&text, "stop(real)", 0);
+    client.edit(&path, [[line, character], [line, character + 4]], "stpo");
+    let found = client.diagnostics(&path);
+    let params = json!({
+        "textDocument": {"uri": uri(&path)},
+        "range": found[0]["range"],
+        "context": {"diagnostics": found},
+    });
+    let actions = client.request("textDocument/codeAction", params);
+    assert_eq!(actions[0]["title"], "replace `stpo` by `stop`");
+    assert_eq!((&actions[0]["kind"], &actions[0]["isPreferred"]), (&json!("quickfix"), &json!(true)));
+    assert_eq!(actions[0]["diagnostics"][0]["code"], "FG0104");
+    let wrong = text.replacen("stop(real)", "stpo(real)", 1);
+    let edits = &actions[0]["edit"]["changes"][uri(&path)];
+    assert_eq!(apply(&wrong, edits), text);
+    let elsewhere = json!({"start": {"line": 0, "character": 0}, "end": {"line": 0, "character": 1}});
+    let params = json!({"textDocument": {"uri": uri(&path)}, "range": elsewhere, "context": {"diagnostics": []}});
+    assert_eq!(client.request("textDocument/codeAction", params), json!([]));
+    client.stop();
+}

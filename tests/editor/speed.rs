@@ -40,7 +40,9 @@ fn answers_come_within_a_blink_at_every_keystroke() {
             client.diagnostics(&path);
             *best = [best[0].min(answered), best[1].min(start.elapsed())];
         }
-        assert_eq!(client.diagnostics(&path), Vec::<Value>::new());
+        // What was typed is right, if not wise: its target learns, too.
+        let errors = client.diagnostics(&path).into_iter().filter(|d| d["severity"] == 1);
+        assert_eq!(errors.collect::<Vec<_>>(), Vec::<Value>::new());
         client.stop();
     }
     let slowest = |i: usize| quickest.iter().map(|best| best[i]).max().unwrap();

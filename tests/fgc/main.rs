@@ -1,6 +1,7 @@
 //! The binary as a user runs it, as processes of their own.
 
 mod bad_input;
+mod check;
 mod process;
 mod run;
 mod trajectories;

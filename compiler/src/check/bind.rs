@@ -16,7 +16,8 @@ impl Elaborator<'_> {
                 let help = super::expr::suggestion(name, &known);
                 let place = Place { file: env.file, span: method.span };
                 let message = format!("`{}` has no hyper-parameter `{name}`", method.text);
-                self.error_help("FG0701", message, place, "set from outside", help);
+                let text = format!("the preset or `--set` sets `{name}` of this method");
+                self.error_help("FG0701", message, place, &text, help);
                 failed = true;
             }
         }
@@ -51,8 +52,8 @@ impl Elaborator<'_> {
                     "FG0702",
                     format!("{what} has no value"),
                     place,
-                    "",
-                    format!("give it: `--set {name}=…`"),
+                    "has no default",
+                    format!("give it: `--set {name}=…`, or a default: `{name} = …`"),
                 ));
             }
         };
@@ -72,9 +73,7 @@ impl Elaborator<'_> {
             Ok(e) => self.expr(&e, &Env { file, ..env.clone() }),
             Err(errors) => {
                 for e in errors {
-                    let d =
-                        Diagnostic::error(e.code, e.message).label(Place { file, span: e.span }, "").maybe_help(e.help);
-                    self.report(d);
+                    self.report(crate::module::syntax(e, file));
                 }
                 Err(super::Reported)
             }

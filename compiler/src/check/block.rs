@@ -2,7 +2,7 @@
 
 use super::elaborate::{Elaborator, Result};
 use super::value::*;
-use crate::diagnostic::{Diagnostic, Place, nearest};
+use crate::diagnostic::{Diagnostic, Fix, Place, nearest};
 use fgc_grammar::ast::*;
 use fgc_program::DType;
 
@@ -28,10 +28,29 @@ impl Elaborator<'_> {
                             env.bind(&name.text, Value::Error, true);
                         }
                     }
+                    if matches!(stmt.kind, StmtKind::Error) {
+                        self.bind_unread(stmt, env);
+                    }
                 }
             }
         }
         if failed { Err(super::Reported) } else { Ok(None) }
+    }
+
+    /// Text that is no statement would have bound something, had it been right: names that nothing else binds are not
+    /// reported again where they are used.
+    fn bind_unread(&mut self, stmt: &Stmt, env: &Env) {
+        let text = self.sources.file(env.file).text.clone();
+        let text = text.get(stmt.span.start..stmt.span.end).unwrap_or("");
+        let words = text.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|w| !w.is_empty());
+        for word in words.filter(|w| w.starts_with(|c: char| c.is_lowercase() || c == '_')) {
+            let known = env.find(word).is_some()
+                || self.modules.lookup(env.module, word).is_some()
+                || super::builtin::names().any(|b| b == word);
+            if !known {
+                env.bind(word, Value::Error, true);
+            }
+        }
     }
 
     fn statement(&mut self, stmt: &Stmt, env: &Env) -> Result<Option<Value>> {
@@ -64,21 +83,16 @@ impl Elaborator<'_> {
                 match env.assign(&name.text, result) {
                     Some(Binding { mutable: true, .. }) => {}
                     Some(_) => {
-                        return Err(self.error_help(
-                            "FG0109",
-                            format!("`{}` is fixed", name.text),
-                            at,
-                            "assigned here",
-                            format!("declare it with `var {} = …` to assign it again", name.text),
-                        ));
+                        return Err(self.unassignable(name, at, "assigned here"));
                     }
                     None => {
                         let locals = env.locals();
-                        let help = match nearest(&name.text, locals.iter().map(String::as_str)) {
-                            Some(n) => format!("did you mean `{n}`?"),
-                            None => format!("declare it first: `var {} = …`", name.text),
-                        };
-                        return Err(self.error_help("FG0104", format!("`{}` is not defined", name.text), at, "", help));
+                        let d = Diagnostic::error("FG0104", format!("`{}` is not defined", name.text))
+                            .label(at, "assigned here");
+                        return Err(self.report(match nearest(&name.text, locals.iter().map(String::as_str)) {
+                            Some(n) => d.help(format!("did you mean `{n}`?")).fix(Fix::rename(at, &name.text, n)),
+                            None => d.help(format!("declare it first: `var {} = …`", name.text)),
+                        }));
                     }
                 }
             }
@@ -97,7 +111,7 @@ impl Elaborator<'_> {
                         "FG0219",
                         "`for` runs over a list",
                         at,
-                        "",
+                        "not a list",
                         "ranges are lists: `0..n`",
                     ));
                 };
@@ -130,6 +144,24 @@ impl Elaborator<'_> {
         Ok(None)
     }
 
+    /// `name` is assigned and was bound by `let`.
+    pub(super) fn unassignable(&mut self, name: &Name, at: Place, text: &str) -> super::Reported {
+        let bound = self.bindings.iter().rev().find(|b| b.name == name.text && b.place.file == at.file);
+        let mut d =
+            Diagnostic::error("FG0109", format!("`{}` keeps its first value, and cannot be assigned", name.text))
+                .label(at, text)
+                .help(format!("what changes is declared with `var {} = …`", name.text));
+        if let Some(place) = bound.map(|b| b.place) {
+            d = d.label(place, "bound here");
+            let before = self.sources.file(place.file).text[..place.span.start].trim_end();
+            if before.ends_with("let") {
+                let word = fgc_grammar::Span::new(before.len() - 3, before.len());
+                d = d.fix(Fix::new("declare it with `var`").replace(Place { span: word, ..place }, "var").certain());
+            }
+        }
+        self.report(d)
+    }
+
     /// One name takes the value; several take a list apart.
     pub fn bind_names(&mut self, names: &[Name], value: Value, env: &Env, place: Place) -> Result<()> {
         if let [name] = names {
@@ -153,6 +185,19 @@ impl Elaborator<'_> {
         }
     }
 
+    /// Noise without the batch's axis is the same for every sample, which hardly anyone means.
+    fn warn_shared(&mut self, name: &str, law: &Law, place: Place) {
+        let noise = law.base == fgc_program::Distribution::Normal && !law.axes.iter().any(|a| &**a == "B");
+        if noise && !self.sources.file(place.file).standard && self.draw_prefix.is_empty() {
+            let axes = law.axes.iter().map(|a| &**a).collect::<Vec<_>>().join(", ");
+            self.report(
+                Diagnostic::warning("FG0405", format!("every sample of the batch gets the same `{name}`"))
+                    .label(place, format!("has axes [{axes}], without B"))
+                    .help("`normal(x)` draws with all axes of x, one noise for each sample"),
+            );
+        }
+    }
+
     /// `draw name ~ law`: a new input of the program, or a pinned one.
     fn draw(&mut self, draw: &DrawDecl, env: &Env) -> Result<()> {
         let place = Place { file: env.file, span: draw.name.span };
@@ -163,7 +208,8 @@ impl Elaborator<'_> {
             v => {
                 let shown = self.show(&v);
                 let help = match v {
-                    Value::Function(_) => "time laws are functions of a schedule: `law(s)`",
+                    Value::Function(_) => "time laws are functions of a schedule: `lognormal(-1.2, 1.2)(s)`",
+                    Value::Tensor(_) => "values that are computed are bound with `let`",
                     _ => "laws are normal(x), uniform(B), index(n, B), permutation(B) and the time laws of std.law",
                 };
                 return Err(self.error_help(
@@ -196,14 +242,19 @@ impl Elaborator<'_> {
                 Diagnostic::error("FG0402", format!("`{name}` is drawn twice"))
                     .label(place, "drawn again here")
                     .label(first, "first drawn here")
-                    .help("one name is one draw: use the first, or give this one another name"),
+                    .help(
+                        "a draw is known by its name, so this would be the same numbers again: use the first, or give \
+                         this one another name",
+                    ),
             ));
         }
         let value = self.make_draw(&name, number, &law, place)?;
         let Value::Tensor(t) = &value else { return Err(super::Reported) };
         let shape = self.shape_of(t);
         let local = draw.name.text.clone();
-        self.draws.insert(key, super::elaborate::DrawState { local, place, node: t.node, shape });
+        self.warn_shared(&local, &law, place);
+        let whole = Place { file: env.file, span: draw.name.span.to(draw.law.span) };
+        self.draws.insert(key, super::elaborate::DrawState { local, place, whole, node: t.node, shape });
         self.record_binding(&draw.name, &value, env);
         env.bind(&draw.name.text, value, false);
         Ok(())

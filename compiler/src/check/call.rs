@@ -2,7 +2,7 @@
 
 use super::elaborate::{Elaborator, Frame, LayerScope, Result};
 use super::value::*;
-use crate::diagnostic::{Diagnostic, Place};
+use crate::diagnostic::{Diagnostic, Fix, Place};
 use fgc_grammar::ast::{Arg, Body, Expr, Over};
 use std::rc::Rc;
 
@@ -94,11 +94,12 @@ impl Elaborator<'_> {
             && !matches!(f, Value::Function(c) if c.kind == ClosureKind::Layer)
         {
             let shown = self.show(f);
-            return Err(self.error(
+            return Err(self.error_help(
                 "FG0214",
                 format!("`@{prefix}` names the parameters of a layer, and this is {shown}"),
                 place,
-                "",
+                "not a layer",
+                "call it without `@…`",
             ));
         }
         match f {
@@ -115,7 +116,13 @@ impl Elaborator<'_> {
                 match &record {
                     Value::Record(fields) => match fields.get(&**view) {
                         Some(v) => Ok(v.clone()),
-                        None => Err(self.error("FG0106", format!("this network has no view `{view}`"), place, "")),
+                        None => Err(self.error_help(
+                            "FG0106",
+                            format!("this network has no view `{view}`"),
+                            place,
+                            "asked for here",
+                            "its layer returns no such field: choose another network in the preset",
+                        )),
                     },
                     _ => Err(super::Reported),
                 }
@@ -126,7 +133,7 @@ impl Elaborator<'_> {
                     "FG0108",
                     format!("`{name}()` makes a network, and only `net` may"),
                     place,
-                    "",
+                    "not in a `net`",
                     format!("write `net student = {name}()` and use `student`"),
                 );
                 Err(super::Reported)
@@ -137,7 +144,8 @@ impl Elaborator<'_> {
             }
             other => {
                 let shown = self.show(other);
-                Err(self.error("FG0215", format!("{shown} cannot be called"), place, "not a function"))
+                let help = "is an operator missing before the `(`?";
+                Err(self.error_help("FG0215", format!("{shown} cannot be called"), place, "not a function", help))
             }
         }
     }
@@ -171,11 +179,14 @@ impl Elaborator<'_> {
             format!("`{}({})`", closure.name, shown.join(", "))
         };
         if args.over.is_some() {
-            return Err(self.error("FG0217", format!("`{}` takes no `over`", closure.name), place, ""));
+            let help = "`over` belongs to `sum`, `mean`, `reduce_max`, `reduce_min` and `dot`";
+            let message = format!("`{}` takes no `over`", closure.name);
+            return Err(self.error_help("FG0217", message, place, "`over` in this call", help));
         }
         if args.positional.len() > closure.params.len() {
             let message = format!("{} arguments for {}", args.positional.len(), signature());
-            return Err(self.error("FG0216", message, place, "too many arguments"));
+            let help = "the ones with `= …` may be left out, or given by name: `f(x, scale = 2.0)`";
+            return Err(self.error_help("FG0216", message, place, "too many arguments", help));
         }
         let mut slots: Vec<Option<(Value, Place)>> = args.positional.into_iter().map(Some).collect();
         slots.resize(closure.params.len(), None);
@@ -183,21 +194,28 @@ impl Elaborator<'_> {
             match closure.params.iter().position(|p| p.name.text == name) {
                 Some(i) if slots[i].is_none() => slots[i] = Some((value, at)),
                 Some(_) => {
-                    return Err(self.error(
+                    let message = format!("`{name}` is given twice to {}", signature());
+                    return Err(self.error_help(
                         "FG0216",
-                        format!("`{name}` is given twice to {}", signature()),
+                        message,
                         at,
                         "again here",
+                        "once by its place, once by name",
                     ));
                 }
                 None => {
                     let known: Vec<&str> = closure.params.iter().map(|p| p.name.text.as_str()).collect();
-                    let help = super::expr::suggestion(&name, &known);
                     let message = format!("{} has no parameter `{name}`", signature());
-                    return Err(self.error_help("FG0216", message, at, "unknown parameter", help));
+                    let word = self.name_before(at, &name);
+                    let mut d = Diagnostic::error("FG0216", message)
+                        .label(word.unwrap_or(at), "unknown parameter")
+                        .among(word.unwrap_or(at), &name, &known);
+                    d.fixes.retain(|_| word.is_some());
+                    return Err(self.report(d));
                 }
             }
         }
+        self.shifted(closure, &slots, place)?;
         let env = closure.env.child();
         let mut out = Vec::new();
         for (param, slot) in closure.params.iter().zip(slots) {
@@ -210,10 +228,13 @@ impl Elaborator<'_> {
                 (None, Some(default)) => self.expr(default, &env)?,
                 (None, None) => {
                     let message = format!("{} needs `{name}`", signature());
+                    let fix = self.pass_on(name, place);
                     return Err(self.report(
                         Diagnostic::error("FG0216", message)
-                            .label(place, "missing argument")
-                            .label(Place { file: closure.env.file, span: param.span }, "this parameter"),
+                            .label(place, format!("`{name}` is missing"))
+                            .label(Place { file: closure.env.file, span: param.name.span }, "this parameter")
+                            .maybe_help(fix.as_ref().map(|fix| fix.title.clone()))
+                            .maybe_fix(fix),
                     ));
                 }
             };
@@ -222,6 +243,52 @@ impl Elaborator<'_> {
             out.push((name.clone(), value));
         }
         Ok(out)
+    }
+
+    /// An argument left out in the middle moves those after it: `add_noise(s, x, t)` lacks `eps`, not `t`.
+    fn shifted(&mut self, closure: &Closure, slots: &[Option<(Value, Place)>], place: Place) -> Result<()> {
+        let written = |at: &Place| self.sources.file(at.file).text.get(at.span.start..at.span.end).unwrap_or("");
+        let params = &closure.params;
+        let missing = |i: usize| slots[i].is_none() && params[i].default.is_none();
+        let moved = slots.iter().enumerate().find_map(|(i, slot)| {
+            let (_, at) = slot.as_ref()?;
+            let meant = params.iter().position(|p| p.name.text == written(at))?;
+            (meant > i && missing(meant)).then_some((i, meant, *at))
+        });
+        let Some((i, meant, at)) = moved else { return Ok(()) };
+        let (lacks, name) = (params[i].name.text.clone(), &params[meant].name.text);
+        let fix = self
+            .bindings
+            .iter()
+            .any(|b| b.name == lacks)
+            .then(|| Fix::new(format!("pass your `{lacks}` before it")).before(at, format!("{lacks}, ")).certain());
+        let all: Vec<&str> = params.iter().map(|p| p.name.text.as_str()).collect();
+        Err(self.report(
+            Diagnostic::error("FG0216", format!("`{}({})` needs `{lacks}`", closure.name, all.join(", ")))
+                .label(at, format!("`{name}` stands where `{lacks}` is wanted"))
+                .label(place, "in this call")
+                .help(format!("is `{lacks}` missing before it?"))
+                .maybe_fix(fix),
+        ))
+    }
+
+    /// Where the name stands that an argument is given by: before its value.
+    fn name_before(&self, value: Place, name: &str) -> Option<Place> {
+        let text = &self.sources.file(value.file).text;
+        let before = text.get(..value.span.start)?.trim_end().strip_suffix('=')?.trim_end();
+        let start = before.strip_suffix(name)?.len();
+        Some(Place { span: fgc_grammar::Span::new(start, before.len()), ..value })
+    }
+
+    /// Gives a call the argument that it lacks, where the caller has a value of that name.
+    fn pass_on(&self, name: &str, call: Place) -> Option<Fix> {
+        self.bindings.iter().find(|b| b.name == name && b.place.file == call.file)?;
+        let text = self.sources.file(call.file).text.get(call.span.start..call.span.end)?;
+        let inside = text.strip_suffix(')')?.trim_end();
+        let comma = if inside.ends_with(['(', ',']) { "" } else { ", " };
+        let at = call.span.start + inside.len();
+        let at = Place { span: fgc_grammar::Span::new(at, at), ..call };
+        Some(Fix::new(format!("pass your `{name}`: `{name} = {name}`")).before(at, format!("{comma}{name} = {name}")))
     }
 
     pub fn call_closure(
@@ -251,7 +318,7 @@ impl Elaborator<'_> {
                         "FG0218",
                         format!("`{}` ends without `return`", closure.name),
                         at,
-                        "",
+                        "its body",
                         "end it with `return` and its value",
                     ))
                 }

@@ -48,6 +48,8 @@ pub struct DrawState {
     /// As written, without prefix and index.
     pub local: String,
     pub place: Place,
+    /// The name and its law.
+    pub whole: Place,
     pub node: NodeId,
     pub shape: Vec<usize>,
 }
@@ -87,6 +89,8 @@ pub struct Elaborator<'a> {
     pub user: ModuleId,
     /// Evaluations so far.
     pub spent: u64,
+    /// The tensors of the user's expressions, for places of what is found later.
+    pub tensors: FxHashMap<Place, NodeId>,
     /// For editors.
     pub facts: super::facts::Facts,
 }
@@ -106,6 +110,8 @@ impl Elaborator<'_> {
                 diagnostic.labels.insert(0, label);
             }
         }
+        // The standard library is not the user's to change.
+        diagnostic.fixes.retain(|fix| fix.edits.iter().all(|e| !self.sources.file(e.place.file).standard));
         if !self.diagnostics.contains(&diagnostic) && !self.joined(&diagnostic) {
             self.diagnostics.push(diagnostic);
         }

@@ -3,9 +3,10 @@
 use super::elaborate::Elaborator;
 use super::facts::{Facts, LossFact};
 use super::flow;
+use super::leak;
 use super::method::Elaborated;
 use super::value::*;
-use crate::diagnostic::{Diagnostic, Failure, Place, Severity};
+use crate::diagnostic::{Diagnostic, Failure, Fix, Place, Severity};
 use crate::graph::{Graph, NodeId, inline_with};
 use crate::module::{ModuleId, Modules};
 use crate::preset::Setup;
@@ -67,11 +68,16 @@ fn run(name: &str, text: &str, setup: &Setup, keep: bool) -> Inspection {
     e.diagnostics = diagnostics;
     let mut elaborated = e.method();
     let mut facts = std::mem::take(&mut e.facts);
+    let tensors = std::mem::take(&mut e.tensors);
     let called = elaborated.as_ref().filter(|_| keep).map(|m| (m.graph.clone(), outputs(m)));
     let mut diagnostics = std::mem::take(&mut e.diagnostics);
     if let Some(method) = &mut elaborated {
+        let leaks = leak::warnings(method, &tensors);
         match inline_method(method) {
-            Ok(()) => diagnostics.extend(check_flow(method, &mut facts)),
+            Ok(()) => {
+                diagnostics.extend(check_flow(method, &sources, &mut facts));
+                diagnostics.extend(leaks);
+            }
             Err(message) => diagnostics
                 .push(Diagnostic::error("FG0801", message).help("this is a limit of the compiler's derivative rules")),
         }
@@ -136,7 +142,7 @@ fn inline_method(m: &mut Elaborated) -> Result<(), String> {
 }
 
 /// Losses must reach what they train; what can learn should be trained by something.
-fn check_flow(m: &Elaborated, facts: &mut Facts) -> Vec<Diagnostic> {
+fn check_flow(m: &Elaborated, sources: &Sources, facts: &mut Facts) -> Vec<Diagnostic> {
     let mut out = Vec::new();
     let name_of = |net: &NetId| m.nets[net.0 as usize].name.clone();
     for loss in m.steps.iter().flat_map(|s| &s.losses) {
@@ -164,12 +170,26 @@ fn check_flow(m: &Elaborated, facts: &mut Facts) -> Vec<Diagnostic> {
             for cut in &cuts {
                 d = d.label(*cut, "this `stop` cuts it off");
             }
+            // Comparisons and the like have no derivative.
+            let flat = reached.flat.iter().filter(|f| flow::behind(&m.graph, **f).nets.contains(target));
+            let flat: Vec<Place> = flat.filter_map(|f| m.places.get(f).copied()).collect();
+            for place in flat.iter().filter(|p| p.file == loss.place.file) {
+                d = d.label(*place, "this has no derivative");
+            }
             let names: Vec<&str> = reached.nets.iter().map(|n| m.nets[n.0 as usize].name.as_str()).collect();
-            d = d.help(match (cuts.is_empty(), names.is_empty()) {
-                (false, _) => format!("remove the `stop`, or train another network than `{net}`"),
-                (true, false) => format!("it depends on {}: is one of those meant?", names.join(", ")),
-                (true, true) => "it depends on no network".into(),
+            d = d.help(match (cuts.is_empty(), flat.is_empty(), names.is_empty()) {
+                (false, ..) => format!("remove the `stop`, or train another network than `{net}`"),
+                (true, false, _) => {
+                    "comparisons, `sign`, `floor` and whole numbers pass no gradient: use a smooth function".into()
+                }
+                (true, true, false) => {
+                    format!("it depends differentiably on {}: is one of those meant?", names.join(", "))
+                }
+                (true, true, true) => format!("its value depends on no network: compute it from what `{net}` answers"),
             });
+            if let Some(fix) = without_stops(&cuts, sources) {
+                d = d.fix(fix);
+            }
             out.push(d);
         }
     }
@@ -177,21 +197,55 @@ fn check_flow(m: &Elaborated, facts: &mut Facts) -> Vec<Diagnostic> {
         let trained = m.steps.iter().flat_map(|s| &s.losses).any(|l| l.targets.iter().any(|t| t.0 as usize == i));
         let used = !net.params.is_empty();
         if used && !net.frozen && !trained && !net.excused {
+            let fix = match net.attributes.split_first() {
+                Some((&first, more)) => {
+                    let fix = Fix::new(format!("freeze `{}`", net.name)).replace(first, "frozen");
+                    more.iter().fold(fix, |fix, &at| fix.replace(at, ""))
+                }
+                None => Fix::new(format!("freeze `{}`", net.name)).after(net.end, " frozen"),
+            };
             out.push(
                 Diagnostic::warning("FG0305", format!("no loss trains `{}`", net.name))
                     .label(net.place, "never learns")
-                    .help("say `frozen` if that is meant"),
+                    .help(format!("write `frozen` if that is meant, or a loss that ends in `-> {}`", net.name))
+                    .fix(fix),
             );
         }
         if trained && net.training.optimizer.is_none() {
             out.push(
                 Diagnostic::error("FG0306", format!("`{}` is trained and has no optimiser", net.name))
                     .label(net.place, "made here")
-                    .help("add one: `adamw(lr = 1e-4)`"),
+                    .help("add one: `adamw(lr = 1e-4)`")
+                    .fix(Fix::new("add `adamw(lr = 1e-4)`").after(net.end, " adamw(lr = 1e-4)")),
             );
         }
     }
     out
+}
+
+/// Takes these calls of `stop` away, if they are all written as such.
+fn without_stops(cuts: &[Place], sources: &Sources) -> Option<Fix> {
+    let mut fix = Fix::new("remove the `stop`");
+    for cut in cuts {
+        let text = sources.file(cut.file).text.get(cut.span.start..cut.span.end)?;
+        let open = "stop(".len();
+        let inside = text.strip_prefix("stop(")?.strip_suffix(')')?;
+        // Parentheses that close before the end are not those of this call.
+        let mut depth = 0i32;
+        if inside.bytes().any(|b| {
+            depth += i32::from(b == b'(') - i32::from(b == b')');
+            depth < 0
+        }) {
+            return None;
+        }
+        // What needs no parentheses: names, members, calls.
+        let simple = inside.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.(), =".contains(&b));
+        let keep = usize::from(!simple);
+        let start = fgc_grammar::Span::new(cut.span.start, cut.span.start + open - keep);
+        let end = fgc_grammar::Span::new(cut.span.end - 1 + keep, cut.span.end);
+        fix = fix.replace(Place { span: start, ..*cut }, "").replace(Place { span: end, ..*cut }, "");
+    }
+    (!cuts.is_empty()).then_some(fix)
 }
 
 impl<'a> Elaborator<'a> {
@@ -227,6 +281,7 @@ impl<'a> Elaborator<'a> {
             samplers: Vec::new(),
             user,
             spent: 0,
+            tensors: FxHashMap::default(),
             facts: Default::default(),
         }
     }
@@ -240,8 +295,17 @@ impl<'a> Elaborator<'a> {
         let [item] = methods.as_slice() else {
             let end = fgc_grammar::Span::new(0, 0);
             let place = methods.get(1).map_or(Place { file, span: end }, |i| Place { file, span: i.span });
-            let message = if methods.is_empty() { "this file has no method" } else { "a file has one method" };
-            self.error_help("FG0613", message, place, "", "`method name(…) { … }`");
+            // Perhaps what could not be read was to be one.
+            if methods.is_empty()
+                && self.modules.module(self.user).items.iter().any(|i| matches!(i.kind, ItemKind::Error))
+            {
+                return None;
+            }
+            let (message, text, help) = match methods.is_empty() {
+                true => ("this file has no method", "none in this file", "a method is written `method name(…) { … }`"),
+                false => ("a file has one method", "another one", "move it to a file of its own"),
+            };
+            self.error_help("FG0613", message, place, text, help);
             return None;
         };
         let ItemKind::Method { name, params, body } = &item.kind else { return None };
@@ -257,8 +321,8 @@ impl<'a> Elaborator<'a> {
                 "FG0614",
                 format!("`{}` minimises nothing", name.text),
                 place,
-                "",
-                "`step { loss l = … -> student }`",
+                "has no loss",
+                "a step has losses: `step { loss l = … -> student }`",
             );
             return None;
         }

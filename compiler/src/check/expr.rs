@@ -2,8 +2,9 @@
 
 use super::elaborate::{Elaborator, Result};
 use super::value::*;
-use crate::diagnostic::{Diagnostic, Place, nearest};
+use crate::diagnostic::{Diagnostic, Fix, Place, nearest};
 use crate::module::Definition;
+use fgc_grammar::Span;
 use fgc_grammar::ast::*;
 use indexmap::IndexMap;
 use std::rc::Rc;
@@ -11,6 +12,11 @@ use std::rc::Rc;
 impl Elaborator<'_> {
     pub fn expr(&mut self, e: &Expr, env: &Env) -> Result<Value> {
         let value = self.value_of(e, env)?;
+        if let Value::Tensor(t) = &value
+            && !self.sources.file(env.file).standard
+        {
+            self.tensors.entry(Place { file: env.file, span: e.span }).or_insert(t.node);
+        }
         self.learn(Place { file: env.file, span: e.span }, &value);
         Ok(value)
     }
@@ -38,7 +44,14 @@ impl Elaborator<'_> {
             ExprKind::Range { lo, hi } => {
                 let (lo, hi) = (self.int(lo, env)?, self.int(hi, env)?);
                 if hi.saturating_sub(lo) > 1 << 20 {
-                    return Err(self.error("FG0207", "a range of more than a million numbers", place, ""));
+                    let help = "ranges are expanded while compiling; numbers along an axis are `iota(AXIS, n)`";
+                    return Err(self.error_help(
+                        "FG0207",
+                        "a range of more than a million numbers",
+                        place,
+                        "too long",
+                        help,
+                    ));
                 }
                 self.spend(usize::try_from(hi.saturating_sub(lo)).unwrap_or(0), place)?;
                 Value::list((lo..hi).map(Value::Int).collect())
@@ -58,10 +71,24 @@ impl Elaborator<'_> {
                 self.binary_value(*op, &a, &b, place)?
             }
             ExprKind::If { cond, then, otherwise } => {
-                if self.condition(cond, env)? {
-                    self.expr(then, env)?
-                } else {
-                    self.expr(otherwise, env)?
+                let before = self.diagnostics.len();
+                match self.condition(cond, env) {
+                    Ok(true) => self.expr(then, env)?,
+                    Ok(false) => self.expr(otherwise, env)?,
+                    Err(reported) => {
+                        let at = |span| Place { file: env.file, span };
+                        let between = |a: Span, b: Span| at(Span::new(a.end, b.start));
+                        if let Some(d) = self.diagnostics.get_mut(before).filter(|d| d.code == "FG0210") {
+                            d.fixes.push(
+                                Fix::new("choose elementwise")
+                                    .replace(at(Span::new(e.span.start, cond.span.start)), "select(")
+                                    .replace(between(cond.span, then.span), ", ")
+                                    .replace(between(then.span, otherwise.span), ", ")
+                                    .after(at(otherwise.span), ")"),
+                            );
+                        }
+                        return Err(reported);
+                    }
                 }
             }
             ExprKind::Lambda { params, body } => Value::Function(Rc::new(Closure {
@@ -183,14 +210,14 @@ impl Elaborator<'_> {
         if is_axis(name) {
             return Ok(Value::Axis(name.into()));
         }
-        if let Some(path) = self.standard_home(name) {
-            let help = format!("`{path}` defines it: `use {path}.{name}`");
-            return Err(self.error_help(
-                "FG0104",
-                format!("`{name}` is not defined here"),
-                place,
-                "not found here",
-                help,
+        let missing = |message: String| Diagnostic::error("FG0104", message).label(place, "not found here");
+        let modules = self.standard_items();
+        if let Some((path, _)) = modules.iter().find(|(_, items)| items.iter().any(|i| i == name)) {
+            let fix = self.import(place, &format!("{path}.{name}"));
+            return Err(self.report(
+                missing(format!("`{name}` is not defined here"))
+                    .help(format!("`{path}` defines it: `use {path}.{name}`"))
+                    .fix(fix),
             ));
         }
         let locals = env.locals();
@@ -201,24 +228,48 @@ impl Elaborator<'_> {
         for builtin in builtins {
             all.push(builtin);
         }
-        let suggestion = nearest(name, all.iter().copied()).map(str::to_owned);
-        let help = suggestion.map(|n| format!("did you mean `{n}`?"));
-        Err(self.report(
-            Diagnostic::error("FG0104", format!("`{name}` is not defined"))
-                .label(place, "not found here")
-                .maybe_help(help),
-        ))
+        let d = missing(format!("`{name}` is not defined"));
+        if let Some(n) = nearest(name, all.iter().copied()) {
+            let fix = Fix::rename(place, name, n);
+            let d = d.help(format!("did you mean `{n}`?")).fix(fix);
+            return Err(self.report(d));
+        }
+        // Perhaps of a module that the file does not use.
+        let elsewhere = modules.iter().flat_map(|(path, items)| items.iter().map(move |i| (i.as_str(), path)));
+        let elsewhere: IndexMap<&str, &String> = elsewhere.collect();
+        let d = match nearest(name, elsewhere.keys().copied()) {
+            Some(n) => d.help(format!("did you mean `{n}` of `{}`?", elsewhere[n])),
+            None => d.help("names are bound by `let`, `draw`, `data`, `net`, or brought in by `use`"),
+        };
+        Err(self.report(d))
     }
 
-    /// The standard module that defines a name.
-    fn standard_home(&mut self, name: &str) -> Option<String> {
-        crate::source::standard_modules().into_iter().find(|path| {
-            let id = self.modules.load_standard(self.sources, path, &mut Vec::new());
-            id.is_some_and(|id| {
-                let items = &self.modules.module(id).items;
-                items.iter().any(|i| crate::module::item_name(i).is_some_and(|n| n.text == name))
-            })
-        })
+    /// The standard modules with the names they define.
+    fn standard_items(&mut self) -> Vec<(String, Vec<String>)> {
+        let items = |path: String| {
+            let id = self.modules.load_standard(self.sources, &path, &mut Vec::new())?;
+            let names = self.modules.module(id).items.iter().filter_map(|i| crate::module::item_name(i));
+            let names = names.map(|n| n.text.clone()).collect();
+            Some((path, names))
+        };
+        crate::source::standard_modules().into_iter().filter_map(items).collect()
+    }
+
+    /// `use path` at the top of the file that `place` is in, after what is used already.
+    fn import(&self, place: Place, path: &str) -> Fix {
+        let text = &self.sources.file(place.file).text;
+        let (mut at, mut end) = (0, 0);
+        for line in text.split_inclusive('\n') {
+            end += line.len();
+            if line.starts_with("//!") || line.starts_with("use ") {
+                at = end;
+            } else if !line.trim().is_empty() && !line.starts_with("//") {
+                break;
+            }
+        }
+        let first = text[..at].lines().last().is_none_or(|line| line.starts_with("//!"));
+        let line = if first && at > 0 { format!("\nuse {path}\n") } else { format!("use {path}\n") };
+        Fix::new(format!("add `use {path}`")).before(Place { span: Span::new(at, at), ..place }, line).certain()
     }
 
     /// The value of a module's item.
@@ -245,7 +296,8 @@ impl Elaborator<'_> {
             }
             ItemKind::Method { name, .. } => {
                 let message = format!("`{}` is a method, and methods cannot be used as values", name.text);
-                Err(self.error("FG0105", message, place, ""))
+                let help = "what several methods share is a `fn`";
+                Err(self.error_help("FG0105", message, place, "a method", help))
             }
             ItemKind::Use { .. } | ItemKind::Error => Err(super::Reported),
         }
@@ -306,13 +358,10 @@ impl Elaborator<'_> {
                 Some(value) => Ok(value.clone()),
                 None => {
                     let known: Vec<&str> = fields.keys().map(String::as_str).collect();
-                    let help = suggestion(&name.text, &known);
-                    Err(self.error_help(
-                        "FG0106",
-                        format!("this record has no field `{}`", name.text),
-                        at,
-                        "not found",
-                        help,
+                    Err(self.report(
+                        Diagnostic::error("FG0106", format!("this record has no field `{}`", name.text))
+                            .label(at, "not found")
+                            .among(at, &name.text, &known),
                     ))
                 }
             },
@@ -336,16 +385,18 @@ impl Elaborator<'_> {
                             .filter_map(|i| crate::module::item_name(i).map(|n| n.text.clone()))
                             .collect();
                         let known: Vec<&str> = known.iter().map(String::as_str).collect();
-                        let help = suggestion(&name.text, &known);
                         let message = format!("schedule `{}` has no `{}`", state.name, name.text);
-                        Err(self.error_help("FG0106", message, at, "not found", help))
+                        Err(self.report(
+                            Diagnostic::error("FG0106", message).label(at, "not found").among(at, &name.text, &known),
+                        ))
                     }
                 }
             }
             Value::Network(net) => self.net_member(*net, &name.text, at),
             other => {
                 let shown = self.show(other);
-                Err(self.error("FG0106", format!("{shown} has no member `{}`", name.text), at, "not found"))
+                let help = "records, networks and schedules have members";
+                Err(self.error_help("FG0106", format!("{shown} has no member `{}`", name.text), at, "not found", help))
             }
         }
     }
@@ -384,7 +435,7 @@ impl Elaborator<'_> {
                     "FG0212",
                     format!("{base} cannot be indexed by {at}"),
                     place,
-                    "",
+                    "in this index",
                     "lists take a whole number or a list of them; tensors `take(x, AXIS, i)` and `gather`",
                 ))
             }

@@ -11,13 +11,23 @@ pub struct Reach {
     pub nets: BTreeSet<NetId>,
     /// The `stop`s where the search ended.
     pub stops: Vec<NodeId>,
+    /// Operations without a derivative where it ended.
+    pub flat: Vec<NodeId>,
 }
 
 /// What derivatives of `root` reach. The graph must be inlined: calls hide what is behind them.
 pub fn reach(graph: &Graph, root: NodeId) -> Reach {
+    from(graph, vec![root])
+}
+
+/// What derivatives of a node's inputs would reach if it let them through.
+pub fn behind(graph: &Graph, node: NodeId) -> Reach {
+    from(graph, graph.node(node).inputs.to_vec())
+}
+
+fn from(graph: &Graph, mut open: Vec<NodeId>) -> Reach {
     let mut out = Reach::default();
     let mut seen = FxHashSet::default();
-    let mut open = vec![root];
     while let Some(id) = open.pop() {
         if !seen.insert(id) {
             continue;
@@ -28,11 +38,28 @@ pub fn reach(graph: &Graph, root: NodeId) -> Reach {
                 out.nets.insert(*net);
             }
             Op::Stop => out.stops.push(id),
-            _ => open.extend(differentiable_inputs(&node.op).of(&node.inputs).filter(|&&i| graph.dtype(i).is_float())),
+            _ => {
+                let inputs = passing(graph, id);
+                // A choice by a comparison is no cut: gradient flows through what is chosen.
+                if inputs.is_empty() && !node.inputs.is_empty() {
+                    out.flat.push(id);
+                }
+                open.extend(inputs);
+            }
         }
     }
     out.stops.sort_unstable();
+    out.flat.sort_unstable();
     out
+}
+
+/// The inputs that a derivative of a node flows on to.
+pub fn passing(graph: &Graph, id: NodeId) -> Vec<NodeId> {
+    let node = graph.node(id);
+    if matches!(node.op, Op::Stop) {
+        return Vec::new();
+    }
+    differentiable_inputs(&node.op).of(&node.inputs).copied().filter(|&i| graph.dtype(i).is_float()).collect()
 }
 
 enum Inputs {

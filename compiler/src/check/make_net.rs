@@ -3,7 +3,7 @@
 use super::elaborate::{Elaborator, Result};
 use super::net::{NetKind, NetState, Training};
 use super::value::*;
-use crate::diagnostic::{Diagnostic, Place, nearest};
+use crate::diagnostic::{Diagnostic, Fix, Place, nearest};
 use crate::optimizer::{Ema, Optimizer, OptimizerKind};
 use crate::preset::NetSpec;
 use fgc_grammar::ast::{Expr, ExprKind, ItemKind, Name, NetAttr, NetAttrKind};
@@ -15,21 +15,23 @@ impl Elaborator<'_> {
     pub(super) fn net(&mut self, name: &Name, value: &Expr, attrs: &[NetAttr], env: &Env) -> Result<()> {
         let place = Place { file: env.file, span: name.span };
         let template = match &*value.kind {
-            ExprKind::Call { callee, args, .. } if args.is_empty() => match self.expr(callee, env)? {
-                Value::Template(t) => Some(t),
+            ExprKind::Call { callee, args, .. } => match self.expr(callee, env)? {
+                Value::Template(t) => Some((t, args.is_empty())),
                 _ => None,
             },
             _ => None,
         };
-        let Some(template) = template else {
+        let Some((template, true)) = template else {
             let at = Place { file: env.file, span: value.span };
-            return Err(self.error_help(
-                "FG0603",
-                "`net` takes a kind of network",
-                at,
-                "",
-                "`denoiser()` or `critic()`: the preset says which network that is",
-            ));
+            let bare = matches!(&*value.kind, ExprKind::Name(n) if n == "denoiser" || n == "critic");
+            let text = if template.is_some() { "takes no arguments" } else { "not a kind of network" };
+            let d = Diagnostic::error("FG0603", "`net` takes a kind of network: `denoiser()` or `critic()`")
+                .label(at, text)
+                .help("the preset says which network that is, and how large");
+            return Err(self.report(match bare {
+                true => d.fix(Fix::new("call it").after(at, "()").certain()),
+                false => d,
+            }));
         };
         let Some(spec) = self.setup.net(&name.text, &template).cloned() else {
             let at = Place { file: env.file, span: value.span };
@@ -38,9 +40,10 @@ impl Elaborator<'_> {
                 format!("the preset names no network for `{template}()`"),
                 at,
                 "",
-                format!("add `{template}: \"…\"` to the preset"),
+                format!("add `\"{template}\": (network: \"…\")` to the preset's `nets`"),
             ));
         };
+        self.known_words(&spec, place)?;
         let mut state = NetState::new(&name.text, place, NetKind::Plain, Value::Error);
         if &*template == "denoiser" {
             let schedule = self.preset_schedule(&spec, place)?;
@@ -53,21 +56,33 @@ impl Elaborator<'_> {
         if let Some(over) = self.setup.optimizers.get(&name.text) {
             state.training.optimizer = Some(over.clone());
         }
-        if state.frozen
-            && let Some(attr) = attrs.iter().find(|a| matches!(a.kind, NetAttrKind::Call { .. }))
-        {
-            let at = Place { file: env.file, span: attr.span };
-            return Err(self.error_help(
-                "FG0605",
-                format!("`{}` is frozen and cannot learn", name.text),
-                at,
-                "learns here",
-                "drop `frozen` or this",
+        let calls: Vec<Place> = attrs
+            .iter()
+            .filter(|a| matches!(a.kind, NetAttrKind::Call { .. }))
+            .map(|a| Place { file: env.file, span: a.span })
+            .collect();
+        if let (Some(frozen), Some(&first)) = (state.frozen_at, calls.first()) {
+            let learns = calls.iter().fold(Fix::new("let it stay frozen"), |fix, &at| fix.replace(at, ""));
+            return Err(self.report(
+                Diagnostic::error("FG0605", format!("`{}` is frozen, so its weights never change", name.text))
+                    .label(first, "an optimiser, average or limit of updates has nothing to do")
+                    .label(frozen, "frozen here")
+                    .help("drop `frozen`, or what follows it")
+                    .fix(learns)
+                    .fix(Fix::new("let it learn").replace(frozen, "")),
             ));
         }
+        state.attributes = calls;
+        state.end = Place { file: env.file, span: attrs.last().map_or(value.span, |a| a.span) };
         let id = NetId(self.nets.len() as u32);
         if self.nets.iter().any(|n| n.name == name.text) {
-            return Err(self.error("FG0101", format!("network `{}` is made twice", name.text), place, "again here"));
+            let first = self.nets.iter().find(|n| n.name == name.text).map_or(place, |n| n.place);
+            return Err(self.report(
+                Diagnostic::error("FG0101", format!("network `{}` is made twice", name.text))
+                    .label(place, "again here")
+                    .label(first, "first here")
+                    .help("give one of them another name"),
+            ));
         }
         self.nets.push(state);
         self.record_binding(name, &Value::Network(id), env);
@@ -78,7 +93,10 @@ impl Elaborator<'_> {
     fn net_attribute(&mut self, state: &mut NetState, attr: &NetAttr, env: &Env) -> Result<()> {
         let at = Place { file: env.file, span: attr.span };
         match &attr.kind {
-            NetAttrKind::Frozen => state.frozen = true,
+            NetAttrKind::Frozen => {
+                state.frozen = true;
+                state.frozen_at = Some(at);
+            }
             NetAttrKind::From(source) => {
                 let place = Place { file: env.file, span: source.span };
                 match self.name(&source.text, env, place)? {
@@ -119,7 +137,7 @@ impl Elaborator<'_> {
                         },
                     }
                 }
-                self.training_attribute(&mut state.training, &name.text, &given, at)?;
+                self.training_attribute(&mut state.training, name, &given, at)?;
             }
         }
         Ok(())
@@ -128,10 +146,12 @@ impl Elaborator<'_> {
     fn training_attribute(
         &mut self,
         training: &mut Training,
-        name: &str,
+        name: &Name,
         given: &[(Option<String>, f64)],
         at: Place,
     ) -> Result<()> {
+        let called = Place { span: name.span, ..at };
+        let name = name.text.as_str();
         let allowed: &[&str] = match name {
             "adamw" | "adam" | "radam" => &["lr", "beta1", "beta2", "eps", "weight_decay"],
             "ema" => &["decay", "half_life"],
@@ -139,11 +159,11 @@ impl Elaborator<'_> {
             "warmup" => &["updates"],
             _ => {
                 let known = ["adamw", "adam", "radam", "ema", "clip", "warmup"];
-                let help = match nearest(name, known) {
-                    Some(n) => format!("did you mean `{n}`?"),
-                    None => format!("networks take frozen, from, {}", known.join(", ")),
-                };
-                return Err(self.error_help("FG0607", format!("networks take no `{name}`"), at, "", help));
+                let d = Diagnostic::error("FG0607", format!("networks take no `{name}`")).label(called, "unknown");
+                return Err(self.report(match nearest(name, known) {
+                    Some(n) => d.help(format!("did you mean `{n}`?")).fix(Fix::rename(called, name, n)),
+                    None => d.help(format!("networks take frozen, from, {}", known.join(", "))),
+                }));
             }
         };
         let mut values: FxHashMap<&str, f64> = FxHashMap::default();
@@ -154,8 +174,16 @@ impl Elaborator<'_> {
                     values.insert(known, *x);
                 }
                 _ => {
-                    let message = format!("`{name}` takes {}", allowed.join(", "));
-                    return Err(self.error("FG0607", message, at, &format!("not `{key}`")));
+                    let message = match key {
+                        "" => format!(
+                            "`{name}` takes {} number{}",
+                            allowed.len(),
+                            if allowed.len() == 1 { "" } else { "s" }
+                        ),
+                        key => format!("`{name}` has no setting `{key}`"),
+                    };
+                    let help = format!("it has {}", allowed.join(", "));
+                    return Err(self.error_help("FG0607", message, at, "unknown setting", help));
                 }
             }
         }
@@ -187,11 +215,34 @@ impl Elaborator<'_> {
         Ok(())
     }
 
+    /// What a preset says in words, which would otherwise go unnoticed.
+    fn known_words(&mut self, spec: &NetSpec, place: Place) -> Result<()> {
+        for (field, word, known) in [
+            ("predicts", &spec.predicts, &["x0", "eps", "v", "flow"][..]),
+            ("precondition", &spec.precondition, &["edm", "none"]),
+        ] {
+            if !known.contains(&word.as_str()) {
+                let message = format!("the preset says `{field}: \"{word}\"`");
+                let help = format!("`{field}` is one of {}", known.join(", "));
+                return Err(self.error_help("FG0615", message, place, "of this network", help));
+            }
+        }
+        Ok(())
+    }
+
     /// The schedule a preset names, `std.schedule.<name>`.
     fn preset_schedule(&mut self, spec: &NetSpec, place: Place) -> Result<ScheduleId> {
-        match self.standard_function(&format!("std.schedule.{}", spec.schedule), &spec.schedule, place)? {
+        let name = &spec.schedule;
+        let modules = crate::source::standard_modules();
+        let known: Vec<&str> = modules.iter().filter_map(|m| m.strip_prefix("std.schedule.")).collect();
+        if !known.contains(&name.as_str()) {
+            let help = super::expr::suggestion(name, &known).replace("it has", "schedules are");
+            let message = format!("the preset names a schedule `{name}`, which does not exist");
+            return Err(self.error_help("FG0608", message, place, "this network's", help));
+        }
+        match self.standard_function(&format!("std.schedule.{name}"), name, place)? {
             Value::Schedule(s) => Ok(s),
-            _ => Err(self.error("FG0608", format!("there is no schedule `{}`", spec.schedule), place, "")),
+            _ => Err(super::Reported),
         }
     }
 
@@ -203,9 +254,7 @@ impl Elaborator<'_> {
             Ok(e) => e,
             Err(errors) => {
                 for e in errors {
-                    let d =
-                        Diagnostic::error(e.code, e.message).label(Place { file, span: e.span }, "").maybe_help(e.help);
-                    self.report(d);
+                    self.report(crate::module::syntax(e, file));
                 }
                 return Err(super::Reported);
             }
@@ -249,16 +298,13 @@ impl Elaborator<'_> {
                 ));
             };
             if !value.params.iter().any(|p| p.name.text == name.text) {
-                let known: Vec<&str> = value.params.iter().map(|p| p.name.text.as_str()).collect();
-                let help = super::expr::suggestion(&name.text, &known);
+                // The first ones are what it is called with.
+                let sizes = value.params.iter().map(|p| p.name.text.as_str());
+                let known: Vec<&str> = sizes.filter(|p| !["x", "t", "c", "r"].contains(p)).collect();
                 let at = Place { file, span: name.span };
-                return Err(self.error_help(
-                    "FG0216",
-                    format!("`{layer}` has no `{}`", name.text),
-                    at,
-                    "unknown",
-                    help,
-                ));
+                let message = format!("the network `{layer}` has no size `{}`", name.text);
+                return Err(self
+                    .report(Diagnostic::error("FG0216", message).label(at, "unknown").among(at, &name.text, &known)));
             }
             given.push((name.text.clone(), self.expr(&arg.value, &env)?));
         }
@@ -286,10 +332,12 @@ impl Elaborator<'_> {
             }
             known.extend(layers);
         }
-        let help = match nearest(name, known.iter().map(String::as_str)) {
-            Some(n) => format!("did you mean `{n}`?"),
-            None => "networks are mlp, unet, analytic, mlp_critic, unet_critic, and layers of your own file".into(),
-        };
-        Err(self.error_help("FG0104", format!("there is no network `{name}`"), place, "not found", help))
+        let d = Diagnostic::error("FG0104", format!("there is no network `{name}`")).label(place, "not found");
+        Err(self.report(match nearest(name, known.iter().map(String::as_str)) {
+            Some(n) => d.help(format!("did you mean `{n}`?")).fix(Fix::rename(place, name, n)),
+            None => {
+                d.help("networks are mlp, unet, dit, analytic, mlp_critic, unet_critic, and layers of your own file")
+            }
+        }))
     }
 }

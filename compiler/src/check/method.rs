@@ -4,7 +4,7 @@ use super::elaborate::{Elaborator, Result};
 use super::net::NetState;
 use super::sampling::SampleSpec;
 use super::value::*;
-use crate::diagnostic::{Diagnostic, Place};
+use crate::diagnostic::{Diagnostic, Fix, Place};
 use crate::graph::{Graph, NodeId, Source, Ty};
 use fgc_grammar::ast::{Block, Expr, Name, Stmt, StmtKind, Type};
 use fgc_program::{DType, NetId};
@@ -42,6 +42,7 @@ pub struct StateSpec {
     pub initial: NodeId,
     /// What steps read.
     pub value: Tensor,
+    pub place: Place,
 }
 
 /// A name the method binds, for the typed printing and editors.
@@ -88,7 +89,7 @@ impl Elaborator<'_> {
                 "this statement belongs in a method",
                 place,
                 "",
-                "functions and layers compute values; data, net, loss, step and sample are the method's",
+                "functions and layers compute values; `data`, `net`, `loss`, `step` and `sample` stand in the method",
             ));
         }
         match &stmt.kind {
@@ -162,7 +163,7 @@ impl Elaborator<'_> {
         let source = Source::State { name: name.text.clone() };
         let node = self.graph.source(source, self.graph.ty(t.node).clone());
         let held = Tensor { node, ..t.clone() };
-        self.state.insert(name.text.clone(), StateSpec { initial: t.node, value: held.clone() });
+        self.state.insert(name.text.clone(), StateSpec { initial: t.node, value: held.clone(), place });
         let held = Value::Tensor(held);
         self.learn_binding(name, &held, env);
         env.bind(&name.text, held, true);
@@ -176,12 +177,11 @@ impl Elaborator<'_> {
         let t = self.tensor_from(&v, DType::F64, place)?;
         if !t.axes.is_empty() {
             let shown = self.show(&v);
-            return Err(self.error_help(
-                "FG0228",
-                format!("{what} must be one number, found {shown}"),
-                place,
-                &shown,
-                "`mean(…)` averages over all axes",
+            return Err(self.report(
+                Diagnostic::error("FG0228", format!("{what} must be one number, found {shown}"))
+                    .label(place, &shown)
+                    .help("`mean(…)` averages over all axes")
+                    .fix(Fix { title: "average over all axes".into(), ..Fix::around(place, "mean") }),
             ));
         }
         if self.dtype_of(&t).is_float() { Ok(t.node) } else { Ok(self.graph.cast(t.node, DType::F64)) }
@@ -222,12 +222,14 @@ impl Elaborator<'_> {
             let at = Place { file: env.file, span: target.span };
             match self.name(&target.text, env, at)? {
                 Value::Network(net) if self.nets[net.0 as usize].frozen => {
-                    let made = self.nets[net.0 as usize].place;
+                    let state = &self.nets[net.0 as usize];
+                    let frozen = state.frozen_at.unwrap_or(state.place);
                     return Err(self.report(
                         Diagnostic::error("FG0304", format!("`{}` is frozen and learns from no loss", target.text))
                             .label(at, "asked to learn here")
-                            .label(made, "frozen here")
-                            .help("drop `frozen`, or name the network that learns"),
+                            .label(frozen, "frozen here")
+                            .help("name the network that learns after `->`, or replace `frozen` by an optimiser")
+                            .fix(Fix::new(format!("let `{}` learn", target.text)).replace(frozen, "adamw(lr = 1e-4)")),
                     ));
                 }
                 Value::Network(net) => nets.push(net),
@@ -235,15 +237,16 @@ impl Elaborator<'_> {
                 Value::None => {}
                 v => {
                     let shown = self.show(&v);
-                    let known: Vec<String> = self.nets.iter().map(|n| n.name.clone()).collect();
-                    let help = format!("networks are {}", known.join(", "));
-                    return Err(self.error_help(
-                        "FG0606",
-                        format!("a loss trains networks, and this is {shown}"),
-                        at,
-                        &shown,
-                        help,
-                    ));
+                    let known: Vec<&str> = self.nets.iter().filter(|n| !n.frozen).map(|n| n.name.as_str()).collect();
+                    let message = format!("a loss trains networks, and `{}` is {shown}", target.text);
+                    let d = Diagnostic::error("FG0606", message)
+                        .label(at, "not a network")
+                        .help(format!("networks that learn are {}", known.join(", ")));
+                    let fix = match known.as_slice() {
+                        [only] => Some(Fix::new(format!("train `{only}`")).replace(at, *only)),
+                        _ => None,
+                    };
+                    return Err(self.report(d.maybe_fix(fix)));
                 }
             }
         }
@@ -254,7 +257,8 @@ impl Elaborator<'_> {
             return Err(self.report(
                 Diagnostic::error("FG0101", format!("loss `{}` is there twice", name.text))
                     .label(Place { file: env.file, span: name.span }, "again here")
-                    .label(first, "first here"),
+                    .label(first, "first here")
+                    .help("losses are reported by name: give one of them another"),
             ));
         }
         self.pending.push(LossTerm { name: name.text.clone(), node, weight, targets: nets, place });
@@ -269,7 +273,14 @@ impl Elaborator<'_> {
                 let n = self.int(e, env)?;
                 if n < 1 {
                     let at = Place { file: env.file, span: e.span };
-                    return Err(self.error("FG0609", format!("a step every {n} iterations"), at, "must be positive"));
+                    let help = "`step every 5 { … }` runs at iterations 0, 5, 10, …; `step { … }` at each";
+                    return Err(self.error_help(
+                        "FG0609",
+                        format!("a step cannot run every {n} iterations"),
+                        at,
+                        "must be at least 1",
+                        help,
+                    ));
                 }
                 Some(n as usize)
             }
@@ -285,16 +296,32 @@ impl Elaborator<'_> {
         let losses = std::mem::take(&mut self.pending);
         let metrics = std::mem::take(&mut self.metrics);
         outcome?;
-        if let Some(before) = self.steps.iter().find(|s| s.every.is_none() || s.every == Some(1)) {
-            let (first, why) = (
-                before.place,
-                if before.every.is_none() { "takes all other iterations" } else { "runs at every iteration" },
-            );
-            let message = format!("step `{label}` never runs");
+        // Of the steps that are due, the first runs.
+        let takes = |before: &&StepSpec| match (before.every, every) {
+            (None, _) => true,
+            (Some(b), Some(n)) => n % b == 0,
+            (Some(b), None) => b == 1,
+        };
+        if let Some(before) = self.steps.iter().find(takes) {
+            let why = match before.every {
+                None => "takes all other iterations".into(),
+                Some(1) => "runs at every iteration".into(),
+                Some(n) => format!("runs at every iteration divisible by {n}, and comes first"),
+            };
+            let first = before.place;
+            let head = |place: Place, text: &str| {
+                let end = text[place.span.start..].find('{').map_or(place.span.end, |i| place.span.start + i);
+                Place { span: fgc_grammar::Span::new(place.span.start, end), ..place }
+            };
+            let text = self.sources.file(place.file).text.clone();
             return Err(self.report(
-                Diagnostic::error("FG0610", message)
-                    .label(place, "never reached")
-                    .label(first, format!("this step {why}")),
+                Diagnostic::error("FG0610", format!("step `{label}` never runs"))
+                    .label(head(place, &text), "never reached")
+                    .label(head(first, &text), format!("this step {why}"))
+                    .help(
+                        "at each iteration one step runs, the first that is due: put losses that belong together in \
+                         one step, or say `step every k { … }` of the rarer one and `step otherwise { … }` after it",
+                    ),
             ));
         }
         let state = self.state_updates(env, place)?;
@@ -318,6 +345,20 @@ impl Elaborator<'_> {
                 return Err(self.error("FG0201", format!("state `{name}` is {was} and becomes {is}"), place, ""));
             }
             let shape = self.shape_of(&spec.value);
+            let (had, has) = (self.dtype_of(&spec.value), self.dtype_of(&now));
+            if has > had {
+                let (was, is) = (self.show(&Value::Tensor(spec.value.clone())), self.show(&Value::Tensor(now.clone())));
+                let at = self.places.get(&now.node).copied().filter(|p| p.file == place.file).unwrap_or(place);
+                self.report(
+                    Diagnostic::warning(
+                        "FG0232",
+                        format!("state `{name}` is {was}, and what it becomes, {is}, is rounded to that"),
+                    )
+                    .label(at, format!("{is} is made here"))
+                    .label(spec.place, format!("{was} from here on"))
+                    .help(format!("start it as `{has}(…)`, or say `{had}(…)` of its new value")),
+                );
+            }
             let node = self.to_axes(&now, &spec.value.axes, &shape);
             let node = self.graph.cast(node, self.dtype_of(&spec.value));
             let node = self.graph.stop(node);

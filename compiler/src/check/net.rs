@@ -3,7 +3,7 @@
 use super::call::Args;
 use super::elaborate::{Elaborator, LayerScope, Result};
 use super::value::*;
-use crate::diagnostic::{Diagnostic, Place};
+use crate::diagnostic::{Diagnostic, Fix, Place};
 use crate::graph::{FuncId, NodeId, Source, Ty};
 use crate::preset::NetSpec;
 use fgc_grammar::ast::{AxisDecl, Expr, Name, Type, TypeKind};
@@ -19,6 +19,12 @@ pub struct NetState {
     pub kind: NetKind,
     pub body: Value,
     pub frozen: bool,
+    /// Where that is said.
+    pub frozen_at: Option<Place>,
+    /// `adamw(…)`, `ema(…)` and so on.
+    pub attributes: Vec<Place>,
+    /// The end of its statement.
+    pub end: Place,
     pub from: Option<NetId>,
     pub training: Training,
     /// A loss would train it, but has weight 0.
@@ -71,12 +77,20 @@ impl NetState {
             kind,
             body,
             frozen: false,
+            frozen_at: None,
+            attributes: Vec::new(),
+            end: place,
             from: None,
             training: Training::default(),
             excused: false,
             params: IndexMap::new(),
             calls: Vec::new(),
         }
+    }
+
+    /// The graph's functions that calls of it are.
+    pub fn functions(&self) -> impl Iterator<Item = FuncId> {
+        self.calls.iter().map(|c| c.func)
     }
 }
 
@@ -87,8 +101,9 @@ impl Elaborator<'_> {
     pub fn net_member(&mut self, net: NetId, name: &str, place: Place) -> Result<Value> {
         let state = &self.nets[net.0 as usize];
         let NetKind::Denoiser { schedule, spec } = &state.kind else {
-            let message = format!("`{}` has no views: call it", state.name);
-            return Err(self.error("FG0106", message, place, "not a denoiser"));
+            let name = state.name.clone();
+            let message = format!("`{name}` is a critic, and only denoisers have views such as `.x0`");
+            return Err(self.error_help("FG0106", message, place, "no view", format!("call it: `{name}(…)`")));
         };
         Ok(match name {
             "schedule" => Value::Schedule(*schedule),
@@ -96,13 +111,10 @@ impl Elaborator<'_> {
             view if VIEWS.contains(&view) => Value::View(net, view.into()),
             other => {
                 let known: Vec<&str> = VIEWS.iter().copied().chain(["schedule", "predicts"]).collect();
-                let help = super::expr::suggestion(other, &known);
-                return Err(self.error_help(
-                    "FG0106",
-                    format!("networks have no view `{other}`"),
-                    place,
-                    "not found",
-                    help,
+                return Err(self.report(
+                    Diagnostic::error("FG0106", format!("networks have no view `{other}`"))
+                        .label(place, "not found")
+                        .among(place, other, &known),
                 ));
             }
         })
@@ -186,9 +198,17 @@ impl Elaborator<'_> {
         for (what, slot) in names.iter().zip(slots) {
             let value = match (*what, slot) {
                 ("x" | "t", None) => {
-                    return Err(self.error("FG0216", format!("`{name}` needs `{what}`"), place, "missing argument"));
+                    let message =
+                        format!("`{name}` needs {}", if *what == "x" { "the noisy data `x`" } else { "the time `t`" });
+                    let help = "networks are called with (x, t, c, r): noisy data, its time, and where there are any the \
+                                condition and a second time";
+                    return Err(self.error_help("FG0216", message, place, "missing argument", help));
                 }
                 ("t" | "r", Some((value, at))) => self.net_time(&name, value, schedule, at)?,
+                ("x", Some((value, at))) => {
+                    self.narrow(&name, &value, at)?;
+                    value
+                }
                 (_, Some((value, _))) => value,
                 (_, None) => Value::None,
             };
@@ -196,6 +216,21 @@ impl Elaborator<'_> {
         }
         values.extend(more);
         Ok(values)
+    }
+
+    /// Networks compute in the element type they are given, and f64 is many times slower.
+    fn narrow(&mut self, name: &str, value: &Value, place: Place) -> Result<()> {
+        let Value::Tensor(t) = value else { return Ok(()) };
+        if self.dtype_of(t) != DType::F64 || self.sources.file(place.file).standard {
+            return Ok(());
+        }
+        let shown = self.show(value);
+        Err(self.report(
+            Diagnostic::error("FG0231", format!("`{name}` computes in f32, and is asked about f64 numbers"))
+                .label(place, format!("this is {shown}"))
+                .help("arithmetic with a time gives f64: round the result with `f32(…)`")
+                .fix(Fix::around(place, "f32").certain()),
+        ))
     }
 
     fn net_time(&mut self, name: &str, value: Value, schedule: ScheduleId, place: Place) -> Result<Value> {
@@ -207,12 +242,15 @@ impl Elaborator<'_> {
                 None => {
                     let shown = self.show(&Value::Tensor(t));
                     let clock = self.schedule_name(schedule).to_owned();
-                    Err(self.error_help(
-                        "FG0302",
-                        format!("`{name}` takes a time of `{clock}`, and {shown} is not a time"),
-                        place,
-                        &shown,
-                        "draw it from a time law, or mark it: `s.time(…)` with s the network's schedule",
+                    let stamp = format!("{name}.schedule.time");
+                    Err(self.report(
+                        Diagnostic::error(
+                            "FG0302",
+                            format!("`{name}` takes a time of `{clock}`, and {shown} is not a time"),
+                        )
+                        .label(place, &shown)
+                        .help(format!("draw it from a time law, or say that it is one: `{stamp}(…)`"))
+                        .fix(Fix::around(place, &stamp)),
                     ))
                 }
             },
@@ -346,7 +384,7 @@ impl Elaborator<'_> {
                 "FG0501",
                 "`param` outside a network",
                 place,
-                "",
+                "no network owns it",
                 "parameters belong to layers that a `net` calls",
             ));
         };
@@ -355,7 +393,7 @@ impl Elaborator<'_> {
                 "FG0502",
                 "a parameter needs axes with extents",
                 place,
-                "",
+                "of which shape?",
                 "`param w: f32[O = out, C = n]`",
             ));
         };
@@ -367,7 +405,7 @@ impl Elaborator<'_> {
                     "FG0502",
                     "each axis of a parameter needs an extent",
                     place,
-                    "",
+                    "how many elements?",
                     "`C = n`",
                 ));
             };
@@ -397,7 +435,7 @@ impl Elaborator<'_> {
                             "FG0503",
                             format!("initial values cannot be {shown}"),
                             at,
-                            "",
+                            "not initial values",
                             "a number, uniform_init(bound) or normal_init(std)",
                         ));
                     }

@@ -67,6 +67,9 @@ impl Elaborator<'_> {
         let y = self.tensor_from(b, like, place)?;
         let clock = self.combined_clock(op, (a, &x), (b, &y), place)?;
         self.threshold(op, (a, &x), (b, &y), place)?;
+        if matches!(op, Sign::Add | Sign::Sub) {
+            self.warn_crossed((a, &x), (b, &y), place);
+        }
         let (nodes, axes) = self.align(&[&x, &y], place)?;
         let (dx, dy) = (self.dtype_of(&x), self.dtype_of(&y));
         let logic = matches!(op, Sign::And | Sign::Or);
@@ -98,6 +101,26 @@ impl Elaborator<'_> {
         };
         self.note(node, place);
         Ok(Value::Tensor(Tensor { node, axes, clock }))
+    }
+
+    /// A sum or difference of which each side has axes that the other lacks repeats both: every element of one meets
+    /// every element of the other.
+    fn warn_crossed(&mut self, (a, x): (&Value, &Tensor), (b, y): (&Value, &Tensor), place: Place) {
+        let own = |t: &Tensor, other: &Tensor| t.axes.iter().find(|a| !other.axes.contains(a)).cloned();
+        let (Some(p), Some(q)) = (own(x, y), own(y, x)) else { return };
+        // Layers and the insides of functions do so on purpose; what the user writes, or asks a distance of, hardly.
+        let distance = self.frames.last().is_some_and(|f| f.callee == "mse");
+        if self.layer.is_some() || self.frames.len() > 1 && !distance {
+            return;
+        }
+        let (a, b) = (self.show(a), self.show(b));
+        self.report(
+            Diagnostic::warning("FG0233", format!("every {p} meets every {q}: {a} with {b}"))
+                .label(place, format!("has both axes, {p} and {q}"))
+                .help(format!(
+                    "were the same axis meant, `rename(…, {q}, {p})` makes it so; if this is, `expand` one of them first"
+                )),
+        );
     }
 
     /// A time compared with a number that no time of its schedule reaches is a mistake.
@@ -147,7 +170,9 @@ impl Elaborator<'_> {
             return Err(self.report(
                 Diagnostic::error("FG0301", format!("a time of `{s}` meets a time of `{t}`"))
                     .label(place, format!("time<{s}> with time<{t}>"))
-                    .help(format!("convert one of them: `{s}.time(…)` takes a number on {s}'s clock")),
+                    .help(format!(
+                        "draw both on one clock; the number itself, as a time of {s}, is `{s}.time(f64(…))`"
+                    )),
             ));
         }
         let is_static = |v: &Value| !matches!(v, Value::Tensor(_));

@@ -60,7 +60,8 @@ impl Elaborator<'_> {
         let SamplerState { scans, draws, .. } = std::mem::replace(&mut self.sampler, outer).unwrap_or_default();
         let at = Place { file: env.file, span: value.span };
         let Value::Tensor(t) = result? else {
-            return Err(self.error("FG0611", "a sampler gives a tensor of samples", at, ""));
+            let help = "call a sampler: `sample few_step(student, x, c, s.t_list(2))`";
+            return Err(self.error_help("FG0611", "`sample` takes a tensor of samples", at, "not a tensor", help));
         };
         self.samplers.push(SampleSpec { name: label, scans, draws, result: t.node, place });
         Ok(())
@@ -79,7 +80,8 @@ impl Elaborator<'_> {
     ) -> Result<()> {
         let at = Place { file: env.file, span: iter.span };
         let Value::List(items) = self.expr(iter, env)? else {
-            return Err(self.error("FG0219", "`scan` runs over a list of numbers", at, ""));
+            let help = "such as `s.t_list(10)`, or `pairs(s.t_list(10))` for each time with the next";
+            return Err(self.error_help("FG0219", "`scan` runs over a list of numbers", at, "not a list", help));
         };
         let mut rows: Vec<Vec<Value>> = Vec::new();
         for item in items.iter() {
@@ -95,10 +97,11 @@ impl Elaborator<'_> {
         }
         let at = Place { file: env.file, span: carry.span };
         let Value::Tensor(init) = self.name(&carry.text, env, at)? else {
-            return Err(self.error("FG0611", "`carry` takes a tensor", at, ""));
+            let help = "`carry` names a variable that holds samples: `var x = latents(s, z)`";
+            return Err(self.error_help("FG0611", "`carry` takes a tensor", at, "not a tensor", help));
         };
         if !env.find(&carry.text).is_some_and(|found| found.mutable) {
-            return Err(self.error("FG0109", format!("`{}` is fixed", carry.text), at, "declare it with `var`"));
+            return Err(self.unassignable(carry, at, "carried, so assigned"));
         }
         let Some(sampler) = &mut self.sampler else {
             for row in rows {

@@ -2,7 +2,7 @@
 
 use super::elaborate::{Elaborator, Result};
 use super::value::*;
-use crate::diagnostic::{Diagnostic, Place};
+use crate::diagnostic::{Diagnostic, Fix, Place};
 use fgc_grammar::ast::{AxisDecl, Type, TypeKind};
 use fgc_program::DType;
 
@@ -26,19 +26,26 @@ impl Elaborator<'_> {
                     "f32" => DType::F32,
                     "f64" => DType::F64,
                     "i64" => DType::I64,
-                    _ => DType::Bool,
+                    "bool" => DType::Bool,
+                    other => {
+                        let message = format!("there is no element type `{other}`");
+                        let help = "element types are f32, f64, i64 and bool";
+                        return Err(self.error_help("FG0205", message, declared, "unknown", help));
+                    }
                 };
                 match value {
                     Value::Tensor(t) => {
                         let have = self.dtype_of(&t);
                         if axes.is_some() && have != want {
                             let value = Value::Tensor(t);
-                            return Err(self.mismatch(
-                                &value,
-                                &format!("have element type {want}"),
-                                place,
-                                declared,
-                                what,
+                            let message = format!("{what} must have element type {want}, found {}", self.show(&value));
+                            let shown = format!("this is {}", self.show(&value));
+                            return Err(self.report(
+                                Diagnostic::error("FG0206", message)
+                                    .label(place, shown)
+                                    .label(declared, "declared here")
+                                    .help(format!("`{want}(…)` converts it"))
+                                    .fix(Fix::around(place, &want.to_string())),
                             ));
                         }
                         self.conform_axes(&t, axes.as_deref(), env, place, declared, what)?;
@@ -120,17 +127,20 @@ impl Elaborator<'_> {
                             "f32", "f64", "i64", "bool", "time", "int", "str", "list", "record", "fn", "network",
                             "schedule", "law", "times",
                         ];
-                        let help = crate::diagnostic::nearest(other, known)
-                            .map(|n| format!("did you mean `{n}`?"))
-                            .unwrap_or_else(|| format!("types are {}", known.join(", ")));
-                        let other = other.to_owned();
-                        return Err(self.error_help(
-                            "FG0205",
-                            format!("there is no type `{other}`"),
-                            declared,
-                            "",
-                            help,
-                        ));
+                        let at = Place { span: name.span, ..declared };
+                        let d = Diagnostic::error("FG0205", format!("there is no type `{other}`")).label(at, "unknown");
+                        let ours = match other {
+                            "float" | "double" | "number" => Some("f64"),
+                            "string" => Some("str"),
+                            "boolean" => Some("bool"),
+                            "dict" => Some("record"),
+                            "Tensor" | "tensor" => Some("f32"),
+                            _ => crate::diagnostic::nearest(other, known),
+                        };
+                        return Err(self.report(match ours {
+                            Some(n) => d.help(format!("did you mean `{n}`?")).fix(Fix::rename(at, other, n)),
+                            None => d.help(format!("types are {}", known.join(", "))),
+                        }));
                     }
                 };
                 if fits {

@@ -1,45 +1,70 @@
 //! Names that are bound and never read.
 
 use super::elaborate::Elaborator;
-use crate::diagnostic::{Diagnostic, Place};
-use crate::source::FileId;
+use crate::diagnostic::{Diagnostic, Fix, Place};
+use crate::names::{Names, Target};
+use crate::source::{FileId, Sources};
+use fgc_grammar::Span;
 use fgc_grammar::ast::ParamDecl;
+use rustc_hash::FxHashSet;
 
 impl Elaborator<'_> {
     /// Warns of draws of the user's file and hyper-parameters that nothing reads.
     pub fn warn_unused(&mut self, params: &[ParamDecl], file: FileId) {
-        let draws: Vec<(String, Place)> = self.draws.values().map(|d| (d.local.clone(), d.place)).collect();
-        for (name, place) in draws {
-            if place.file == file && !self.read.contains(&name) {
-                self.report(
-                    Diagnostic::warning("FG0404", format!("`{name}` is drawn and never used"))
-                        .label(place, "drawn here")
-                        .help("remove the draw"),
-                );
-            }
+        let draws = self.draws.values().filter(|d| d.place.file == file && !self.read.contains(&d.local));
+        let draws: Vec<(String, Place, Place)> = draws.map(|d| (d.local.clone(), d.place, d.whole)).collect();
+        for (name, place, whole) in draws {
+            let fix = Fix::new("remove the draw").replace(entry(whole, Some("draw"), self.sources), "").certain();
+            self.report(
+                Diagnostic::warning("FG0404", format!("`{name}` is drawn and never used"))
+                    .label(place, "drawn here")
+                    .help("remove the draw; does something take another in its place?")
+                    .fix(fix),
+            );
         }
-        for param in params {
+        // By the text: what stands in branches not taken counts as used.
+        let names = Names::of(self.user, self.modules, self.sources);
+        let used: FxHashSet<Span> = names
+            .uses
+            .iter()
+            .filter_map(|u| match u.target {
+                Target::Symbol(i) => Some(&names.symbols[i]),
+                _ => None,
+            })
+            .flat_map(|s| s.sites.iter().copied())
+            .collect();
+        for param in params.iter().filter(|p| !used.contains(&p.name.span)) {
             let name = &param.name.text;
-            if self.read.contains(name) {
-                continue;
-            }
-            let mentioned = {
-                let text = self.sources.file(file).text.clone();
-                text.match_indices(name.as_str()).any(|(i, _)| i >= param.span.end && is_word(&text, i, name.len()))
-            };
-            if !mentioned {
-                self.report(
-                    Diagnostic::warning("FG0704", format!("hyper-parameter `{name}` is never used"))
-                        .label(Place { file, span: param.name.span }, "declared here")
-                        .help("remove it"),
-                );
-            }
+            let whole = Place { file, span: param.span };
+            self.report(
+                Diagnostic::warning("FG0704", format!("hyper-parameter `{name}` is never used"))
+                    .label(Place { file, span: param.name.span }, "setting it changes nothing")
+                    .help("use it, or remove it")
+                    .fix(Fix::new("remove it").replace(entry(whole, None, self.sources), "")),
+            );
         }
     }
 }
 
-/// Whether the text at `at` is a word of its own: branches not taken do not count as unused.
-fn is_word(text: &str, at: usize, len: usize) -> bool {
-    let word = |c: char| c.is_alphanumeric() || c == '_';
-    !text[..at].chars().next_back().is_some_and(word) && !text[at + len..].chars().next().is_some_and(word)
+/// An entry of a list with one of the commas beside it; where it is the only one after `word`, that word, too.
+fn entry(whole: Place, word: Option<&str>, sources: &Sources) -> Place {
+    let text = &sources.file(whole.file).text;
+    let (before, after) = (&text[..whole.span.start], &text[whole.span.end..]);
+    let space = |s: &str| s.len() - s.trim_start().len();
+    let span = if after.trim_start().starts_with(',') {
+        let comma = whole.span.end + space(after) + 1;
+        Span::new(whole.span.start, comma + space(&text[comma..]))
+    } else if before.trim_end().ends_with(',') {
+        Span::new(before.trim_end().len() - 1, whole.span.end)
+    } else {
+        let bare = before.trim_end();
+        match word.filter(|w| bare.ends_with(*w)) {
+            Some(word) => {
+                let line = bare[..bare.len() - word.len()].trim_end_matches([' ', '\t']);
+                Span::new(line.trim_end_matches('\n').len(), whole.span.end)
+            }
+            None => whole.span,
+        }
+    };
+    Place { span, ..whole }
 }

@@ -10,6 +10,8 @@ pub struct Fix {
     /// What it does, as an imperative: "replace `studnt` by `student`".
     pub title: String,
     pub edits: Vec<Edit>,
+    /// The one thing that can have been meant: `fgc check --fix` applies it unasked.
+    pub certain: bool,
 }
 
 /// Replaces the text at a place; an empty span inserts.
@@ -21,7 +23,21 @@ pub struct Edit {
 
 impl Fix {
     pub fn new(title: impl Into<String>) -> Fix {
-        Fix { title: title.into(), edits: Vec::new() }
+        Fix { title: title.into(), edits: Vec::new(), certain: false }
+    }
+
+    /// Another name in place of one that means nothing.
+    pub fn rename(place: Place, from: &str, to: &str) -> Fix {
+        Fix::new(format!("replace `{from}` by `{to}`")).replace(place, to).certain()
+    }
+
+    /// `stop(…)` around the expression at `place`.
+    pub fn around(place: Place, function: &str) -> Fix {
+        Fix::new(format!("put it under `{function}(…)`")).before(place, format!("{function}(")).after(place, ")")
+    }
+
+    pub fn certain(self) -> Fix {
+        Fix { certain: true, ..self }
     }
 
     pub fn replace(mut self, place: Place, text: impl Into<String>) -> Fix {
@@ -38,11 +54,23 @@ impl Fix {
     }
 }
 
-/// The text of `file` with the edits that are in it; where two overlap, the later one in the text is left out.
+/// The text of `file` with the edits that are in it.
 pub fn apply(fix: &Fix, file: FileId, sources: &Sources) -> String {
+    apply_all([fix], file, sources)
+}
+
+/// As [`apply`], of several: one that meets an earlier one's edits is left out, since it may no longer be right.
+pub fn apply_all<'a>(fixes: impl IntoIterator<Item = &'a Fix>, file: FileId, sources: &Sources) -> String {
     let source = sources.file(file);
-    let mut edits: Vec<(Span, &str)> =
-        fix.edits.iter().filter(|e| e.place.file == file).map(|e| (source.clamp(e.place.span), &*e.text)).collect();
+    let mut edits: Vec<(Span, &str)> = Vec::new();
+    for fix in fixes {
+        let own = fix.edits.iter().filter(|e| e.place.file == file);
+        let own: Vec<(Span, &str)> = own.map(|e| (source.clamp(e.place.span), &*e.text)).collect();
+        let meets = |a: &Span, b: &Span| a == b || a.start < b.end && b.start < a.end;
+        if own.iter().all(|(a, _)| edits.iter().all(|(b, _)| !meets(a, b))) {
+            edits.extend(own);
+        }
+    }
     edits.sort_by_key(|(span, _)| *span);
     let mut out = String::with_capacity(source.text.len());
     let mut at = 0;

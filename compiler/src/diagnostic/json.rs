@@ -39,6 +39,8 @@ struct Span<'a> {
 #[derive(Serialize)]
 struct Fix<'a> {
     title: &'a str,
+    /// Whether `fgc check --fix` applies it.
+    certain: bool,
     edits: Vec<Edit<'a>>,
 }
 
@@ -69,6 +71,7 @@ pub fn render_json(diagnostic: &Diagnostic, sources: &Sources) -> String {
             .iter()
             .map(|fix| Fix {
                 title: &fix.title,
+                certain: fix.certain,
                 edits: fix.edits.iter().map(|e| Edit { range: range(e.place, sources), text: &e.text }).collect(),
             })
             .collect(),

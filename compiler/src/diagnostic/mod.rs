@@ -1,6 +1,7 @@
 //! Diagnostics as values: a stable code, a message, places, a cure. Renderers are separate: [`render`] for people,
 //! [`render_json`] for programs.
 
+mod explain;
 mod fix;
 mod json;
 mod render;
@@ -8,7 +9,8 @@ mod render;
 use crate::source::{FileId, Sources};
 use fgc_grammar::Span;
 
-pub use fix::{Edit, Fix, apply};
+pub use explain::{codes, page};
+pub use fix::{Edit, Fix, apply, apply_all};
 pub use json::render_json;
 pub use render::render;
 
@@ -95,6 +97,15 @@ impl Diagnostic {
     pub fn maybe_fix(mut self, fix: Option<Fix>) -> Diagnostic {
         self.fixes.extend(fix);
         self
+    }
+
+    /// For a name at `place` that was not found: the nearest of `known` and the change to it, else all of them.
+    pub fn among(self, place: Place, name: &str, known: &[&str]) -> Diagnostic {
+        match nearest(name, known.iter().copied()) {
+            Some(n) => self.help(format!("did you mean `{n}`?")).fix(Fix::rename(place, name, n)),
+            None if known.is_empty() => self.help("it has none"),
+            None => self.help(format!("it has {}", known.join(", "))),
+        }
     }
 
     /// `file:line:column` of the primary label.

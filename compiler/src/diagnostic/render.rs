@@ -9,7 +9,7 @@ use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnost
 pub fn render(diagnostic: &Diagnostic, sources: &Sources, color: bool) -> String {
     let theme = if color { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let handler = GraphicalReportHandler::new_themed(theme).with_links(false).with_width(110);
-    let primary = diagnostic.labels.first().map(|l| l.place.file);
+    let Some(primary) = diagnostic.labels.first().map(|l| l.place.file) else { return plain(diagnostic) };
     let mut report = MietteDiagnostic::new(&diagnostic.message).with_code(diagnostic.code).with_severity(
         match diagnostic.severity {
             Severity::Error => miette::Severity::Error,
@@ -19,7 +19,7 @@ pub fn render(diagnostic: &Diagnostic, sources: &Sources, color: bool) -> String
     report.help = diagnostic.help.clone().or_else(|| Some(diagnostic.fixes.first()?.title.clone()));
     let mut elsewhere = Vec::new();
     for (i, label) in diagnostic.labels.iter().enumerate() {
-        if Some(label.place.file) != primary {
+        if label.place.file != primary {
             let one = Diagnostic { labels: vec![label.clone()], ..diagnostic.clone() };
             elsewhere.push(format!("{}: {}", one.position(sources).unwrap_or_default(), label.text));
             continue;
@@ -37,21 +37,31 @@ pub fn render(diagnostic: &Diagnostic, sources: &Sources, color: bool) -> String
         report.help = Some(report.help.map_or(note.clone(), |h| format!("{h}\n{note}")));
     }
     let mut out = String::new();
-    let result = match primary {
-        Some(file) => {
-            let file = sources.file(file);
-            let report = Report::new(report).with_source_code(NamedSource::new(&file.name, file.text.to_string()));
-            handler.render_report(&mut out, report.as_ref())
-        }
-        None => handler.render_report(&mut out, &report),
+    let file = sources.file(primary);
+    let report = Report::new(report).with_source_code(NamedSource::new(&file.name, file.text.to_string()));
+    if handler.render_report(&mut out, report.as_ref()).is_err() {
+        return plain(diagnostic);
+    }
+    out + &notes(diagnostic)
+}
+
+/// Of what has no place: `error[FG0904]: …`.
+fn plain(diagnostic: &Diagnostic) -> String {
+    let level = match diagnostic.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
     };
-    for note in &diagnostic.notes {
-        out += &format!("  note: {}\n", note.replace('\n', "\n        "));
-    }
-    match result {
-        Ok(()) => out,
-        Err(_) => format!("{}: {}\n", diagnostic.code, diagnostic.message),
-    }
+    let code = if diagnostic.code.is_empty() { String::new() } else { format!("[{}]", diagnostic.code) };
+    let help = diagnostic.help.as_ref().map_or(String::new(), |h| format!("  help: {}\n", indented(h)));
+    format!("{level}{code}: {}\n{help}{}", diagnostic.message, notes(diagnostic))
+}
+
+fn notes(diagnostic: &Diagnostic) -> String {
+    diagnostic.notes.iter().map(|note| format!("  note: {}\n", indented(note))).collect()
+}
+
+fn indented(text: &str) -> String {
+    text.replace('\n', "\n        ")
 }
 
 /// What to underline: miette panics on a label past the end, and hides an empty one there.

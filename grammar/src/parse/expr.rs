@@ -99,6 +99,12 @@ impl Reader<'_> {
                 _ => "join them with `and`".to_string(),
             };
             self.errors.push(SyntaxError::new(code::CHAINED, op_span, "comparisons do not chain").help(help));
+            // As mathematics has it: what it means is no second mistake.
+            if let ExprKind::Binary { right: middle, .. } = &*left.kind {
+                let middle = middle.clone();
+                let second = expr(middle.span.to(right.span), ExprKind::Binary { op, op_span, left: middle, right });
+                return expr(span, ExprKind::Binary { op: BinaryOp::And, op_span, left, right: second });
+            }
         }
         expr(span, ExprKind::Binary { op, op_span, left, right })
     }

@@ -57,6 +57,13 @@ pub enum TrainError {
         if net == "teacher" { "sft" } else { "cm" },
     )]
     NoWeights { net: String },
+    #[error("{from} does not hold the weights of `{net}`:\n{}", list.join("\n"))]
+    Tensors {
+        from: String,
+        net: String,
+        /// A line for each tensor that is missing, of another shape, or too many.
+        list: Vec<String>,
+    },
     #[error("{from} has no `{tensor}`{hint}")]
     Missing { from: String, tensor: String, hint: String },
     #[error("{from}: `{tensor}` has shape {found:?}, and the network's is {expected:?}")]

@@ -6,8 +6,11 @@ use crate::cpu::Device;
 use crate::names::closest;
 use crate::random::Stream;
 use crate::train::TrainError;
-use fgc_program::{Init, NetId, OutputKind, Param};
+use fgc_program::{Init, Net, NetId, OutputKind, Param};
 use indexmap::IndexMap;
+
+/// Tensors that do not fit and are named in a message.
+const LISTED: usize = 24;
 
 /// Weights given from outside, by network.
 #[derive(Clone, Debug, Default)]
@@ -47,8 +50,7 @@ impl Model {
             }
             filled.push(given.nets.contains_key(&net.name));
             if let Some((from, tensors)) = given.nets.get(&net.name) {
-                for param in &net.params {
-                    let values = matching(from, &net.name, param, tensors)?;
+                for (param, values) in net.params.iter().zip(matching(from, net, tensors)?) {
                     model.set_parameter(param, net.weights, &values)?;
                 }
             }
@@ -126,21 +128,37 @@ fn drawn(param: &Param, stream: &Stream) -> Vec<f32> {
     }
 }
 
-/// The given values of a parameter, if there are such of its shape.
-fn matching(from: &str, net: &str, param: &Param, tensors: &IndexMap<String, Tensor>) -> Result<Vec<f32>, TrainError> {
-    let tensor = format!("{net}.{}", param.name);
-    match tensors.get(&param.name) {
-        None => {
-            let near = closest(&param.name, tensors.keys().map(String::as_str));
-            let hint = near.map(|n| format!("; is it `{net}.{n}`?")).unwrap_or_default();
-            Err(TrainError::Missing { from: from.into(), tensor, hint })
+/// The given values of every parameter; what does not fit is listed, all of it, with the names that come closest.
+fn matching(from: &str, net: &Net, tensors: &IndexMap<String, Tensor>) -> Result<Vec<Vec<f32>>, TrainError> {
+    let mut values = Vec::new();
+    let mut list = Vec::new();
+    let known = |name: &str| net.params.iter().any(|p| p.name == name);
+    // Those that no parameter has taken by name: what a missing one may be called instead.
+    let spare: Vec<&str> = tensors.keys().map(String::as_str).filter(|name| !known(name)).collect();
+    for param in &net.params {
+        match tensors.get(&param.name) {
+            Some(found) if found.shape() == param.shape => values.push(found.to_f32()),
+            Some(found) => list.push(format!(
+                "  shape    {} is {:?}, and the network's is {:?}",
+                param.name,
+                found.shape(),
+                param.shape
+            )),
+            None => {
+                let near = closest(&param.name, spare.iter().copied());
+                let hint = near.map_or(String::new(), |n| format!("; is it {n}?"));
+                list.push(format!("  missing  {} {:?}{hint}", param.name, param.shape));
+            }
         }
-        Some(found) if found.shape() != param.shape => Err(TrainError::Shape {
-            from: from.into(),
-            tensor,
-            expected: param.shape.clone(),
-            found: found.shape().to_vec(),
-        }),
-        Some(found) => Ok(found.to_f32()),
     }
+    if list.is_empty() {
+        return Ok(values);
+    }
+    list.extend(spare.iter().map(|name| format!("  extra    {name} {:?}", tensors[*name].shape())));
+    let more = list.len().saturating_sub(LISTED);
+    list.truncate(LISTED);
+    if more > 0 {
+        list.push(format!("  and {more} more"));
+    }
+    Err(TrainError::Tensors { from: from.into(), net: net.name.clone(), list })
 }

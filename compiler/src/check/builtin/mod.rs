@@ -72,8 +72,14 @@ impl Elaborator<'_> {
     /// The only arguments of a builtin: exactly `n`, none named, no `over` unless allowed.
     pub(super) fn fixed<const N: usize>(&mut self, args: &Args, signature: &str, over: bool) -> Result<[Value; N]> {
         if args.positional.len() != N || !args.named.is_empty() || (args.over.is_some() && !over) {
-            let given = args.positional.len() + args.named.len();
-            let message = format!("`{signature}` cannot take these {given} arguments");
+            let plural = |n: usize| format!("{n} argument{}", if n == 1 { "" } else { "s" });
+            let message = match (args.named.first(), &args.over) {
+                (Some((name, ..)), _) => {
+                    format!("`{signature}` takes its arguments by their place, not as `{name} = …`")
+                }
+                (None, Some(_)) if !over => format!("`{signature}` takes no `over`"),
+                _ => format!("`{signature}` takes {}, and has {}", plural(N), plural(args.positional.len())),
+            };
             return Err(self.error("FG0216", message, args.place, "in this call"));
         }
         if args.positional.iter().any(|(v, _)| matches!(v, Value::Error)) {
@@ -159,7 +165,7 @@ impl Elaborator<'_> {
                     format!("there is no axis {axis} in {shown}"),
                     args.place,
                     &shown,
-                    "`rename(x, OLD, NEW)` renames an axis",
+                    "the axes of a value stand in its type; `rename(x, OLD, NEW)` renames one",
                 ))
             }
         }

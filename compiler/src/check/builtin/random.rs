@@ -16,6 +16,16 @@ pub const TABLE: &[Builtin] = &[
         signature: "normal(x)",
         doc: "Standard normal numbers with the axes of x (f32).",
         run: |e, args| {
+            if let Some((v @ Value::Axis(_), at)) = args.positional.first() {
+                let shown = e.show(v);
+                return Err(e.error_help(
+                    "FG0202",
+                    "`normal(x)` takes a tensor, whose axes the noise gets",
+                    *at,
+                    &format!("{shown} is an axis"),
+                    "`draw eps ~ normal(x)` is noise shaped like the data",
+                ));
+            }
             let t = e.want_tensor(&args, 0, "normal(x)")?;
             let shape = e.shape_of(&t);
             Ok(law(Distribution::Normal, t.axes, shape))

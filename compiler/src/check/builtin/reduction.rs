@@ -80,7 +80,13 @@ fn dot(e: &mut Elaborator, args: Args) -> Result<Value> {
     let a = e.want_tensor(&args, 0, signature)?;
     let b = e.want_tensor(&args, 1, signature)?;
     let Some((false, over)) = &args.over else {
-        return Err(e.error_help("FG0213", "`dot` needs the axes it sums", args.place, "", "`dot(a, b over C)`"));
+        return Err(e.error_help(
+            "FG0213",
+            "`dot` needs the axes it sums",
+            args.place,
+            "over which?",
+            "`dot(a, b over C)`",
+        ));
     };
     e.common_axes(&[&a, &b], args.place)?;
     let (mut a_batch, mut b_batch, mut a_sum, mut b_sum) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());

@@ -170,12 +170,20 @@ fn split(e: &mut Elaborator, args: Args) -> Result<Value> {
     if names.len() != extents.len() || extents.iter().product::<usize>() != shape[i] {
         let message = format!("axis {axis} has {} elements, and {extents:?} do not multiply to that", shape[i]);
         let shown = e.show(&Value::Tensor(t));
-        return Err(e.error("FG0224", message, args.place, &shown));
+        let help = "the extents, multiplied, must be the axis's own";
+        return Err(e.error_help("FG0224", message, args.place, &shown, help));
     }
     let mut axes = t.axes.clone();
     axes.splice(i..=i, names.iter().cloned());
     if let Some(twice) = names.iter().find(|n| axes.iter().filter(|a| a == n).count() > 1) {
-        return Err(e.error("FG0223", format!("axis {twice} would be there twice"), args.place, ""));
+        let message = format!("axis {twice} would be there twice");
+        return Err(e.error_help(
+            "FG0223",
+            message,
+            args.place,
+            "in the result",
+            "axes of a tensor have different names",
+        ));
     }
     shape.splice(i..=i, extents);
     let node = e.graph.reshape(t.node, &shape);
@@ -206,7 +214,14 @@ fn merge(e: &mut Elaborator, args: Args) -> Result<Value> {
     axes.extend(after.clone().map(|i| t.axes[i].clone()));
     out.extend(after.map(|i| shape[i]));
     if axes.iter().filter(|a| **a == new).count() > 1 {
-        return Err(e.error("FG0223", format!("axis {new} would be there twice"), args.place, ""));
+        let message = format!("axis {new} would be there twice");
+        return Err(e.error_help(
+            "FG0223",
+            message,
+            args.place,
+            "in the result",
+            "axes of a tensor have different names",
+        ));
     }
     let permuted = e.graph.permute(t.node, &order);
     let node = e.graph.reshape(permuted, &out);
@@ -353,7 +368,7 @@ fn tensor(e: &mut Elaborator, args: Args) -> Result<Value> {
     if axes.is_empty() || !flatten(&source, axes.len(), &mut shape, 0, &mut values) || values.is_empty() {
         let shown = e.show(&source);
         let message = format!("`tensor` needs numbers nested as deep as it has axes ({}), found {shown}", axes.len());
-        return Err(e.error("FG0226", message, args.place, ""));
+        return Err(e.error_help("FG0226", message, args.place, "in this call", "`tensor([[1, 2], [3, 4]], I, J)`"));
     }
     let node = e.graph.table(values, &shape);
     made(e, node, axes, &args)
@@ -369,7 +384,7 @@ fn gather(e: &mut Elaborator, args: Args) -> Result<Value> {
     let shared: Vec<&Axis> = at.axes.iter().filter(|a| table.axes.contains(a)).collect();
     if let Some(shared) = shared.first() {
         let message = format!("axis {shared} is in the table and in the index");
-        return Err(e.error_help("FG0223", message, args.place, "", "`rename` it in one of them"));
+        return Err(e.error_help("FG0223", message, args.place, "in this call", "`rename` it in one of them"));
     }
     let node = e.graph.cast(at.node, DType::I64);
     let node = e.graph.gather(table.node, node, i);
@@ -411,7 +426,8 @@ fn conv(e: &mut Elaborator, args: Args) -> Result<Value> {
             "a {}×{} kernel on {height}×{width} pixels with padding {pad}, stride {stride}",
             weight_shape[0], weight_shape[1]
         );
-        return Err(e.error("FG0227", message, args.place, "the kernel does not fit"));
+        let help = "the kernel must fit into the padded picture, and the stride be at least 1";
+        return Err(e.error_help("FG0227", message, args.place, "the kernel does not fit", help));
     }
     let dtype = Elaborator::promote(e.dtype_of(&x), e.dtype_of(&w));
     let batch: usize = shape[..outer.len()].iter().product();
