@@ -82,5 +82,6 @@ fn assemble(training: &mut Training, level: Level) -> Program {
         schedule: Schedule { steps },
         samplers,
         arena: lowered.arena,
+        spill: lowered.spill,
     }
 }

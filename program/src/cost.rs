@@ -1,13 +1,13 @@
 //! What launches do, counted: arithmetic and bytes, for reports.
 
-use crate::{Access, BinaryOp, Expr, Kernel, Launch, Program, Stmt, UnaryOp};
+use crate::{Access, BinaryOp, BufferId, Expr, Kernel, Launch, Place, Program, Stmt, UnaryOp};
 use std::iter::Sum;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
     /// Arithmetic operations; an exponential or the like is ten.
     pub flops: f64,
-    /// Read and written, each buffer once.
+    /// Read and written, each buffer once. What stays within a band is not counted.
     pub bytes: f64,
 }
 
@@ -20,13 +20,21 @@ impl Sum for Cost {
 /// The cost of a launch of this program.
 pub fn launch(program: &Program, launch: &Launch) -> Cost {
     match launch {
-        Launch::Kernel { kernel: id, .. } => program.kernels.get(id.0 as usize).map(kernel).unwrap_or_default(),
+        Launch::Kernel { kernel: id, args } => {
+            let Some(kernel) = program.kernels.get(id.0 as usize) else { return Cost::default() };
+            let stays: Vec<bool> = args.iter().map(|buffer| stays(program, *buffer)).collect();
+            Cost { bytes: bytes(kernel, |i| !stays.get(i).copied().unwrap_or(false)), ..self::kernel(kernel) }
+        }
         Launch::Contract(c) => {
-            let size = |dims: [usize; 2], stride: fn(&crate::BatchDim) -> isize| {
+            let size = |dims: [usize; 2], stride: fn(&crate::BatchDim) -> isize, operand: &crate::Operand| {
+                if stays(program, operand.buffer) {
+                    return 0.0;
+                }
                 let batch = c.batch.iter().filter(|dim| stride(dim) != 0).map(|dim| dim.extent as f64);
                 batch.product::<f64>() * dims[0] as f64 * dims[1] as f64
             };
-            let elements = size([c.m, c.k], |d| d.a) + size([c.k, c.n], |d| d.b) + size([c.m, c.n], |d| d.c);
+            let elements =
+                size([c.m, c.k], |d| d.a, &c.a) + size([c.k, c.n], |d| d.b, &c.b) + size([c.m, c.n], |d| d.c, &c.c);
             let batch: f64 = c.batch.iter().map(|dim| dim.extent as f64).product();
             let flops = 2.0 * batch * c.m as f64 * c.n as f64 * c.k as f64;
             Cost { flops, bytes: elements * c.dtype.size() as f64 }
@@ -39,13 +47,24 @@ pub fn launch(program: &Program, launch: &Launch) -> Cost {
     }
 }
 
+/// Whether a buffer never leaves the cache.
+fn stays(program: &Program, buffer: BufferId) -> bool {
+    program.buffers.get(buffer.0 as usize).is_some_and(|buffer| matches!(buffer.place, Place::Band { .. }))
+}
+
 /// The cost of one run of a kernel.
 pub fn kernel(kernel: &Kernel) -> Cost {
-    let bytes = kernel.shared().iter().map(|buffer| {
+    Cost { flops: kernel.extent as f64 * block(&kernel.body), bytes: bytes(kernel, |_| true) }
+}
+
+/// Bytes that one run of a kernel moves of those of its shared buffers that `counts`.
+fn bytes(kernel: &Kernel, counts: impl Fn(usize) -> bool) -> f64 {
+    let buffers = kernel.shared().iter().enumerate().filter(|(i, _)| counts(*i));
+    let bytes = buffers.map(|(_, buffer)| {
         let times = if buffer.access == Access::ReadWrite { 2 } else { 1 };
         (times * buffer.len * buffer.dtype.size()) as f64
     });
-    Cost { flops: kernel.extent as f64 * block(&kernel.body), bytes: bytes.sum() }
+    bytes.sum()
 }
 
 fn block(body: &[Stmt]) -> f64 {

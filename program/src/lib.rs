@@ -8,6 +8,7 @@
 //! Kernels are loop nests over scalars ([`kernel`]); products and convolutions, which are worth tuned code,
 //! are launches of their own ([`launch`]). [`c`] prints kernels as C, [`print`](mod@print) all of it for people.
 
+pub mod band;
 pub mod bounds;
 pub mod c;
 pub mod cost;
@@ -19,6 +20,7 @@ pub mod print;
 pub mod program;
 pub mod validate;
 
+pub use band::{Along, Band};
 pub use dtype::{DType, Scalar};
 pub use index::{Atom, Index, Var};
 pub use kernel::{Access, BinaryOp, Expr, Kernel, KernelBuffer, Reg, Stmt, UnaryOp};

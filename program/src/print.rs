@@ -26,6 +26,7 @@ fn plan_text(program: &Program, plan: &Plan) -> String {
             let place = match b.place {
                 Place::Persistent => String::new(),
                 Place::Arena { offset } => format!("@{offset}"),
+                Place::Band { offset } => format!("@band+{offset}"),
                 Place::Part { of, start } => format!("=#{}+{start}", of.0),
             };
             format!("#{}{place}:{}[{}]", id.0, b.dtype, b.len)
@@ -42,6 +43,10 @@ fn plan_text(program: &Program, plan: &Plan) -> String {
     for (i, launch) in plan.launches.iter().enumerate() {
         if let Some(guard) = plan.guards.iter().find(|guard| guard.launches.start == i) {
             out += &format!("  when {}: {} launches\n", known(program, &guard.when), guard.launches.len());
+        }
+        if let Some(band) = plan.bands.iter().find(|band| band.launches.start == i) {
+            let (count, along) = (band.launches.len(), &band.along);
+            out += &format!("  band of {} × {} rows: {count} launches {along:?}\n", band.entries, band.rows);
         }
         let text = match launch {
             Launch::Kernel { kernel, args } => {

@@ -1,6 +1,6 @@
 //! The program: networks, inputs, buffers, kernels, plans.
 
-use crate::{DType, Expr, Kernel, Launch, Scalar};
+use crate::{Band, DType, Expr, Kernel, Launch, Scalar};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -34,6 +34,8 @@ pub struct Program {
     pub samplers: IndexMap<String, Sampler>,
     /// Bytes of the arena that `Place::Arena` offsets point into, enough for any one plan.
     pub arena: usize,
+    /// Bytes that `Place::Band` offsets point into, enough for any one band.
+    pub spill: usize,
 }
 
 /// A network's parameters, all f32, laid out one after another in one flat buffer. Gradients, optimiser moments and
@@ -133,7 +135,7 @@ pub struct Buffer {
     pub place: Place,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Place {
     /// Lives as long as the program runs; zero at first.
     Persistent,
@@ -141,6 +143,9 @@ pub enum Place {
     Arena { offset: usize },
     /// A part of a persistent buffer, from this element (parameters, gradients).
     Part { of: BufferId, start: usize },
+    /// Lives within one band, its rows only while they are worked on. Where launches run one after the other instead: at
+    /// this byte (a multiple of 64) of [`Program::spill`].
+    Band { offset: usize },
 }
 
 /// A buffer's fixed contents.
@@ -159,6 +164,8 @@ pub struct Plan {
     pub launches: Vec<Launch>,
     /// Launches to be left out where what they compute is not needed. In order, apart.
     pub guards: Vec<Guard>,
+    /// Launches that may run together; each within one guard or none. In order, apart.
+    pub bands: Vec<Band>,
     pub outputs: Vec<Output>,
     /// What this plan reads, what guards and numbers read included; those that are always needed come first.
     pub inputs: Vec<PlanInput>,

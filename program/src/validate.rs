@@ -3,6 +3,7 @@
 //! A program that passes reads and writes only inside its buffers, except through guarded loads (their guards are not
 //! proven) and computed positions (checked when they run).
 
+mod bands;
 mod kernel;
 mod known;
 mod memory;
@@ -104,6 +105,12 @@ impl<'a> Check<'a> {
                     if offset.checked_add(bytes).is_none_or(|end| end > self.program.arena) {
                         let arena = self.program.arena;
                         self.problem(&place, format!("{bytes} bytes at {offset} are outside the arena of {arena}"));
+                    }
+                }
+                Place::Band { offset } => {
+                    let end = offset.checked_add(bytes);
+                    if offset % 64 != 0 || end.is_none_or(|end| end > self.program.spill) {
+                        self.problem(&place, format!("{bytes} bytes at {offset} do not fit what bands may spill"));
                     }
                 }
                 Place::Part { of, start } => {
@@ -233,7 +240,8 @@ impl<'a> Check<'a> {
             self.known(&place, &guard.when, DType::Bool);
         }
         if self.problems.len() == before {
-            for what in memory::problems(self.program, plan) {
+            let problems = memory::problems(self.program, plan).into_iter();
+            for what in problems.chain(bands::problems(self.program, plan)) {
                 self.problem(&place, what);
             }
         }

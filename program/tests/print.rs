@@ -98,6 +98,7 @@ fn program() -> Program {
         constants: vec![],
         kernels: vec![kernel()],
         plans: vec![Plan {
+            bands: vec![],
             name: "step.student".into(),
             launches: vec![
                 Launch::Contract(contract),
@@ -110,6 +111,7 @@ fn program() -> Program {
         schedule: Schedule { steps: vec![] },
         samplers: Default::default(),
         arena: 80,
+        spill: 0,
     }
 }
 

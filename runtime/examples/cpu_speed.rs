@@ -61,6 +61,7 @@ fn program(buffers: &[usize], kernels: Vec<Kernel>, launches: Vec<Launch>) -> Pr
         schedule: Schedule { steps: vec![] },
         samplers: Default::default(),
         arena: 0,
+        spill: 0,
     }
 }
 

@@ -66,6 +66,7 @@ fn measure([m, n, k]: [usize; 3], order: &str, threads: usize) -> Result<(), Dev
         schedule: Schedule { steps: vec![] },
         samplers: Default::default(),
         arena: 0,
+        spill: 0,
     };
     let mut device = Device::new(Arc::new(program), Backend::Interpreter, threads)?;
     let mut seed = 1u64;

@@ -1,7 +1,7 @@
 //! Where a step's time goes, by kinds of launches.
 
 use fgc_program::cost::{self, Cost};
-use fgc_program::{Launch, Program};
+use fgc_program::{Band, Launch, Plan, Program};
 use indexmap::IndexMap;
 use std::fmt::Write;
 use std::time::Duration;
@@ -28,14 +28,23 @@ pub struct Profile {
     kinds: IndexMap<String, Sum>,
 }
 
-const CLASSES: [&str; 3] = ["kernel", "product", "convolution"];
+const CLASSES: [&str; 4] = ["kernel", "product", "convolution", "band"];
 
 impl Profile {
     /// Adds one run of a plan.
     pub fn add(&mut self, program: &Program, plan: usize, times: &[Duration]) {
-        for (launch, time) in program.plans[plan].launches.iter().zip(times) {
-            let sum = Sum { launches: 1, seconds: time.as_secs_f64(), cost: cost::launch(program, launch) };
-            self.kinds.entry(name(program, launch)).or_default().add(sum);
+        let plan = &program.plans[plan];
+        let mut i = 0;
+        while let (Some(launch), Some(time)) = (plan.launches.get(i), times.get(i)) {
+            // The launches of a band are timed together.
+            let band = plan.bands.iter().find(|band| band.launches.start == i);
+            let end = band.map_or(i + 1, |band| band.launches.end);
+            let cost = plan.launches[i..end].iter().map(|launch| cost::launch(program, launch)).sum();
+            let seconds = times[i..end.min(times.len())].iter().skip(1).fold(*time, |all, time| all + *time);
+            let name = band.map_or_else(|| name(program, launch), |band| band_name(program, plan, band));
+            let sum = Sum { launches: end - i, seconds: seconds.as_secs_f64(), cost };
+            self.kinds.entry(name).or_default().add(sum);
+            i = end;
         }
     }
 
@@ -69,6 +78,13 @@ impl Profile {
         kinds.iter().take(rows).for_each(|(name, sum)| line(sum, name));
         out
     }
+}
+
+/// What the launches of a band do.
+fn band_name(program: &Program, plan: &Plan, band: &Band) -> String {
+    let launches: Vec<String> =
+        plan.launches[band.launches.clone()].iter().map(|launch| name(program, launch)).collect();
+    format!("band of {} × {} rows: {}", band.entries, band.rows, launches.join(", "))
 }
 
 /// What a launch does: a class and its sizes.

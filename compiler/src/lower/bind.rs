@@ -30,7 +30,7 @@ pub(super) struct Buffers {
     pub sources: IndexMap<(Source, Ty), BufferId>,
     parts: FxHashMap<(BufferId, usize, usize), BufferId>,
     /// Arena buffers: dtype, elements, offset, and which of several equal ones in a plan.
-    arena: FxHashMap<(DType, usize, usize, usize), BufferId>,
+    places: FxHashMap<(DType, usize, Place, usize), BufferId>,
 }
 
 impl Buffers {
@@ -72,13 +72,13 @@ impl Buffers {
     }
 
     /// The `nth` buffer of this type and place in its plan.
-    pub fn in_arena(&mut self, ty: &Ty, offset: usize, nth: usize) -> BufferId {
-        let key = (ty.dtype, ty.len(), offset, nth);
-        if let Some(&known) = self.arena.get(&key) {
+    pub fn in_place(&mut self, ty: &Ty, place: Place, nth: usize) -> BufferId {
+        let key = (ty.dtype, ty.len(), place, nth);
+        if let Some(&known) = self.places.get(&key) {
             return known;
         }
-        let id = self.add(ty.dtype, ty.len(), Place::Arena { offset });
-        self.arena.insert(key, id);
+        let id = self.add(ty.dtype, ty.len(), place);
+        self.places.insert(key, id);
         id
     }
 

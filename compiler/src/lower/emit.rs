@@ -16,7 +16,7 @@ use rustc_hash::FxHashMap;
 pub struct Conflict;
 
 /// What a kernel's buffer holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Slot {
     /// A stored node, row-major.
     Node(NodeId),

@@ -1,5 +1,6 @@
 //! One plan after another, into one set of buffers and kernels.
 
+use super::band::{Candidate, Formed, What, form};
 use super::bind::{Buffers, NetBuffers};
 use super::contract;
 use super::cut::Cut;
@@ -9,7 +10,7 @@ use super::group::{Built, Group, alone, group};
 use super::inplace::write_over;
 use super::known::known;
 use super::memo::Memo;
-use super::plan::{Access, Span, arrange, order};
+use super::plan::{ALIGN, Access, Span, arrange, order};
 use super::prepare::prepare;
 use super::units::{Kind, Unit};
 use super::{Computed, NetLayout, PlanGraph, Role};
@@ -17,7 +18,8 @@ use crate::graph::op::FlatKind;
 use crate::graph::{Graph, NodeId, Op, Source, Ty};
 use crate::level::Level;
 use fgc_program::{
-    Buffer, BufferId, Constant, Guard, Input, Kernel, KernelId, Known, Launch, Output, OutputKind, Plan, PlanInput,
+    Band, Buffer, BufferId, Constant, Guard, Input, Kernel, KernelId, Known, Launch, Output, OutputKind, Place, Plan,
+    PlanInput,
 };
 use indexmap::IndexMap;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -37,6 +39,7 @@ pub struct Lowered {
     pub plans: Vec<Plan>,
     /// Bytes.
     pub arena: usize,
+    pub spill: usize,
 }
 
 /// Lowers `plans`, whose outputs are nodes of `graph` without calls, derivatives or arguments (else it panics: a bug of
@@ -51,11 +54,12 @@ pub fn lower_plans(graph: &mut Graph, nets: &[NetLayout], plans: &[PlanGraph], l
         numbered: FxHashMap::default(),
         memo: Memo::default(),
         arena: 0,
+        spill: 0,
     };
     let plans = plans.iter().map(|plan| lowering.plan(graph, plan)).collect();
-    let Lowering { buffers, kernels, arena, .. } = lowering;
+    let Lowering { buffers, kernels, arena, spill, .. } = lowering;
     let Buffers { all, nets, inputs, sources, constants, .. } = buffers;
-    Lowered { nets, inputs, sources, buffers: all, constants, kernels, plans, arena }
+    Lowered { nets, inputs, sources, buffers: all, constants, kernels, plans, arena, spill }
 }
 
 struct Lowering<'a> {
@@ -69,6 +73,7 @@ struct Lowering<'a> {
     numbered: FxHashMap<*const Kernel, (Rc<Kernel>, KernelId)>,
     memo: Memo,
     arena: usize,
+    spill: usize,
 }
 
 /// A plan on its way.
@@ -112,13 +117,20 @@ impl Lowering<'_> {
         let kept: FxHashSet<NodeId> = kept.chain(overwrites.iter().map(|o| o.node)).collect();
         draft.groups = group(graph, &draft.cut, &draft.units, &kept, self.level, &mut self.memo);
         let late: Vec<usize> = overwrites.into_iter().filter_map(|o| self.overwrite(&mut draft, o)).collect();
-        let tasks = draft.tasks(&late, &mut demand, &mut self.memo);
-        let (launches, at) = self.place(&draft, tasks);
-        let (launches, conditions): (Vec<Launch>, Vec<Option<Known>>) = launches.into_iter().unzip();
+        let (tasks, formed) = draft.tasks(&late, &mut demand, &mut self.memo, self.level);
+        let conditions: Vec<Option<Known>> = tasks.iter().map(|task| task.when.clone()).collect();
+        let (launches, at) = self.place(&draft, tasks, &formed);
         let guards = guards(conditions);
+        let band = |(first, formed): (usize, Formed)| Band {
+            launches: first..first + formed.members.len(),
+            entries: formed.entries,
+            rows: formed.rows,
+            along: formed.along,
+        };
+        let bands = formed.into_iter().map(band).collect();
         let reported = plan.outputs.iter().zip(slots);
         let outputs = reported.filter_map(|(output, slot)| self.reported(&draft, output, slot, &at)).collect();
-        Plan { name: plan.name.clone(), launches, guards, outputs, inputs }
+        Plan { name: plan.name.clone(), launches, guards, bands, outputs, inputs }
     }
 
     /// Binds sources and tables. The inputs among them with those they are numbered by, and when all is needed.
@@ -261,16 +273,34 @@ impl Lowering<'_> {
         Some(unit)
     }
 
-    /// Puts values into memory: the launches with their buffers.
-    fn place(&mut self, draft: &Draft, tasks: Vec<Task>) -> (Vec<Conditional>, FxHashMap<Slot, BufferId>) {
+    /// Puts values into memory: the launches with their buffers. Of bands the first launch is given.
+    fn place(
+        &mut self,
+        draft: &Draft,
+        tasks: Vec<Task>,
+        bands: &[(usize, Formed)],
+    ) -> (Vec<Launch>, FxHashMap<Slot, BufferId>) {
         let mut live: IndexMap<Slot, (usize, usize)> = IndexMap::new();
-        for (now, task) in tasks.iter().enumerate() {
+        for (i, task) in tasks.iter().enumerate() {
             let access = task.access();
+            // Launches of a band take turns: all are under way until the last is done.
+            let band = bands.iter().find(|(first, band)| (*first..first + band.members.len()).contains(&i));
+            let now = band.map_or(i, |(first, _)| *first);
             for slot in access.writes.into_iter().chain(access.reads) {
                 live.entry(slot).or_insert((now, now)).1 = now;
             }
         }
-        live.retain(|slot, _| !draft.at.contains_key(slot));
+        let mut at = draft.at.clone();
+        for (_, band) in bands {
+            let mut end = 0;
+            for (nth, slot) in band.locals.iter().enumerate() {
+                let ty = draft.ty(*slot);
+                at.insert(*slot, self.buffers.in_place(ty, Place::Band { offset: end }, nth));
+                end += (ty.len() * ty.dtype.size()).next_multiple_of(ALIGN);
+            }
+            self.spill = self.spill.max(end);
+        }
+        live.retain(|slot, _| !at.contains_key(slot));
         for (slot, (_, last)) in &mut live {
             if draft.lasting.contains(slot) {
                 *last = tasks.len();
@@ -283,34 +313,30 @@ impl Lowering<'_> {
         let (offsets, size) = arrange(&live.iter().map(span).collect::<Vec<_>>());
         self.arena = self.arena.max(size);
         let mut equal: FxHashMap<(Ty, usize), usize> = FxHashMap::default();
-        let mut at = draft.at.clone();
         for (slot, offset) in live.keys().zip(offsets) {
             let ty = draft.ty(*slot);
             let flat = Ty::new(ty.dtype, &[ty.len()]);
             let nth = equal.entry((flat, offset)).or_default();
-            at.insert(*slot, self.buffers.in_arena(ty, offset, *nth));
+            at.insert(*slot, self.buffers.in_place(ty, Place::Arena { offset }, *nth));
             *nth += 1;
         }
-        let launches = tasks.into_iter().filter_map(|task| {
-            let when = task.when.clone();
-            Some((self.launch(draft, task, &at)?, when))
-        });
-        let launches = launches.collect();
+        let launches = tasks.into_iter().map(|task| self.launch(draft, task, &at)).collect();
         (launches, at)
     }
 
-    fn launch(&mut self, draft: &Draft, task: Task, at: &FxHashMap<Slot, BufferId>) -> Option<Launch> {
+    fn launch(&mut self, draft: &Draft, task: Task, at: &FxHashMap<Slot, BufferId>) -> Launch {
         match task.work {
             Work::Kernel { kernel, slots } => {
                 let kernel = self.kernel(kernel);
-                Some(Launch::Kernel { kernel, args: slots.iter().map(|slot| at[slot]).collect() })
+                Launch::Kernel { kernel, args: slots.iter().map(|slot| at[slot]).collect() }
             }
             Work::Product(unit) => {
                 let buffer = |node| at[&Slot::Node(node)];
-                match unit.kind {
+                let launch = match unit.kind {
                     Kind::Conv => contract::conv(draft.graph, &draft.cut, unit.node, &buffer).map(Launch::Conv),
                     _ => contract::contract(draft.graph, &draft.cut, unit.node, &buffer).map(Launch::Contract),
-                }
+                };
+                launch.expect("operands of a product are stored as it reads them")
             }
         }
     }
@@ -358,9 +384,6 @@ impl Lowering<'_> {
 fn is_given(graph: &Graph, id: NodeId) -> bool {
     matches!(graph.op(id), Op::Source(_) | Op::Table(_))
 }
-
-/// A launch and when it is to run.
-type Conditional = (Launch, Option<Known>);
 
 /// One launch to be.
 #[derive(Clone, Debug)]
@@ -432,22 +455,59 @@ impl Draft<'_> {
         }
     }
 
-    /// The launches in an order they can run in; those of `late` at the end.
-    fn tasks(&mut self, late: &[usize], demand: &mut Demand, memo: &mut Memo) -> Vec<Task> {
+    /// The launches in an order they can run in, those of `late` at the end; and the bands with their first launches.
+    fn tasks(
+        &mut self,
+        late: &[usize],
+        demand: &mut Demand,
+        memo: &mut Memo,
+        level: Level,
+    ) -> (Vec<Task>, Vec<(usize, Formed)>) {
         let groups = std::mem::take(&mut self.groups);
         let times: Vec<usize> = groups.iter().map(|group| group.units.iter().copied().max().unwrap_or(0)).collect();
         let tasks: Vec<Task> = groups.into_iter().map(|group| Task::new(group, &self.units, demand)).collect();
-        let accesses: Vec<Access> = tasks.iter().map(Task::access).collect();
         let bytes = |slot: Slot| {
             let ty = self.ty(slot);
             let lasts = self.lasting.contains(&slot) || self.at.contains_key(&slot);
             if lasts { 0 } else { ty.len() * ty.dtype.size() }
         };
-        let mut sorted: Vec<Task> = order(&accesses, &times, &bytes).into_iter().map(|i| tasks[i].clone()).collect();
+        let candidates: Vec<Candidate> = tasks.iter().map(|task| self.candidate(task)).collect();
+        let formed = if level >= Level::Rewrite { form(&candidates, &bytes) } else { Vec::new() };
+        // Bands first, each as one; then those that are in none.
+        let mut sets: Vec<Vec<usize>> = formed.iter().map(|band| band.members.clone()).collect();
+        let banded: FxHashSet<usize> = sets.iter().flatten().copied().collect();
+        sets.extend((0..tasks.len()).filter(|i| !banded.contains(i)).map(|i| vec![i]));
+        let accesses: Vec<Access> =
+            sets.iter().map(|set| Access::of(set.iter().map(|&i| &candidates[i].access))).collect();
+        let times: Vec<usize> = sets.iter().map(|set| set.iter().map(|&i| times[i]).max().unwrap_or(0)).collect();
+        let locals: FxHashSet<Slot> = formed.iter().flat_map(|band| &band.locals).copied().collect();
+        let bytes = |slot: Slot| if locals.contains(&slot) { 0 } else { bytes(slot) };
+        let mut sorted: Vec<Task> = Vec::new();
+        let mut bands = Vec::new();
+        for set in order(&accesses, &times, &bytes) {
+            bands.extend(formed.get(set).map(|band| (sorted.len(), band.clone())));
+            sorted.extend(sets[set].iter().map(|&i| tasks[i].clone()));
+        }
         for &unit in late {
             let built = alone(self.graph, &self.cut, &self.units, unit, memo);
             sorted.push(Task::new(Group { units: vec![unit], built }, &self.units, demand));
         }
-        sorted
+        (sorted, bands)
+    }
+
+    fn candidate<'a>(&self, task: &'a Task) -> Candidate<'a> {
+        let what = match &task.work {
+            Work::Kernel { kernel, slots } => What::Kernel(kernel, slots),
+            Work::Product(unit) => {
+                // Buffers by the numbers of their nodes: there are none yet.
+                let number = |node: NodeId| BufferId(node.0);
+                let product = contract::contract(self.graph, &self.cut, unit.node, &number);
+                product.map_or(What::Other, |c| {
+                    let slots = [&c.a, &c.b, &c.c].map(|operand| Slot::Node(NodeId(operand.buffer.0)));
+                    What::Product(c, slots)
+                })
+            }
+        };
+        Candidate { access: task.access(), what, when: task.when.as_ref() }
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! A plan's graph is prepared ([`prepare`]: long sums in stages), cut into nodes that are stored and nodes computed in
 //! their consumers ([`cut`]), the stored ones grouped into kernels ([`group`]) whose loops ([`nest`]) and scalar code
-//! ([`emit`]) are written and cleaned ([`tidy`]), put in order and into memory ([`plan`]).
+//! ([`emit`]) are written and cleaned ([`tidy`]). Launches that go along the same rows are joined in bands ([`band`]), all are put in
+//! order and into memory ([`plan`]).
 
+mod band;
 mod bind;
 mod contract;
 mod cut;

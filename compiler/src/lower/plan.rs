@@ -5,13 +5,25 @@ use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
 
 /// Bytes that arena offsets are multiples of.
-const ALIGN: usize = 64;
+pub(super) const ALIGN: usize = 64;
 
 /// What one launch reads and writes, among the values of a plan.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Access {
     pub reads: Vec<Slot>,
     pub writes: Vec<Slot>,
+}
+
+impl Access {
+    /// Of several launches together; what passes between them is no read.
+    pub fn of<'a>(launches: impl Iterator<Item = &'a Access>) -> Access {
+        let mut all = Access::default();
+        for launch in launches {
+            all.reads.extend(launch.reads.iter().filter(|slot| !all.writes.contains(slot)));
+            all.writes.extend(&launch.writes);
+        }
+        all
+    }
 }
 
 /// An order in which each launch comes after those whose results it reads. Of those that can run, one that frees at least

@@ -48,8 +48,12 @@ fn rows_first(graph: &mut Graph, id: NodeId) -> NodeId {
     let Op::Reduce { op, axes } = graph.op(id).clone() else { return id };
     let input = graph.node(id).inputs[0];
     let shape = graph.shape(input).to_vec();
+    let innermost = strided::innermost(graph, input);
+    // The last axes together, where they are the innermost ones.
+    let last = axes.iter().rev().zip((0..shape.len()).rev()).take_while(|(axis, at)| *axis == at).count();
+    let together = if innermost == Some(shape.len().saturating_sub(1)) { shape.len() - last } else { shape.len() };
     let (neighbours, rows): (Vec<usize>, Vec<usize>) =
-        axes.iter().partition(|&&axis| Some(axis) == strided::innermost(graph, input));
+        axes.iter().partition(|&&axis| Some(axis) == innermost || axis >= together);
     let count = |axes: &[usize]| axes.iter().map(|&axis| shape[axis]).product::<usize>();
     let kept = (0..shape.len()).filter(|axis| !axes.contains(axis) && shape[*axis] != 1).count();
     if neighbours.is_empty() || count(&neighbours) >= NEIGHBOURS || count(&rows) < ROWS || kept < 2 {

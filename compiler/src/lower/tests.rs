@@ -1,5 +1,6 @@
 //! What is lowered computes what the graph says: random graphs, run on the interpreter, against the reference evaluator.
 
+mod bands;
 mod fusion;
 mod random;
 
@@ -26,6 +27,7 @@ fn program(lowered: Lowered) -> Program {
         schedule: Schedule { steps: Vec::new() },
         samplers: Default::default(),
         arena: lowered.arena,
+        spill: lowered.spill,
     }
 }
 

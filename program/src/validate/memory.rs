@@ -4,16 +4,25 @@ use super::uses;
 use crate::{Access, BufferId, Place, Plan, Program};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-/// The memory of a buffer: the arena (None) or a persistent buffer, and the bytes within. Ids must be valid.
-fn span(program: &Program, id: BufferId) -> (Option<BufferId>, usize, usize) {
+/// What buffers lie in.
+#[derive(PartialEq, Eq)]
+enum Home {
+    Arena,
+    Spill,
+    Own(BufferId),
+}
+
+/// The memory of a buffer, and the bytes within. Ids must be valid.
+fn span(program: &Program, id: BufferId) -> (Home, usize, usize) {
     let buffer = &program.buffers[id.0 as usize];
     let bytes = buffer.len * buffer.dtype.size();
     match buffer.place {
-        Place::Persistent => (Some(id), 0, bytes),
-        Place::Arena { offset } => (None, offset, offset + bytes),
+        Place::Persistent => (Home::Own(id), 0, bytes),
+        Place::Arena { offset } => (Home::Arena, offset, offset + bytes),
+        Place::Band { offset } => (Home::Spill, offset, offset + bytes),
         Place::Part { of, start } => {
             let start = start * buffer.dtype.size();
-            (Some(of), start, start + bytes)
+            (Home::Own(of), start, start + bytes)
         }
     }
 }
@@ -67,7 +76,8 @@ pub fn problems(program: &Program, plan: &Plan) -> Vec<String> {
     }
     let mut unwritten = FxHashSet::default();
     for (i, launch) in plan.launches.iter().enumerate() {
-        let now = i + 1;
+        // Launches of a band take turns: all are under way until the last is done.
+        let now = 1 + plan.bands.iter().find(|band| band.launches.contains(&i)).map_or(i, |band| band.launches.start);
         let uses = uses(program, launch);
         for used in uses.iter().filter(|u| u.access == Access::Read && in_arena(u.buffer)) {
             match live.get_mut(&used.buffer) {

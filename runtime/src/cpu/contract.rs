@@ -11,6 +11,42 @@ use crate::cpu::scratch::Plain;
 use fgc_program::{Contract, DType};
 use gemm::Parallelism;
 
+/// How a right operand is packed once for products with several left ones.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub use amx::product::Held;
+
+/// Elsewhere there is no such way.
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+#[derive(Clone, Copy)]
+pub enum Held {}
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+impl Held {
+    pub fn of(_: usize, _: usize, _: bool) -> Option<Held> {
+        None
+    }
+
+    pub fn len(self) -> usize {
+        match self {}
+    }
+
+    pub fn parts(self) -> usize {
+        match self {}
+    }
+
+    /// # Safety
+    /// Never called.
+    pub unsafe fn pack(self, _: usize, _: Matrix<f32>, _: *mut u8) {
+        match self {}
+    }
+
+    /// # Safety
+    /// Never called.
+    pub unsafe fn product(self, _: usize, _: Matrix<f32>, _: *const u8, _: Matrix<f32>) {
+        match self {}
+    }
+}
+
 /// f32 or f64.
 pub trait Real: Element + Plain + std::ops::AddAssign {
     const ZERO: Self;

@@ -1,6 +1,7 @@
 //! A program on the CPU: its memory, its code, its threads.
 
 use crate::Values;
+use crate::cpu::band::Band;
 use crate::cpu::compile::{CompileError, Compiled, Compiler, Entry};
 use crate::cpu::interpret::{self, Fault};
 use crate::cpu::memory::{Element, Memory, View};
@@ -64,10 +65,30 @@ pub struct Device {
 
 /// A launch with its buffers found.
 enum Step {
-    Native { entry: Entry, buffers: Addresses, extent: usize, chunk: usize },
-    Interpreted { kernel: usize, views: Vec<View> },
-    Contract { contract: Contract, views: [View; 3], naive: bool },
-    Conv { conv: Conv, views: [View; 3], naive: bool },
+    Native {
+        entry: Entry,
+        buffers: Addresses,
+        extent: usize,
+        chunk: usize,
+    },
+    Interpreted {
+        kernel: usize,
+        views: Vec<View>,
+    },
+    Contract {
+        contract: Contract,
+        views: [View; 3],
+        naive: bool,
+    },
+    Conv {
+        conv: Conv,
+        views: [View; 3],
+        naive: bool,
+    },
+    /// The launches of a band, at the place of its first.
+    Band(Band),
+    /// Another launch of a band.
+    Banded,
 }
 
 /// The buffers of a native kernel.
@@ -102,7 +123,7 @@ impl Device {
         validate(&program).map_err(DeviceError::Invalid)?;
         let unfit =
             || DeviceError::Invalid(vec![Problem { place: "buffers".into(), what: "do not fit memory".into() }]);
-        let mut memory = Memory::new(&program).ok_or_else(unfit)?;
+        let mut memory = Memory::new(&program, compiler.is_none()).ok_or_else(unfit)?;
         for constant in &program.constants {
             memory.fill(constant.buffer, &constant.values);
         }
@@ -134,8 +155,19 @@ impl Device {
                 }
             })
         };
-        let steps =
-            |plan: &fgc_program::Plan| plan.launches.iter().map(step).collect::<Result<Vec<Step>, DeviceError>>();
+        let steps = |plan: &fgc_program::Plan| {
+            // Interpreters run a band's launches one after the other.
+            let bands = if compiled.is_some() { &plan.bands[..] } else { &[] };
+            let each = plan.launches.iter().enumerate().map(|(i, launch)| {
+                let Some(band) = bands.iter().find(|band| band.launches.contains(&i)) else { return step(launch) };
+                if band.launches.start != i {
+                    return Ok(Step::Banded);
+                }
+                let code = compiled.as_ref().map_or(&[][..], |compiled| &compiled.entries);
+                Band::new(&program, plan, band, code, &memory).map(Step::Band).ok_or_else(unfit)
+            });
+            each.collect::<Result<Vec<Step>, DeviceError>>()
+        };
         let plans = program.plans.iter().map(steps).collect::<Result<Vec<_>, DeviceError>>()?;
         let inputs = program.inputs.iter().map(|input| memory.view(input.buffer).ok_or_else(unfit));
         let inputs = inputs.collect::<Result<Vec<View>, DeviceError>>()?;
@@ -278,6 +310,12 @@ fn run_step(step: &Step, kernels: &[Kernel], pool: &mut Pool) -> Result<(), Devi
             }
             Ok(())
         }
+        Step::Band(band) => {
+            // SAFETY: the device's memory, borrowed to write by the caller; the program is validated.
+            unsafe { band.run(pool) };
+            Ok(())
+        }
+        Step::Banded => Ok(()),
         Step::Conv { conv: launch, views, naive } => {
             // SAFETY: the device's memory, borrowed to write by the caller; the launch is validated.
             unsafe {

@@ -157,9 +157,10 @@ impl View {
 
 /// All buffers of one program.
 pub struct Memory {
-    /// Keeps the views' memory; one for each persistent buffer, and the arena.
+    /// Keeps the views' memory; one for each persistent buffer, the arena, and what bands spill.
     _blocks: Vec<Block>,
-    views: Vec<View>,
+    /// None: lives within a band.
+    views: Vec<Option<View>>,
     bytes: usize,
 }
 
@@ -169,12 +170,15 @@ unsafe impl Send for Memory {}
 unsafe impl Sync for Memory {}
 
 impl Memory {
-    /// Zeroed. The program must have passed [`fgc_program::validate`]; None where its sizes or places do not fit.
-    pub fn new(program: &Program) -> Option<Memory> {
+    /// Zeroed. The program must have passed [`fgc_program::validate`]; None where its sizes or places do not fit. What
+    /// lives within bands has memory if they `spill` it.
+    pub fn new(program: &Program, spill: bool) -> Option<Memory> {
         let arena = Block::new(program.arena)?;
+        let spilt = if spill { program.spill } else { 0 };
+        let spill_block = Block::new(spilt)?;
         let mut blocks = Vec::new();
         let mut views: Vec<Option<View>> = vec![None; program.buffers.len()];
-        let mut bytes = program.arena;
+        let mut bytes = program.arena + spilt;
         for (view, buffer) in views.iter_mut().zip(&program.buffers) {
             let size = buffer.len.checked_mul(buffer.dtype.size())?;
             let at = match buffer.place {
@@ -189,6 +193,14 @@ impl Memory {
                     }
                     // SAFETY: offset is within the arena's block.
                     unsafe { arena.at.add(offset) }
+                }
+                Place::Band { .. } if !spill => continue,
+                Place::Band { offset } => {
+                    if offset % ALIGN != 0 || offset.checked_add(size)? > spilt {
+                        return None;
+                    }
+                    // SAFETY: offset is within the block.
+                    unsafe { spill_block.at.add(offset) }
                 }
                 Place::Part { .. } => continue,
             };
@@ -205,8 +217,8 @@ impl Memory {
                 views[i] = Some(View { at, len: buffer.len, dtype: buffer.dtype });
             }
         }
-        blocks.push(arena);
-        Some(Memory { _blocks: blocks, views: views.into_iter().collect::<Option<Vec<View>>>()?, bytes })
+        blocks.extend([arena, spill_block]);
+        Some(Memory { _blocks: blocks, views, bytes })
     }
 
     /// Bytes allocated, arena included.
@@ -215,7 +227,7 @@ impl Memory {
     }
 
     pub fn view(&self, id: BufferId) -> Option<View> {
-        self.views.get(id.0 as usize).copied()
+        self.views.get(id.0 as usize).copied().flatten()
     }
 
     /// The buffer's elements; None if there is no such buffer or its dtype is another.

@@ -1,13 +1,15 @@
 //! Runs programs on the CPU.
 //!
 //! [`device`] is the way in. Fused kernels run as compiled C ([`compile`]) or, slowly and exactly, interpreted
-//! ([`interpret`]); products and convolutions run tuned ([`contract`], [`conv`]) or naive ([`naive`]). Work is split
+//! ([`interpret`]); products and convolutions run tuned ([`contract`], [`conv`]) or naive ([`naive`]);
+//! bands of both run together on some rows at a time ([`band`]). Work is split
 //! over threads ([`pool`]) in pieces that do not depend on how many there are, so neither do results.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod amx;
+mod band;
 pub mod compile;
-pub mod contract;
+mod contract;
 pub mod conv;
 pub mod cost;
 pub mod device;

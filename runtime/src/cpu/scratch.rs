@@ -31,6 +31,10 @@ thread_local! {
     pub static SHARED: Scratch = const { RefCell::new(Vec::new()) };
     /// A thread's packed operands of a product.
     pub static OPERANDS: Scratch = const { RefCell::new(Vec::new()) };
+    /// What a band keeps of the rows at hand.
+    pub static BAND: Scratch = const { RefCell::new(Vec::new()) };
+    /// Packed operands that a band's blocks share.
+    pub static HELD: Scratch = const { RefCell::new(Vec::new()) };
     /// The operand that the tasks of a product share.
     pub static SHARED_OPERAND: Scratch = const { RefCell::new(Vec::new()) };
 }

@@ -21,6 +21,7 @@ pub fn program(buffers: Vec<(DType, usize)>, kernels: Vec<Kernel>, launches: Vec
         schedule: Schedule { steps: vec![] },
         samplers: Default::default(),
         arena: 0,
+        spill: 0,
     }
 }
 

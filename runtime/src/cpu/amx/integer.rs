@@ -1,6 +1,6 @@
-//! The kernel for digits: a 32×16 block of the output from two left panels and a right one.
+//! The kernel for digits: blocks of 32×16 of the output, from two left panels and a right one each.
 
-use super::digits::{HEAD, LINES, STEP_BYTES};
+use super::digits::{HEAD, LINES, STEP, STEP_BYTES, panel_len};
 use crate::cpu::contract::Matrix;
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -13,51 +13,93 @@ pub const COLS: usize = LINES;
 #[repr(C, align(64))]
 struct Sums([[i32; ROWS * COLS]; 3]);
 
-/// `c = a·b` of packed panels of `steps` steps, or added to what `c` holds; `a` is the first of two panels that far apart.
-/// Only `rows × cols` of the block are written.
+/// A block of the output, or what of it there is.
+struct Block {
+    /// Multiply the block's rows; those of the second panel are `apart` bytes on.
+    left: *const f32,
+    apart: usize,
+    /// Multiply its columns.
+    right: *const f32,
+    c: Matrix<f32>,
+    size: [usize; 2],
+    add: bool,
+}
+
+/// `c[m,n] = a·b` of packed operands of `k` elements a line, or added to what `c` holds.
 ///
 /// # Safety
-/// Tiles are configured; the panels are there; the rows of `c` are runs of memory that nobody else uses.
+/// Tiles are configured; both are packed to these sizes; the rows of `c` are runs of memory that nobody else uses.
 #[target_feature(enable = "avx512f,avx512bw")]
-pub unsafe fn multiply(
-    a: *const u8,
-    apart: usize,
-    b: *const u8,
-    steps: usize,
-    c: Matrix<f32>,
-    [rows, cols]: [usize; 2],
-    add: bool,
-) {
+pub unsafe fn multiply([a, b]: [*const u8; 2], [m, n, k]: [usize; 3], c: Matrix<f32>, add: bool) {
+    let (panel, steps) = (panel_len(k), k.div_ceil(STEP));
     let mut sums = std::mem::MaybeUninit::<Sums>::uninit();
-    // SAFETY: the caller's promise; all sums are stored before they are read.
+    let mut last: Option<Block> = None;
+    // A pair of left panels stays in the first-level cache while the right ones pass. While the tile units sum up one
+    // block, the vector units finish the one before: a share of it with each step, because more than a step does not fit
+    // into what the processor reorders.
+    let share = ROWS.div_ceil(steps.max(1));
+    for i in (0..m).step_by(ROWS) {
+        let left = a.wrapping_add(i / LINES * panel);
+        for j in (0..n).step_by(COLS) {
+            let right = b.wrapping_add(j / LINES * panel);
+            // SAFETY: the caller's promise; nothing else here or in `finish` uses tiles, so what they hold stays.
+            unsafe {
+                zero();
+                for i in 0..steps {
+                    let at = HEAD + i * STEP_BYTES;
+                    step(left.add(at), left.add(at + panel), right.add(at));
+                    if let Some(block) = &last {
+                        finish(block, i * share..ROWS.min((i + 1) * share), sums.as_ptr());
+                    }
+                }
+                store(sums.as_mut_ptr());
+            }
+            let size = [ROWS.min(m - i), COLS.min(n - j)];
+            last = Some(Block { left: left.cast(), apart: panel, right: right.cast(), c: c.from(i, j), size, add });
+        }
+    }
+    if let Some(block) = last {
+        // SAFETY: the sums are stored.
+        unsafe { finish(&block, 0..ROWS, sums.as_ptr()) };
+    }
+}
+
+/// Writes some rows of a block from its sums.
+///
+/// # Safety
+/// As [`multiply`]; `sums` are the block's.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn finish(block: &Block, rows: std::ops::Range<usize>, sums: *const Sums) {
+    let mask = ((1u32 << block.size[1]) - 1) as u16;
+    let (middle, low) = (_mm512_set1_ps(1.0 / 256.0), _mm512_set1_ps(1.0 / 65536.0));
+    // SAFETY: the caller's promise.
     unsafe {
-        sum(a.add(HEAD), a.add(HEAD + apart), b.add(HEAD), steps, sums.as_mut_ptr().cast());
-        let sums = sums.as_ptr().cast::<i32>();
-        let mask = ((1u32 << cols) - 1) as u16;
-        let right = _mm512_load_ps(b.cast());
-        let (middle, low) = (_mm512_set1_ps(1.0 / 256.0), _mm512_set1_ps(1.0 / 65536.0));
-        for row in 0..rows {
-            let place = |i: usize| _mm512_cvtepi32_ps(_mm512_load_si512(sums.add(i * ROWS * COLS + row * COLS).cast()));
-            let left = *a.add(row / LINES * apart).cast::<f32>().add(row % LINES);
+        let right = _mm512_load_ps(block.right);
+        let mut to = block.c.from(rows.start, 0).at;
+        let mut sums = sums.cast::<i32>().add(rows.start * COLS);
+        for row in rows.start..rows.end.min(block.size[0]) {
+            let place = |i: usize| _mm512_cvtepi32_ps(_mm512_load_si512(sums.add(i * ROWS * COLS).cast()));
+            let left = *block.left.byte_add(row / LINES * block.apart).add(row % LINES);
             let whole = _mm512_fmadd_ps(place(2), low, _mm512_fmadd_ps(place(1), middle, place(0)));
             let mut value = _mm512_mul_ps(_mm512_mul_ps(whole, _mm512_set1_ps(left)), right);
-            let to = c.from(row, 0).at;
-            if add {
+            if block.add {
                 value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(mask, to));
             }
             _mm512_mask_storeu_ps(to, mask, value);
+            to = to.wrapping_offset(block.c.row);
+            sums = sums.add(COLS);
         }
     }
 }
 
-/// Stores the [`Sums`] of two left panels and a right one, heads left out.
+/// Sets all sums to zero.
 ///
 /// # Safety
-/// As [`multiply`]; `to` has room.
-unsafe fn sum(a0: *const u8, a1: *const u8, b: *const u8, steps: usize, to: *mut u8) {
-    // Tiles 0 and 1 are the sums of the first place, 2 and 3 of the second, 4 and 5 of the third; 6 holds a digit of `a`,
-    // 7 one of `b`. Their order: each product changes one operand only, and meets a sum that is four products old.
-    // SAFETY: reads and writes what the caller promises and nothing else; all registers it changes are named.
+/// Tiles are configured.
+#[inline]
+unsafe fn zero() {
+    // SAFETY: changes tiles only.
     unsafe {
         asm!(
             "tilezero tmm0",
@@ -66,7 +108,24 @@ unsafe fn sum(a0: *const u8, a1: *const u8, b: *const u8, steps: usize, to: *mut
             "tilezero tmm3",
             "tilezero tmm4",
             "tilezero tmm5",
-            "2:",
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _, out("tmm4") _, out("tmm5") _,
+            options(nostack, nomem),
+        );
+    }
+}
+
+/// Adds a step of two left panels and a right one to sums in tiles: 0 and 1 are the [`Sums`] of the first place, 2 and 3
+/// of the second, 4 and 5 of the third.
+///
+/// # Safety
+/// As [`multiply`].
+#[inline]
+unsafe fn step(a0: *const u8, a1: *const u8, b: *const u8) {
+    // Tile 6 holds a digit of `a`, 7 one of `b`. Each product changes one operand only, and meets a sum that is four
+    // products old.
+    // SAFETY: reads what the caller promises and nothing else; all registers it changes are named.
+    unsafe {
+        asm!(
             "tileloadd tmm7, [{b} + {unit}*1 + 2048]",
             "tileloadd tmm6, [{a0} + {unit}*1]",
             "tdpbssd tmm4, tmm6, tmm7",
@@ -92,26 +151,34 @@ unsafe fn sum(a0: *const u8, a1: *const u8, b: *const u8, steps: usize, to: *mut
             "tdpbssd tmm1, tmm6, tmm7",
             "tileloadd tmm6, [{a0} + {unit}*1]",
             "tdpbssd tmm0, tmm6, tmm7",
-            "add {a0}, {step}",
-            "add {a1}, {step}",
-            "add {b}, {step}",
-            "dec {count}",
-            "jnz 2b",
+            a0 = in(reg) a0,
+            a1 = in(reg) a1,
+            b = in(reg) b,
+            unit = in(reg) 64usize,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack, readonly),
+        );
+    }
+}
+
+/// Stores the sums that [`step`] has left in tiles.
+///
+/// # Safety
+/// Nothing has used tiles since; `to` has room.
+#[inline]
+unsafe fn store(to: *mut Sums) {
+    // SAFETY: writes what the caller promises and nothing else.
+    unsafe {
+        asm!(
             "tilestored [{to} + {unit}*1], tmm0",
             "tilestored [{to} + {unit}*1 + 1024], tmm1",
             "tilestored [{to} + {unit}*1 + 2048], tmm2",
             "tilestored [{to} + {unit}*1 + 3072], tmm3",
             "tilestored [{to} + {unit}*1 + 4096], tmm4",
             "tilestored [{to} + {unit}*1 + 5120], tmm5",
-            a0 = inout(reg) a0 => _,
-            a1 = inout(reg) a1 => _,
-            b = inout(reg) b => _,
-            unit = in(reg) 64usize,
-            count = inout(reg) steps => _,
             to = in(reg) to,
-            step = const STEP_BYTES,
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            unit = in(reg) 64usize,
             options(nostack),
         );
     }

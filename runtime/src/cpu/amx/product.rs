@@ -1,7 +1,7 @@
 //! Products in tasks: the right operand is packed once for all, each task packs rows of the left one and multiplies.
 
-use super::digits::{LINES, STEP, Side, pack, panel_len};
-use super::integer::{self, COLS, ROWS};
+use super::digits::{LINES, Side, pack, panel_len};
+use super::integer::{ROWS, multiply};
 use super::tile::Tiles;
 use crate::cpu::contract::{Matrix, Rows};
 use crate::cpu::pool::Pool;
@@ -109,6 +109,80 @@ pub unsafe fn tiled([m, n, k]: [usize; 3], rows: &Rows<f32>, b: Matrix<f32>, poo
     }
 }
 
+/// Lines of a part of a held operand: whole panels, in pairs.
+const PART: usize = 64;
+
+/// How a right operand is packed once for products with several left ones.
+#[derive(Clone, Copy)]
+pub struct Held {
+    n: usize,
+    k: usize,
+    /// The left operands' side: results are runs of memory by rows, or by columns.
+    own: Side,
+}
+
+impl Held {
+    /// For right operands of this size and results whose rows (or else columns) are runs of memory; None if the units are
+    /// not there or do not pay.
+    pub fn of(n: usize, k: usize, by_rows: bool) -> Option<Held> {
+        let own = if by_rows { Side::Left } else { Side::Right };
+        (n >= 24 && k >= 24 && super::available()).then_some(Held { n, k, own })
+    }
+
+    /// Bytes of a chunk of k.
+    fn chunk(self) -> usize {
+        self.own.other().panels(self.n) * panel_len(self.k.min(DEEP))
+    }
+
+    /// Bytes, packed.
+    pub fn len(self) -> usize {
+        self.k.div_ceil(DEEP) * self.chunk()
+    }
+
+    /// Parts that may be packed at once.
+    pub fn parts(self) -> usize {
+        self.n.div_ceil(PART)
+    }
+
+    /// # Safety
+    /// The operand's elements are valid; `to`, aligned to 64, has room for [`Held::len`] bytes, of which nobody else uses
+    /// the part's.
+    pub unsafe fn pack(self, part: usize, b: Matrix<f32>, to: *mut u8) {
+        let (first, count) = (part * PART, PART.min(self.n - part * PART));
+        for (i, from) in (0..self.k).step_by(DEEP).enumerate() {
+            let source = b.from(from, first).transposed();
+            let depth = DEEP.min(self.k - from);
+            let to = to.wrapping_add(i * self.chunk() + first / LINES * panel_len(depth));
+            // SAFETY: the caller's promise; the units are there.
+            unsafe { pack(self.own.other(), source, count, depth, to) };
+        }
+    }
+
+    /// `c[m,n] = a·b` with the packed `b`.
+    ///
+    /// # Safety
+    /// As [`product`]; `b` was packed by the same.
+    pub unsafe fn product(self, m: usize, a: Matrix<f32>, b: *const u8, c: Matrix<f32>) {
+        let Held { n, k, own } = self;
+        // SAFETY: the units are there.
+        let _tiles = unsafe { Tiles::configure() };
+        with_scratch(&OPERANDS, own.panels(m) * panel_len(k.min(DEEP)), |packed: &mut [u8]| {
+            let packed = packed.as_mut_ptr();
+            for (i, from) in (0..k).step_by(DEEP).enumerate() {
+                let (depth, b) = (DEEP.min(k - from), b.wrapping_add(i * self.chunk()));
+                // SAFETY: the caller's promise.
+                unsafe {
+                    pack(own, a.from(0, from), m, depth, packed);
+                    match own {
+                        Side::Left => multiply([packed, b], [m, n, depth], c, from > 0),
+                        Side::Right => multiply([b, packed], [n, m, depth], c.transposed(), from > 0),
+                    }
+                }
+            }
+        });
+    }
+}
+
 /// Rows and columns of a task, such that the last thread is done soonest.
 fn task([m, n, k]: [usize; 3], entries: usize, threads: usize) -> [usize; 2] {
     // Packing an element of a row, reading a packed one of a column, both for one of k, and starting, all in
@@ -140,22 +214,4 @@ fn upright(
     c: Matrix<f32>,
 ) -> ([usize; 3], Matrix<f32>, Matrix<f32>, Matrix<f32>) {
     if c.col == 1 { ([m, n, k], a, b, c) } else { ([n, m, k], b.transposed(), a.transposed(), c.transposed()) }
-}
-
-/// `c[m,n] = a·b` of packed operands, k at most [`DEEP`], or added to what `c` holds.
-///
-/// # Safety
-/// Tiles are configured; both are packed to these sizes; the rows of `c` are runs of memory that nobody else uses.
-unsafe fn multiply([a, b]: [*const u8; 2], [m, n, k]: [usize; 3], c: Matrix<f32>, add: bool) {
-    let (panel, steps) = (panel_len(k), k.div_ceil(STEP));
-    // A pair of left panels stays in the first-level cache while the right ones pass.
-    for i in (0..m).step_by(ROWS) {
-        let left = a.wrapping_add(i / LINES * panel);
-        for j in (0..n).step_by(COLS) {
-            let right = b.wrapping_add(j / LINES * panel);
-            let size = [ROWS.min(m - i), COLS.min(n - j)];
-            // SAFETY: the caller's promise.
-            unsafe { integer::multiply(left, panel, right, steps, c.from(i, j), size, add) };
-        }
-    }
 }

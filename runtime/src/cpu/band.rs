@@ -1,0 +1,281 @@
+//! Bands: launches that take turns on blocks of rows, so that what passes between them stays in a thread's cache.
+
+use crate::cpu::compile::Entry;
+use crate::cpu::contract::{Held, Matrix, product};
+use crate::cpu::memory::{Memory, View};
+use crate::cpu::pool::Pool;
+use crate::cpu::scratch::{BAND, HELD, SHARED_OPERAND, Shared, with_scratch};
+use fgc_program::{Along, BatchDim, BufferId, Contract, Launch, Operand, Place, Plan, Program};
+use std::ffi::c_void;
+
+/// Rows of a block where what is kept of them fits [`KEPT`]; else half as many.
+const BLOCK: usize = 64;
+
+/// Bytes of a block's values at most, for full blocks: half of a second-level cache.
+const KEPT: usize = 1 << 20;
+
+/// Tasks of a band, if it has that many blocks.
+const TASKS: usize = 16;
+
+/// A band with its buffers found.
+pub struct Band {
+    entries: usize,
+    rows: usize,
+    block: usize,
+    /// Blocks of a task; 0: a task is an entry, because blocks add to what the others wrote.
+    blocks: usize,
+    steps: Vec<Step>,
+    locals: Vec<Local>,
+    /// Bytes of a block's values.
+    kept: usize,
+    /// Buffers of the step with the most.
+    arguments: usize,
+}
+
+/// A buffer of which a block's rows are kept.
+struct Local {
+    id: BufferId,
+    /// Bytes of a row.
+    row: usize,
+    /// Bytes from the start of a block's values.
+    offset: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Address {
+    Fixed(*mut u8),
+    /// A local, by its position.
+    Local(usize),
+}
+
+enum Step {
+    Kernel { entry: Entry, buffers: Vec<Address> },
+    Product(Product),
+}
+
+/// `out[row, n] = Σ_k left[row, k]·right[k, n]`; or, where rows are summed over, `out[m, n] += Σ_row left[m, row]·right[row, n]`.
+struct Product {
+    sums: bool,
+    /// m, n, k; one of them is the rows.
+    size: [usize; 3],
+    operands: [(Address, Operand); 3],
+    batch: Vec<BatchDim>,
+    /// How the right operand is packed for all rows of an entry, if it is.
+    held: Option<Held>,
+    /// Whether all entries have the same right operand.
+    shared: bool,
+}
+
+// SAFETY: addresses within the device's own memory, used only while the device is borrowed to run.
+unsafe impl Send for Band {}
+// SAFETY: as above; running takes the pool, of which there is one.
+unsafe impl Sync for Band {}
+
+impl Band {
+    /// None if a buffer has no memory. `entries` is the kernels' code.
+    pub fn new(
+        program: &Program,
+        plan: &Plan,
+        band: &fgc_program::Band,
+        code: &[Entry],
+        memory: &Memory,
+    ) -> Option<Band> {
+        let mut locals: Vec<Local> = Vec::new();
+        let mut address = |id: BufferId| -> Option<Address> {
+            let buffer = program.buffers.get(id.0 as usize)?;
+            if !matches!(buffer.place, Place::Band { .. }) {
+                return memory.view(id).as_ref().map(View::as_ptr).map(Address::Fixed);
+            }
+            let known = locals.iter().position(|local| local.id == id);
+            Some(Address::Local(known.unwrap_or_else(|| {
+                let row = buffer.len / (band.entries * band.rows) * buffer.dtype.size();
+                locals.push(Local { id, row, offset: 0 });
+                locals.len() - 1
+            })))
+        };
+        let mut steps = Vec::new();
+        for (launch, along) in plan.launches[band.launches.clone()].iter().zip(&band.along) {
+            steps.push(match launch {
+                Launch::Kernel { kernel, args } => Step::Kernel {
+                    entry: *code.get(kernel.0 as usize)?,
+                    buffers: args.iter().map(|id| address(*id)).collect::<Option<Vec<Address>>>()?,
+                },
+                Launch::Contract(c) => Step::Product(Product::new(c, *along, &mut address)?),
+                Launch::Conv(_) => return None,
+            });
+        }
+        let per_row: usize = locals.iter().map(|local| local.row).sum();
+        let block = if per_row * BLOCK <= KEPT { BLOCK } else { BLOCK / 2 };
+        let mut kept = 0;
+        for local in &mut locals {
+            local.offset = kept;
+            kept += (local.row * block).next_multiple_of(64);
+        }
+        let sums = steps.iter().any(|step| matches!(step, Step::Product(product) if product.sums));
+        let each = band.rows.div_ceil(block);
+        let blocks = if sums { 0 } else { (band.entries * each).div_ceil(TASKS).min(each) };
+        let arguments = steps.iter().map(|step| match step {
+            Step::Kernel { buffers, .. } => buffers.len(),
+            Step::Product(_) => 0,
+        });
+        let arguments = arguments.max().unwrap_or(0);
+        Some(Band { entries: band.entries, rows: band.rows, block, blocks, steps, locals, kept, arguments })
+    }
+
+    /// Runs all of its launches.
+    ///
+    /// # Safety
+    /// The program has passed [`fgc_program::validate`], and nobody else uses its memory.
+    pub unsafe fn run(&self, pool: &mut Pool) {
+        let each = self.rows.div_ceil(self.block);
+        let blocks = if self.blocks == 0 { each } else { self.blocks };
+        let tasks = each.div_ceil(blocks);
+        with_scratch(&SHARED_OPERAND, self.held(true).map(|(_, held)| held.len()).sum(), |packed: &mut [u8]| {
+            let packed = Shared(packed.as_mut_ptr());
+            let mut at = 0;
+            for (product, held) in self.held(true) {
+                let right = product.right(0);
+                // SAFETY: the caller's promise; a right operand that is held is no local, parts are apart.
+                pool.run(held.parts(), &|part| unsafe { held.pack(part, right, packed.at(at)) });
+                at += held.len();
+            }
+            pool.run(self.entries * tasks, &|task| {
+                let (entry, first) = (task / tasks, task % tasks * blocks);
+                // SAFETY: the caller's promise. Rows of an entry are independent but for sums, and those are in one task.
+                unsafe { self.run_blocks(entry, first..each.min(first + blocks), packed.at(0)) };
+            });
+        });
+    }
+
+    /// Products with right operands that are packed: those that all entries share, or those of each entry.
+    fn held(&self, shared: bool) -> impl Iterator<Item = (&Product, Held)> {
+        let products = self.steps.iter().filter_map(|step| match step {
+            Step::Product(product) => Some((product, product.held?)),
+            Step::Kernel { .. } => None,
+        });
+        products.filter(move |(product, _)| product.shared == shared)
+    }
+
+    /// # Safety
+    /// As [`Band::run`]; no other thread works on these blocks, or on this entry where rows are summed over. `shared` has
+    /// the operands that all entries share, packed.
+    unsafe fn run_blocks(&self, entry: usize, blocks: std::ops::Range<usize>, shared: *const u8) {
+        let own: usize = self.held(false).map(|(_, held)| held.len()).sum();
+        with_scratch(&HELD, own, |own: &mut [u8]| {
+            let mut at = own.as_mut_ptr();
+            for (product, held) in self.held(false) {
+                for part in 0..held.parts() {
+                    // SAFETY: the caller's promise; a right operand that is held is no local.
+                    unsafe { held.pack(part, product.right(entry), at) };
+                }
+                at = at.wrapping_add(held.len());
+            }
+            with_scratch(&BAND, self.kept + self.arguments * size_of::<*mut c_void>(), |kept: &mut [u8]| {
+                for block in blocks {
+                    let rows = block * self.block..self.rows.min((block + 1) * self.block);
+                    // SAFETY: as above.
+                    unsafe { self.run_rows(entry, rows, [own.as_ptr(), shared], kept.as_mut_ptr()) };
+                }
+            });
+        });
+    }
+
+    /// # Safety
+    /// As [`Band::run_blocks`]; `held` has the packed operands of this entry and of all, `kept` room for a block.
+    unsafe fn run_rows(&self, entry: usize, rows: std::ops::Range<usize>, mut held: [*const u8; 2], kept: *mut u8) {
+        let first = entry * self.rows + rows.start;
+        // Launches count rows from the first of all; of locals only the block's are there.
+        let address = |address: Address| match address {
+            Address::Fixed(at) => at,
+            Address::Local(i) => {
+                let local = &self.locals[i];
+                kept.wrapping_add(local.offset).wrapping_sub(first * local.row)
+            }
+        };
+        for step in &self.steps {
+            match step {
+                Step::Kernel { entry: code, buffers } => {
+                    let arguments = kept.wrapping_add(self.kept).cast::<*mut c_void>();
+                    // SAFETY: validated: these iterations touch elements of their own rows in locals, and elements of
+                    // whole buffers elsewhere; `kept` has room for all arguments behind the locals.
+                    unsafe {
+                        for (i, buffer) in buffers.iter().enumerate() {
+                            arguments.add(i).write(address(*buffer).cast());
+                        }
+                        code(arguments.cast_const(), first as i64, (first + rows.len()) as i64);
+                    }
+                }
+                Step::Product(product) => {
+                    let at = &mut held[product.shared as usize];
+                    // SAFETY: as above.
+                    unsafe { product.run(entry, rows.clone(), &address, *at) };
+                    *at = at.wrapping_add(product.held.map_or(0, |held| held.len()));
+                }
+            }
+        }
+    }
+}
+
+impl Product {
+    fn new(c: &Contract, along: Along, address: &mut impl FnMut(BufferId) -> Option<Address>) -> Option<Product> {
+        let turned = |operand: Operand| Operand { row: operand.col, col: operand.row, ..operand };
+        // Rows of the result, where they are its columns, are those of the transposed product.
+        let (size, batch, [a, b, out]) = match along {
+            Along::Grid => return None,
+            Along::M | Along::K => ([c.m, c.n, c.k], c.batch.clone(), [c.a, c.b, c.c]),
+            Along::N => {
+                let batch = c.batch.iter().map(|dim| BatchDim { a: dim.b, b: dim.a, ..*dim }).collect();
+                ([c.n, c.m, c.k], batch, [turned(c.b), turned(c.a), turned(c.c)])
+            }
+        };
+        let operands = [(address(a.buffer)?, a), (address(b.buffer)?, b), (address(out.buffer)?, out)];
+        let sums = along == Along::K;
+        let held = if sums { None } else { Held::of(size[1], size[2], out.col == 1) };
+        let shared = batch.iter().all(|dim| dim.b == 0 || dim.extent == 1);
+        Some(Product { sums, size, operands, batch, held, shared })
+    }
+
+    /// An operand of an entry, of which `base` is the start of all.
+    fn matrix(&self, i: usize, base: *mut u8, mut entry: usize) -> Matrix<f32> {
+        let operand = &self.operands[i].1;
+        let mut offset = operand.offset as isize;
+        for dim in self.batch.iter().rev() {
+            offset += (entry % dim.extent) as isize * [dim.a, dim.b, dim.c][i];
+            entry /= dim.extent;
+        }
+        Matrix { at: base.cast::<f32>().wrapping_offset(offset), row: operand.row, col: operand.col }
+    }
+
+    /// The right operand, which is the same for all rows.
+    fn right(&self, entry: usize) -> Matrix<f32> {
+        match self.operands[1].0 {
+            Address::Fixed(at) => self.matrix(1, at, entry),
+            // Validated: never held.
+            Address::Local(_) => Matrix { at: std::ptr::null_mut(), row: 0, col: 0 },
+        }
+    }
+
+    /// # Safety
+    /// As [`Band::run_rows`]; `address` gives each operand's start.
+    unsafe fn run(
+        &self,
+        entry: usize,
+        rows: std::ops::Range<usize>,
+        address: &impl Fn(Address) -> *mut u8,
+        held: *const u8,
+    ) {
+        let [a, b, c] = [0, 1, 2].map(|i| self.matrix(i, address(self.operands[i].0), entry));
+        let [m, n, k] = self.size;
+        // SAFETY: the caller's promise; validated.
+        unsafe {
+            match self.held {
+                _ if self.sums => {
+                    let (a, b) = (a.from(0, rows.start), b.from(rows.start, 0));
+                    product([m, n, rows.len()], a, b, c, rows.start > 0);
+                }
+                Some(own) => own.product(rows.len(), a.from(rows.start, 0), held, c.from(rows.start, 0)),
+                None => product([rows.len(), n, k], a.from(rows.start, 0), b, c.from(rows.start, 0), false),
+            }
+        }
+    }
+}
