@@ -43,7 +43,8 @@ fn diagnostic(error: &SpannedError, place: Place) -> Diagnostic {
             let of = match outer.as_deref() {
                 Some("NetChoice") => "a network has",
                 Some("Override") => "a method's settings have",
-                _ => "a preset has",
+                Some("Preset") | None => "a preset has",
+                Some(_) => "this kind of data has",
             };
             unknown(format!("{of} no field `{found}`"), found, expected, "fields are")
         }
@@ -73,7 +74,13 @@ fn diagnostic(error: &SpannedError, place: Place) -> Diagnostic {
             .help("is a `)`, `}` or `]` missing?"),
         Error::ExpectedString => Diagnostic::error("FG0901", "a string is wanted here")
             .label(place, "not a string")
-            .help("hyper-parameters and networks stand in quotes: `\"lr\": \"1e-3\"`"),
+            .help("under `nets`, `set` and `methods`, names and values stand in quotes: `\"lr\": \"1e-3\"`"),
+        Error::ExpectedInteger => Diagnostic::error("FG0901", "a whole number is wanted here")
+            .label(place, "not a whole number")
+            .help("sizes and counts are written without quotes: `batch: 256`"),
+        Error::ExpectedFloat => Diagnostic::error("FG0901", "a number is wanted here")
+            .label(place, "not a number")
+            .help("numbers of the data are written without quotes: `std: 0.05`"),
         Error::ExpectedMapColon => Diagnostic::error("FG0901", "a colon is wanted here")
             .label(place, "not a colon")
             .help("write `\"name\": value`"),
@@ -105,6 +112,14 @@ fn offset(text: &str, at: &Position) -> usize {
     let line: usize = text.split_inclusive('\n').take(at.line.saturating_sub(1)).map(str::len).sum();
     let rest = &text[line..];
     line + rest.char_indices().nth(at.col.saturating_sub(1)).map_or(rest.len(), |(i, _)| i)
+}
+
+/// A preset that trains on nothing.
+pub fn no_samples(name: &str, text: &str) -> Problem {
+    let at = text.find("batch").map_or(Span::default(), |i| Span::new(i, i + "batch".len()));
+    problem(name, text, at, |at| {
+        Diagnostic::error("FG0901", "`batch` must be at least 1").label(at, "samples of a step")
+    })
 }
 
 /// Where `"key"` stands in a preset's text, after `after`: the key alone.

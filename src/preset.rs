@@ -67,7 +67,12 @@ impl Choice {
 
 /// Reads a preset; `place` is where it is from.
 pub fn parse(text: &str, place: &str) -> Result<Preset, Problem> {
-    read(text).map_err(|e| misread::unreadable(place, text, &e))
+    let preset = read(text).map_err(|e| misread::unreadable(place, text, &e))?;
+    let batches = preset.methods.values().filter_map(|m| m.batch).chain([preset.batch]);
+    if batches.min() == Some(0) {
+        return Err(misread::no_samples(place, text));
+    }
+    Ok(preset)
 }
 
 /// As [`parse`]; an error with its place.

@@ -32,7 +32,7 @@ fn setup(options: &str) -> Setup {
     let value = value.to_owned();
     match word.split_once(' ') {
         Some(("set", name)) => drop(setup.set.insert(name.into(), value)),
-        Some(("net", name)) => setup.nets[name].network = value,
+        Some(("net", name)) => drop(setup.nets.insert(name.into(), spec(&value))),
         Some(("pin", name)) => {
             let shape = value.split('x').map(|n| n.parse().unwrap()).collect();
             setup.pins.insert(name.into(), (fgc_program::DType::F32, shape));

@@ -2,7 +2,7 @@
 
 use super::elaborate::{Elaborator, Result};
 use super::value::*;
-use crate::diagnostic::{Diagnostic, Place};
+use crate::diagnostic::{Diagnostic, Fix, Place};
 use crate::graph::NodeId;
 use fgc_program::{DType, Scalar};
 
@@ -101,16 +101,51 @@ impl Elaborator<'_> {
                 }
                 None => {
                     let kind = other.kind();
-                    Err(self.error_help(
-                        "FG0202",
-                        format!("expected a number or a tensor, found {kind}"),
-                        place,
-                        kind,
-                        "arithmetic works on tensors and numbers",
-                    ))
+                    let help = self.uncalled(other).unwrap_or_else(|| "arithmetic works on tensors and numbers".into());
+                    let message = format!("expected a number or a tensor, found {kind}");
+                    Err(self.error_help("FG0202", message, place, kind, help))
                 }
             },
         }
+    }
+
+    /// Networks compute in the element type they are given, and f64 is many times slower.
+    pub fn narrow(&mut self, name: &str, value: &Value, place: Place) -> Result<()> {
+        let Value::Tensor(t) = value else { return Ok(()) };
+        if self.dtype_of(t) != DType::F64 || self.sources.file(place.file).standard {
+            return Ok(());
+        }
+        let shown = self.show(value);
+        // Where it is made, one change serves all networks that are asked about it.
+        let made = self.places.get(&t.node).copied().filter(|p| p.file == place.file && p.span != place.span);
+        let at = made.unwrap_or(place);
+        let known = self.diagnostics.iter().any(|d| d.code == "FG0231" && d.labels.iter().any(|l| l.place == at));
+        if known {
+            return Err(super::Reported);
+        }
+        let mut d = Diagnostic::error("FG0231", format!("`{name}` computes in f32, and is asked about f64 numbers"))
+            .label(place, format!("this is {shown}"))
+            .help("arithmetic with a time gives f64: round the result with `f32(…)`")
+            .fix(Fix::around(at, "f32").certain());
+        if let Some(made) = made {
+            d = d.label(made, "it is made here");
+        }
+        Err(self.report(d))
+    }
+
+    /// How to get a number of what was not called.
+    pub fn uncalled(&self, value: &Value) -> Option<String> {
+        Some(match value {
+            Value::Network(net) => format!("a network is asked: `{}(…)`", self.nets[net.0 as usize].name),
+            Value::View(net, view) => format!("a view is asked: `{}.{view}(y, t, c)`", self.nets[net.0 as usize].name),
+            Value::Function(f) => format!("call it: `{}(…)`", f.name),
+            Value::Record(fields) => {
+                format!("take one of its fields: {}", fields.keys().cloned().collect::<Vec<_>>().join(", "))
+            }
+            Value::List(_) => "take one of its entries: `list[0]`".into(),
+            Value::None => "nothing was given: compare with `none` first".into(),
+            _ => return None,
+        })
     }
 
     /// The element type numbers beside `values` take.

@@ -57,6 +57,12 @@ impl Elaborator<'_> {
                 ));
             }
         };
+        // A default that is wrong would otherwise show only where nothing replaces it.
+        if let (Some(default), Some(ty), true) = (&param.default, &param.ty, self.setup.set.contains_key(name)) {
+            let at = Place { file: env.file, span: default.span };
+            let default = self.expr(default, env)?;
+            self.conform(default, ty, env, at, &format!("the default of {what}"))?;
+        }
         let value = match &param.ty {
             Some(ty) => self.conform(value, ty, env, place, &what)?,
             None => value,

@@ -327,6 +327,7 @@ impl<'a> Elaborator<'a> {
             return None;
         }
         self.warn_unused(params, file);
+        self.warn_unclaimed(place);
         Some(Elaborated {
             name: name.text.clone(),
             graph: std::mem::take(&mut self.graph),

@@ -2,7 +2,7 @@
 
 use super::elaborate::{Elaborator, Result};
 use super::value::*;
-use crate::diagnostic::{Diagnostic, Fix, Place, nearest};
+use crate::diagnostic::{Diagnostic, Edit, Fix, Label, Place, nearest};
 use crate::module::Definition;
 use fgc_grammar::Span;
 use fgc_grammar::ast::*;
@@ -210,7 +210,17 @@ impl Elaborator<'_> {
         if is_axis(name) {
             return Ok(Value::Axis(name.into()));
         }
+        if self.again(name, place) {
+            return Err(super::Reported);
+        }
         let missing = |message: String| Diagnostic::error("FG0104", message).label(place, "not found here");
+        if self.setup.fields.contains_key(name) {
+            let help = format!("it is a field of the data: `data x, {name}`");
+            return Err(self.report(missing(format!("`{name}` is not defined")).help(help)));
+        }
+        if let Some(help) = super::habits::name(name) {
+            return Err(self.report(missing(format!("there is no `{name}`")).help(help)));
+        }
         let modules = self.standard_items();
         if let Some((path, _)) = modules.iter().find(|(_, items)| items.iter().any(|i| i == name)) {
             let fix = self.import(place, &format!("{path}.{name}"));
@@ -242,6 +252,23 @@ impl Elaborator<'_> {
             None => d.help("names are bound by `let`, `draw`, `data`, `net`, or brought in by `use`"),
         };
         Err(self.report(d))
+    }
+
+    /// Adds a place to the report of a name that is not defined, if there is one already.
+    fn again(&mut self, name: &str, place: Place) -> bool {
+        let quoted = format!("`{name}`");
+        let same = |d: &&mut Diagnostic| {
+            d.code == "FG0104" && d.message.contains(&quoted) && d.labels[0].place.file == place.file
+        };
+        let Some(d) = self.diagnostics.iter_mut().find(same) else { return false };
+        if d.labels.iter().all(|l| l.place != place) {
+            d.labels.push(Label { place, text: "and here".into() });
+            for fix in d.fixes.iter_mut().filter(|f| f.edits.iter().any(|e| e.place == d.labels[0].place)) {
+                let text = fix.edits[0].text.clone();
+                fix.edits.push(Edit { place, text });
+            }
+        }
+        true
     }
 
     /// The standard modules with the names they define.
@@ -358,11 +385,12 @@ impl Elaborator<'_> {
                 Some(value) => Ok(value.clone()),
                 None => {
                     let known: Vec<&str> = fields.keys().map(String::as_str).collect();
-                    Err(self.report(
-                        Diagnostic::error("FG0106", format!("this record has no field `{}`", name.text))
-                            .label(at, "not found")
-                            .among(at, &name.text, &known),
-                    ))
+                    let d = Diagnostic::error("FG0106", format!("this record has no field `{}`", name.text))
+                        .label(at, "not found");
+                    Err(self.report(match super::habits::member(&name.text) {
+                        Some(help) => d.help(help),
+                        None => d.among(at, &name.text, &known),
+                    }))
                 }
             },
             Value::Schedule(s) => {
@@ -395,7 +423,7 @@ impl Elaborator<'_> {
             Value::Network(net) => self.net_member(*net, &name.text, at),
             other => {
                 let shown = self.show(other);
-                let help = "records, networks and schedules have members";
+                let help = super::habits::member(&name.text).unwrap_or("records, networks and schedules have members");
                 Err(self.error_help("FG0106", format!("{shown} has no member `{}`", name.text), at, "not found", help))
             }
         }

@@ -182,9 +182,25 @@ impl Elaborator<'_> {
                         ),
                         key => format!("`{name}` has no setting `{key}`"),
                     };
-                    let help = format!("it has {}", allowed.join(", "));
+                    let help = match key {
+                        "wd" | "decay" if allowed.contains(&"weight_decay") => "did you mean `weight_decay`?".into(),
+                        "learning_rate" | "rate" => "did you mean `lr`?".into(),
+                        _ => format!("it has {}", allowed.join(", ")),
+                    };
                     return Err(self.error_help("FG0607", message, at, "unknown setting", help));
                 }
+            }
+        }
+        for (&key, &x) in &values {
+            let (fits, range) = match key {
+                "lr" | "weight_decay" | "updates" => (x >= 0.0, "at least 0"),
+                "decay" => ((0.0..=1.0).contains(&x), "between 0 and 1"),
+                "beta1" | "beta2" => ((0.0..1.0).contains(&x), "at least 0 and below 1"),
+                _ => (x > 0.0, "above 0"),
+            };
+            if !fits {
+                let message = format!("`{key}` of `{name}` must be {range}, and is {x}");
+                return Err(self.error("FG0616", message, at, "out of range"));
             }
         }
         let get = |key: &str, default: f64| values.get(key).copied().unwrap_or(default);

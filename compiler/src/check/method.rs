@@ -220,6 +220,14 @@ impl Elaborator<'_> {
         let mut nets = Vec::new();
         for target in targets {
             let at = Place { file: env.file, span: target.span };
+            if env.find(&target.text).is_none() {
+                let known: Vec<&str> = self.nets.iter().filter(|n| !n.frozen).map(|n| n.name.as_str()).collect();
+                let d = Diagnostic::error("FG0104", format!("there is no network `{}`", target.text))
+                    .label(at, "not found here")
+                    .among(at, &target.text, &known);
+                let help = d.help.clone().map(|h| h.replace("it has", "networks that learn are"));
+                return Err(self.report(d.maybe_help(help)));
+            }
             match self.name(&target.text, env, at)? {
                 Value::Network(net) if self.nets[net.0 as usize].frozen => {
                     let state = &self.nets[net.0 as usize];

@@ -17,6 +17,7 @@ pub mod entry;
 pub mod expr;
 pub mod facts;
 pub mod flow;
+mod habits;
 pub mod leak;
 pub mod make_net;
 pub mod method;

@@ -111,11 +111,12 @@ impl Elaborator<'_> {
             view if VIEWS.contains(&view) => Value::View(net, view.into()),
             other => {
                 let known: Vec<&str> = VIEWS.iter().copied().chain(["schedule", "predicts"]).collect();
-                return Err(self.report(
-                    Diagnostic::error("FG0106", format!("networks have no view `{other}`"))
-                        .label(place, "not found")
-                        .among(place, other, &known),
-                ));
+                let d =
+                    Diagnostic::error("FG0106", format!("networks have no view `{other}`")).label(place, "not found");
+                return Err(self.report(match super::habits::member(other) {
+                    Some(help) => d.help(help),
+                    None => d.among(place, other, &known),
+                }));
             }
         })
     }
@@ -218,21 +219,6 @@ impl Elaborator<'_> {
         Ok(values)
     }
 
-    /// Networks compute in the element type they are given, and f64 is many times slower.
-    fn narrow(&mut self, name: &str, value: &Value, place: Place) -> Result<()> {
-        let Value::Tensor(t) = value else { return Ok(()) };
-        if self.dtype_of(t) != DType::F64 || self.sources.file(place.file).standard {
-            return Ok(());
-        }
-        let shown = self.show(value);
-        Err(self.report(
-            Diagnostic::error("FG0231", format!("`{name}` computes in f32, and is asked about f64 numbers"))
-                .label(place, format!("this is {shown}"))
-                .help("arithmetic with a time gives f64: round the result with `f32(…)`")
-                .fix(Fix::around(place, "f32").certain()),
-        ))
-    }
-
     fn net_time(&mut self, name: &str, value: Value, schedule: ScheduleId, place: Place) -> Result<Value> {
         match value {
             Value::None => Ok(value),
@@ -240,9 +226,16 @@ impl Elaborator<'_> {
                 Some(have) if have != schedule => Err(self.wrong_clock(have, schedule, place, None)),
                 Some(_) => Ok(Value::Tensor(t)),
                 None => {
+                    let t_axes = t.axes.clone();
                     let shown = self.show(&Value::Tensor(t));
                     let clock = self.schedule_name(schedule).to_owned();
                     let stamp = format!("{name}.schedule.time");
+                    if t_axes.iter().any(|a| !["B", "T"].contains(&&**a)) {
+                        let message = format!("the second argument of `{name}` is a time, and {shown} is not");
+                        let help =
+                            format!("the arguments are `{name}(x, t, c, r)`: noisy data, its time, the condition");
+                        return Err(self.error_help("FG0302", message, place, "not a time", help));
+                    }
                     Err(self.report(
                         Diagnostic::error(
                             "FG0302",

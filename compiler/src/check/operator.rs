@@ -18,7 +18,9 @@ impl Elaborator<'_> {
             (op, other) => {
                 let (sign, want) = if op == Mark::Neg { ("-", "a number") } else { ("not", "a truth value") };
                 let shown = self.show(other);
-                return Err(self.error("FG0203", format!("`{sign}` needs {want}, found {shown}"), place, &shown));
+                let message = format!("`{sign}` needs {want}, found {shown}");
+                let d = Diagnostic::error("FG0203", message).label(place, &shown).maybe_help(self.uncalled(other));
+                return Err(self.report(d));
             }
         })
     }

@@ -18,7 +18,14 @@ impl Elaborator<'_> {
             if ty.optional {
                 return Ok(value);
             }
-            return Err(self.mismatch(&value, "not be none", place, declared, what));
+            let at = Place { span: fgc_grammar::Span::new(ty.span.end, ty.span.end), ..declared };
+            return Err(self.report(
+                Diagnostic::error("FG0206", format!("{what} cannot be none"))
+                    .label(place, "this is none")
+                    .label(declared, "its type")
+                    .help("a `?` after a type allows none: `f64?`")
+                    .fix(Fix::new("allow none").before(at, "?")),
+            ));
         }
         match &ty.kind {
             TypeKind::Tensor { dtype, axes } => {
@@ -51,6 +58,8 @@ impl Elaborator<'_> {
                         self.conform_axes(&t, axes.as_deref(), env, place, declared, what)?;
                         Ok(Value::Tensor(Tensor { clock: None, ..t }))
                     }
+                    Value::Bool(b) => Ok(Value::Bool(b)),
+                    v if want == DType::Bool => Err(self.mismatch(&v, "be true or false", place, declared, what)),
                     v if v.number().is_some() => Ok(v),
                     v => Err(self.mismatch(&v, "be a number or a tensor", place, declared, what)),
                 }
@@ -169,6 +178,18 @@ impl Elaborator<'_> {
             named.push(name.text.clone());
             let Some(have) = self.extent(t, &name.text) else {
                 let value = Value::Tensor(t.clone());
+                if self.sources.file(declared.file).name.starts_with("std/network/") {
+                    let shown = self.show(&value);
+                    return Err(self.report(
+                        Diagnostic::error("FG0206", format!("{what} must have an axis {}, found {shown}", name.text))
+                            .label(place, format!("this is {shown}"))
+                            .label(declared, "declared here")
+                            .help(
+                                "this network is made for data of another shape: the preset can name another one (mlp \
+                                 for points, unet for pictures, vdit for videos); or are arguments in another order?",
+                            ),
+                    ));
+                }
                 return Err(self.mismatch(&value, &format!("have an axis {}", name.text), place, declared, what));
             };
             if let Some(extent) = extent
@@ -198,7 +219,14 @@ impl Elaborator<'_> {
         self.report(
             Diagnostic::error("FG0206", format!("{what} must {want}, found {shown}"))
                 .label(place, format!("this is {shown}"))
-                .label(declared, "declared here"),
+                .label(declared, "declared here")
+                .maybe_help(match value {
+                    Value::Schedule(_) => Some(
+                        "a time law is called with its numbers before its schedule: `lognormal(-1.2, 1.2)(s)`".into(),
+                    ),
+                    Value::Function(_) | Value::Network(_) | Value::View(..) => self.uncalled(value),
+                    _ => None,
+                }),
         )
     }
 

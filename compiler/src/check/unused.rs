@@ -1,7 +1,7 @@
 //! Names that are bound and never read.
 
 use super::elaborate::Elaborator;
-use crate::diagnostic::{Diagnostic, Fix, Place};
+use crate::diagnostic::{Diagnostic, Fix, Place, nearest};
 use crate::names::{Names, Target};
 use crate::source::{FileId, Sources};
 use fgc_grammar::Span;
@@ -41,6 +41,32 @@ impl Elaborator<'_> {
                     .label(Place { file, span: param.name.span }, "setting it changes nothing")
                     .help("use it, or remove it")
                     .fix(Fix::new("remove it").replace(entry(whole, None, self.sources), "")),
+            );
+        }
+    }
+}
+
+impl Elaborator<'_> {
+    /// Warns of a preset's network whose name is that of a `net` but for a slip.
+    pub fn warn_unclaimed(&mut self, method: Place) {
+        let own: Vec<&str> = self.nets.iter().map(|n| n.name.as_str()).collect();
+        let known = |name: &str| ["denoiser", "critic"].contains(&name) || own.contains(&name);
+        let unclaimed = self.setup.nets.keys().filter(|name| !known(name));
+        let slips: Vec<(String, String)> = unclaimed
+            .filter_map(|name| {
+                // One whose net has a network of its own is another's.
+                let free = own.iter().copied().filter(|net| !self.setup.nets.contains_key(*net));
+                Some((name.clone(), nearest(name, free.chain(["denoiser", "critic"]))?.to_owned()))
+            })
+            .collect();
+        for (name, near) in slips {
+            self.report(
+                Diagnostic::warning(
+                    "FG0617",
+                    format!("the preset names a network `{name}`, which this method does not have"),
+                )
+                .label(method, "this method")
+                .help(format!("did you mean `{near}`?")),
             );
         }
     }

@@ -127,6 +127,11 @@ pub struct Failure {
 /// The nearest of `names` to `name`, if near enough to be a slip of the hand.
 pub fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = name.chars().count();
+    // The beginning of just one: `fake` of `fake_score`.
+    let names: Vec<&str> = names.into_iter().collect();
+    let mut longer =
+        names.iter().copied().filter(|n| length >= 3 && n.strip_prefix(name).is_some_and(|rest| rest.starts_with('_')));
+    let beginning = longer.next().filter(|first| longer.all(|n| n == *first));
     let limit = if length < 3 { 0 } else { (length / 3).max(1) };
     names
         .into_iter()
@@ -134,4 +139,5 @@ pub fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Opti
         .filter(|&(d, _)| d <= limit)
         .min()
         .map(|(_, n)| n)
+        .or(beginning)
 }

@@ -109,6 +109,9 @@ fn sign(s: &Scene) -> Option<Cure> {
         "~" if s.expects("`=`") && matches!(first, "let" | "var") => {
             return help(format!("what is random is drawn: `draw {before} ~ …`"));
         }
+        "," if first == "draw" && s.expects("`~`") => {
+            return help("each draw has a law of its own: `draw z ~ normal(x), eps ~ normal(x)`");
+        }
         "=" if first == "draw" && s.expects("`~`") => {
             return help(format!("a draw has a law: `draw {before} ~ normal(x)`; values are bound with `let`"));
         }

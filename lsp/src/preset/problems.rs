@@ -35,7 +35,7 @@ pub fn problems(presets: &Presets, path: &Path, text: &Text, thorough: bool) -> 
                 let near = fgc_compiler::diagnostic::nearest(name, presets.methods.iter().map(String::as_str));
                 let help = near.map_or(String::new(), |n| format!("\nhelp: did you mean `{n}`?"));
                 let message = format!("there is no method `{name}` beside the preset or built in{help}");
-                out.push(diagnostic(text, entry.key, "", Severity::Warning, message));
+                out.push(diagnostic(text, entry.key, "FG0902", Severity::Warning, message));
             }
         }
         if thorough && out.is_empty() {
@@ -91,7 +91,7 @@ fn unreadable(text: &Text, misread: &Misread) -> lsp::Diagnostic {
         start + rest.char_indices().nth(column.saturating_sub(1)).map_or(rest.len(), |(i, _)| i)
     };
     let (start, end) = (offset(misread.from), offset(misread.to));
-    diagnostic(text, Span::new(start, end.max(start)), "", Severity::Error, misread.message.clone())
+    diagnostic(text, Span::new(start, end.max(start)), "FG0901", Severity::Error, misread.message.clone())
 }
 
 fn diagnostic(text: &Text, span: Span, code: &str, severity: Severity, message: String) -> lsp::Diagnostic {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// A data set, as presets name it: `Ring(modes: 8)`, `Digits`, `WebDataset("imagenet/")`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum DataSpec {
     /// Gaussians of standard deviation `std` evenly on a circle; the class is the Gaussian.
     Ring {

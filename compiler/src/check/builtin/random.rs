@@ -26,6 +26,17 @@ pub const TABLE: &[Builtin] = &[
                     "`draw eps ~ normal(x)` is noise shaped like the data",
                 ));
             }
+            if let Some((v, at)) = args.positional.first().filter(|(v, _)| v.number().is_some()) {
+                let shown = e.show(v);
+                let help = "standard normal noise shaped like x: `normal(x)`; scale and shift what was drawn";
+                return Err(e.error_help(
+                    "FG0202",
+                    "`normal(x)` takes a tensor, whose axes the noise gets",
+                    *at,
+                    &shown,
+                    help,
+                ));
+            }
             let t = e.want_tensor(&args, 0, "normal(x)")?;
             let shape = e.shape_of(&t);
             Ok(law(Distribution::Normal, t.axes, shape))
