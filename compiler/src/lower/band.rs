@@ -20,6 +20,9 @@ const OPERANDS: usize = 5 << 17;
 /// Launches of a band at most.
 const MEMBERS: usize = 12;
 
+/// How far apart members may be in time: what is to come late must not be drawn to an early band, nor the reverse.
+const APART: usize = 64;
+
 /// Matrices there must be at least for sums over rows, because each is one thread's.
 const ENTRIES: usize = 4;
 
@@ -28,6 +31,8 @@ pub(super) struct Candidate<'a> {
     pub access: Access,
     pub what: What<'a>,
     pub when: Option<&'a Known>,
+    /// Its place among the values of the plan.
+    pub time: usize,
 }
 
 pub(super) enum What<'a> {
@@ -154,7 +159,8 @@ impl Former<'_> {
     /// How `next` can be a member, if it can.
     fn admit(&mut self, members: &[(usize, Way)], next: usize, entries: usize, rows: usize) -> Option<Way> {
         let candidate = &self.candidates[next];
-        if candidate.when != self.candidates[members[0].0].when {
+        let seed = &self.candidates[members[0].0];
+        if candidate.when != seed.when || candidate.time.abs_diff(seed.time) > APART {
             return None;
         }
         let operands: usize = members.iter().map(|(_, way)| way.operand).sum();

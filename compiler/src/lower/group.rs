@@ -50,12 +50,13 @@ struct Grouping<'a> {
     needs: Vec<Vec<u64>>,
 }
 
-/// All units, each in one group. `units` come after what they read.
+/// All units, each in one group. `units` come after what they read. `outputs` are needed after the plan; what is computed
+/// `again` is to be computed late.
 pub(super) fn group(
     graph: &Graph,
     cut: &Cut,
     units: &[Unit],
-    outputs: &FxHashSet<NodeId>,
+    [outputs, again]: [&FxHashSet<NodeId>; 2],
     level: Level,
     memo: &mut Memo,
 ) -> Vec<Group> {
@@ -76,7 +77,7 @@ pub(super) fn group(
             unit.reads.iter().filter_map(|read| producer.get(read)).map(|p| grouping.group_of[*p]).collect();
         needed.sort_unstable();
         needed.dedup();
-        grouping.place(i, &needed, level);
+        grouping.place(i, &needed, level > Level::None && !again.contains(&unit.node));
     }
     grouping.groups
 }
@@ -90,10 +91,11 @@ pub(super) fn alone(graph: &Graph, cut: &Cut, units: &[Unit], number: usize, mem
 }
 
 impl Grouping<'_> {
-    fn place(&mut self, number: usize, needed: &[usize], level: Level) {
+    /// Puts a unit into a group, one that there is already only if it may `join`.
+    fn place(&mut self, number: usize, needed: &[usize], join: bool) {
         let unit = &self.units[number];
         let alone = if matches!(unit.kind, Kind::Contract | Kind::Conv) { None } else { self.build(&[number]) };
-        if let (true, Some(alone)) = (unit.fuses() && level > Level::None, &alone) {
+        if let (true, Some(alone)) = (unit.fuses() && join, &alone) {
             for group in self.candidates(number, needed) {
                 let mut together = self.groups[group].units.clone();
                 together.push(number);

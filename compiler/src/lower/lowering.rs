@@ -10,8 +10,9 @@ use super::group::{Built, Group, alone, group};
 use super::inplace::write_over;
 use super::known::known;
 use super::memo::Memo;
-use super::plan::{ALIGN, Access, Span, arrange, order};
+use super::plan::{ALIGN, Access, Span, Time, arrange, order};
 use super::prepare::prepare;
+use super::recompute::recompute;
 use super::units::{Kind, Unit};
 use super::{Computed, NetLayout, PlanGraph, Role};
 use crate::graph::op::FlatKind;
@@ -86,6 +87,8 @@ struct Draft<'a> {
     /// Values needed after the plan.
     lasting: FxHashSet<Slot>,
     groups: Vec<Group>,
+    /// Values computed a second time, late.
+    again: FxHashSet<NodeId>,
 }
 
 /// A value that belongs into a buffer which the plan also reads.
@@ -99,14 +102,27 @@ struct Overwrite {
 impl Lowering<'_> {
     fn plan(&mut self, graph: &mut Graph, plan: &PlanGraph) -> Plan {
         let outputs: Vec<NodeId> = plan.outputs.iter().map(|output| output.node).collect();
-        let outputs = prepare(graph, &outputs);
+        let mut outputs = prepare(graph, &outputs);
+        let mut cut = Cut::new(graph, &outputs, self.level);
+        let mut again = FxHashSet::default();
+        if self.level >= Level::Rewrite {
+            let recomputed = recompute(graph, &cut, &outputs);
+            (outputs, again) = (recomputed.outputs, recomputed.again);
+            cut = Cut::new(graph, &outputs, self.level);
+        }
         let graph = &*graph;
-        let cut = Cut::new(graph, &outputs, self.level);
         let nodes = cut.nodes.iter().copied().filter(|&id| cut.is_stored(id));
         let computed: Vec<NodeId> = nodes.filter(|&id| !is_given(graph, id) && !graph.ty(id).is_empty()).collect();
         let units = computed.iter().map(|&id| Unit::compute(graph, &cut, id)).collect();
-        let mut draft =
-            Draft { graph, cut, units, at: FxHashMap::default(), lasting: FxHashSet::default(), groups: Vec::new() };
+        let mut draft = Draft {
+            graph,
+            cut,
+            units,
+            at: FxHashMap::default(),
+            lasting: FxHashSet::default(),
+            groups: Vec::new(),
+            again,
+        };
         let (inputs, mut demand) = self.sources(&mut draft, &outputs);
         let (slots, overwrites) = self.outputs(&mut draft, &plan.outputs, &outputs);
 
@@ -115,7 +131,7 @@ impl Lowering<'_> {
             Slot::Copy(_) => None,
         });
         let kept: FxHashSet<NodeId> = kept.chain(overwrites.iter().map(|o| o.node)).collect();
-        draft.groups = group(graph, &draft.cut, &draft.units, &kept, self.level, &mut self.memo);
+        draft.groups = group(graph, &draft.cut, &draft.units, [&kept, &draft.again], self.level, &mut self.memo);
         let late: Vec<usize> = overwrites.into_iter().filter_map(|o| self.overwrite(&mut draft, o)).collect();
         let (tasks, formed) = draft.tasks(&late, &mut demand, &mut self.memo, self.level);
         let conditions: Vec<Option<Known>> = tasks.iter().map(|task| task.when.clone()).collect();
@@ -464,14 +480,15 @@ impl Draft<'_> {
         level: Level,
     ) -> (Vec<Task>, Vec<(usize, Formed)>) {
         let groups = std::mem::take(&mut self.groups);
-        let times: Vec<usize> = groups.iter().map(|group| group.units.iter().copied().max().unwrap_or(0)).collect();
+        let times: Vec<Time> = groups.iter().map(|group| self.time(group)).collect();
         let tasks: Vec<Task> = groups.into_iter().map(|group| Task::new(group, &self.units, demand)).collect();
         let bytes = |slot: Slot| {
             let ty = self.ty(slot);
             let lasts = self.lasting.contains(&slot) || self.at.contains_key(&slot);
             if lasts { 0 } else { ty.len() * ty.dtype.size() }
         };
-        let candidates: Vec<Candidate> = tasks.iter().map(|task| self.candidate(task)).collect();
+        let candidates: Vec<Candidate> =
+            tasks.iter().zip(&times).map(|(task, time)| self.candidate(task, time.place)).collect();
         let formed = if level >= Level::Rewrite { form(&candidates, &bytes) } else { Vec::new() };
         // Bands first, each as one; then those that are in none.
         let mut sets: Vec<Vec<usize>> = formed.iter().map(|band| band.members.clone()).collect();
@@ -479,7 +496,11 @@ impl Draft<'_> {
         sets.extend((0..tasks.len()).filter(|i| !banded.contains(i)).map(|i| vec![i]));
         let accesses: Vec<Access> =
             sets.iter().map(|set| Access::of(set.iter().map(|&i| &candidates[i].access))).collect();
-        let times: Vec<usize> = sets.iter().map(|set| set.iter().map(|&i| times[i]).max().unwrap_or(0)).collect();
+        let time = |set: &Vec<usize>| Time {
+            place: set.iter().map(|&i| times[i].place).max().unwrap_or(0),
+            late: set.iter().any(|&i| times[i].late),
+        };
+        let times: Vec<Time> = sets.iter().map(time).collect();
         let locals: FxHashSet<Slot> = formed.iter().flat_map(|band| &band.locals).copied().collect();
         let bytes = |slot: Slot| if locals.contains(&slot) { 0 } else { bytes(slot) };
         let mut sorted: Vec<Task> = Vec::new();
@@ -495,7 +516,13 @@ impl Draft<'_> {
         (sorted, bands)
     }
 
-    fn candidate<'a>(&self, task: &'a Task) -> Candidate<'a> {
+    /// When a group is to run.
+    fn time(&self, group: &Group) -> Time {
+        let late = group.units.iter().any(|&unit| self.again.contains(&self.units[unit].node));
+        Time { place: group.units.iter().copied().max().unwrap_or(0), late }
+    }
+
+    fn candidate<'a>(&self, task: &'a Task, time: usize) -> Candidate<'a> {
         let what = match &task.work {
             Work::Kernel { kernel, slots } => What::Kernel(kernel, slots),
             Work::Product(unit) => {
@@ -508,6 +535,6 @@ impl Draft<'_> {
                 })
             }
         };
-        Candidate { access: task.access(), what, when: task.when.as_ref() }
+        Candidate { access: task.access(), what, when: task.when.as_ref(), time }
     }
 }

@@ -1,9 +1,9 @@
 //! From graphs to what the runtime runs: kernels, launches, memory.
 //!
-//! A plan's graph is prepared ([`prepare`]: long sums in stages), cut into nodes that are stored and nodes computed in
-//! their consumers ([`cut`]), the stored ones grouped into kernels ([`group`]) whose loops ([`nest`]) and scalar code
-//! ([`emit`]) are written and cleaned ([`tidy`]). Launches that go along the same rows are joined in bands ([`band`]), all are put in
-//! order and into memory ([`plan`]).
+//! A plan's graph is prepared ([`prepare`]: long sums in stages) and cut into nodes that are stored and nodes computed in
+//! their consumers ([`cut`]); what would wait long in memory is computed again instead ([`recompute`]). The stored ones are
+//! grouped into kernels ([`group`]) whose loops ([`nest`]) and scalar code ([`emit`]) are written and cleaned ([`tidy`]).
+//! Launches that go along the same rows are joined in bands ([`band`]), all are put in order and into memory ([`plan`]).
 
 mod band;
 mod bind;
@@ -21,6 +21,7 @@ mod memo;
 mod nest;
 mod plan;
 mod prepare;
+mod recompute;
 mod strided;
 #[cfg(test)]
 mod tests;

@@ -26,10 +26,19 @@ impl Access {
     }
 }
 
+/// When a launch is to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Time {
+    /// Its place among the values of the plan.
+    pub place: usize,
+    /// Not before its place, even where that would free memory.
+    pub late: bool,
+}
+
 /// An order in which each launch comes after those whose results it reads. Of those that can run, one that frees at least
-/// as much memory as it takes comes first, and else the one with the smallest `time`. `bytes` of a value: what it takes
-/// of the arena, 0 if it lies elsewhere.
-pub(super) fn order(launches: &[Access], times: &[usize], bytes: &dyn Fn(Slot) -> usize) -> Vec<usize> {
+/// as much memory as it takes comes first unless it is to be late, and else the one with the smallest place. `bytes` of a
+/// value: what it takes of the arena, 0 if it lies elsewhere.
+pub(super) fn order(launches: &[Access], times: &[Time], bytes: &dyn Fn(Slot) -> usize) -> Vec<usize> {
     let mut writer: FxHashMap<Slot, usize> = FxHashMap::default();
     let mut readers: FxHashMap<Slot, usize> = FxHashMap::default();
     for (i, launch) in launches.iter().enumerate() {
@@ -55,9 +64,11 @@ pub(super) fn order(launches: &[Access], times: &[usize], bytes: &dyn Fn(Slot) -
         let last = |slot: &Slot| readers.get(slot) == Some(&1) && writer.contains_key(slot);
         let freed: usize = distinct(&launches[i].reads).filter(last).map(bytes).sum();
         let taken: usize = launches[i].writes.iter().map(|slot| bytes(*slot)).sum();
-        taken > freed
+        taken > freed || times[i].late
     };
-    while let Some((at, _)) = ready.iter().enumerate().min_by_key(|(_, i)| (grows(**i, &readers), times[**i], **i)) {
+    while let Some((at, _)) =
+        ready.iter().enumerate().min_by_key(|(_, i)| (grows(**i, &readers), times[**i].place, **i))
+    {
         let i = ready.swap_remove(at);
         order.push(i);
         for slot in distinct(&launches[i].reads) {
@@ -119,6 +130,10 @@ pub(super) fn arrange(spans: &[Span]) -> (Vec<usize>, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn early(place: usize) -> Time {
+        Time { place, late: false }
+    }
     use proptest::prelude::*;
 
     proptest! {
@@ -152,7 +167,7 @@ mod tests {
         };
         let launches = [launch(&[], 0), launch(&[0], 1), launch(&[1], 2), launch(&[0], 10), launch(&[1], 11)];
         let small = |slot| if matches!(slot, Slot::Copy(n) if n < 10) { 100 } else { 0 };
-        assert_eq!(order(&launches, &[0, 1, 2, 3, 4], &small), [0, 3, 1, 4, 2]);
+        assert_eq!(order(&launches, &[0, 1, 2, 3, 4].map(early), &small), [0, 3, 1, 4, 2]);
     }
 
     #[test]
@@ -163,6 +178,6 @@ mod tests {
             writes: vec![slot(write)],
         };
         let launches = [launch(&[3], 0), launch(&[], 1), launch(&[1], 2), launch(&[1], 3)];
-        assert_eq!(order(&launches, &[0, 1, 2, 3], &|_| 1), [1, 2, 3, 0]);
+        assert_eq!(order(&launches, &[0, 1, 2, 3].map(early), &|_| 1), [1, 2, 3, 0]);
     }
 }

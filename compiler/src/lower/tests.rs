@@ -3,6 +3,7 @@
 mod bands;
 mod fusion;
 mod random;
+mod recompute;
 
 use super::{Computed, Lowered, PlanGraph, Role, lower_plans};
 use crate::graph::{Data, Graph, NodeId, Source, Tensor, Ty, eval};
