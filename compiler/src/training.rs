@@ -231,13 +231,13 @@ fn layouts(m: &Elaborated, graph: &Graph, plans: &[PlanGraph], learning: &FxHash
         .collect()
 }
 
-/// Element ranges (start, length) that hold these parameters and no others, padding included.
+/// Element ranges (start, length) that hold these parameters and nothing else: of gradients there is no padding.
 fn ranges(layout: &NetLayout, params: &[usize]) -> Vec<(usize, usize)> {
     let mut parts: Vec<(usize, usize)> = params
         .iter()
         .map(|&p| {
             let elements: usize = layout.params[p].shape.iter().product();
-            (layout.params[p].offset, elements.div_ceil(ALIGN) * ALIGN)
+            (layout.params[p].offset, elements)
         })
         .collect();
     parts.sort_unstable();

@@ -51,7 +51,8 @@ pub struct Net {
     /// Starts as a copy of this network's weights where those are given or trained.
     pub from: Option<NetId>,
     pub weights: BufferId,
-    /// None for frozen networks.
+    /// None for frozen networks. In the arena: from the end of a step's plan to the end of the updates that follow. Padding
+    /// has no values there.
     pub grads: Option<BufferId>,
     /// Exponential moving average of the weights, for evaluation.
     pub ema: Option<BufferId>,
@@ -141,7 +142,7 @@ pub enum Place {
     Persistent,
     /// Lives within one plan, at this byte of the arena (a multiple of 64).
     Arena { offset: usize },
-    /// A part of a persistent buffer, from this element (parameters, gradients).
+    /// A part of another buffer, from this element: of a persistent one (parameters), or of a network's gradients.
     Part { of: BufferId, start: usize },
     /// Lives within one band, its rows only while they are worked on. Where launches run one after the other instead: at
     /// this byte (a multiple of 64) of [`Program::spill`].

@@ -117,8 +117,13 @@ impl<'a> Check<'a> {
                     let Some(parent) = self.buffer(&place, of) else {
                         continue;
                     };
-                    if parent.place != Place::Persistent || parent.dtype != buffer.dtype {
-                        let what = format!("is a part of buffer {}, which is no persistent {}", of.0, buffer.dtype);
+                    let whole = match parent.place {
+                        Place::Persistent => true,
+                        Place::Arena { .. } => self.program.nets.iter().any(|net| net.grads == Some(of)),
+                        _ => false,
+                    };
+                    if !whole || parent.dtype != buffer.dtype {
+                        let what = format!("is a part of buffer {}, which is no {} that has any", of.0, buffer.dtype);
                         self.problem(&place, what);
                     } else if start.checked_add(buffer.len).is_none_or(|end| end > parent.len) {
                         self.problem(&place, format!("reaches past the end of buffer {}", of.0));

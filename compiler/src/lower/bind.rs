@@ -1,6 +1,7 @@
 //! Persistent buffers: networks, inputs, state.
 
 use super::NetLayout;
+use super::plan::ALIGN;
 use crate::graph::op::FlatKind;
 use crate::graph::{Source, Ty};
 use fgc_program::{Buffer, BufferId, Constant, DType, Input, InputKind, NetId, Place, Scalar};
@@ -24,6 +25,8 @@ pub(super) struct Buffers {
     pub all: Vec<Buffer>,
     pub nets: Vec<NetBuffers>,
     pub inputs: Vec<Input>,
+    /// Bytes of the arena, from its start, that gradients lie in while they are needed.
+    pub gradients: usize,
     pub constants: Vec<Constant>,
     tables: FxHashMap<Vec<Scalar>, BufferId>,
     /// Buffers of sources.
@@ -40,7 +43,10 @@ impl Buffers {
             let learns = !net.moments.is_empty();
             let flat = |buffers: &mut Buffers| buffers.persistent(DType::F32, net.len);
             let weights = flat(&mut buffers);
-            let grads = learns.then(|| flat(&mut buffers));
+            let grads = learns.then(|| buffers.add(DType::F32, net.len, Place::Arena { offset: buffers.gradients }));
+            if learns {
+                buffers.gradients += (net.len * DType::F32.size()).next_multiple_of(ALIGN);
+            }
             let moments = net.moments.iter().map(|name| (name.to_string(), flat(&mut buffers))).collect();
             let updates = learns.then(|| buffers.persistent(DType::F64, 1));
             let ema = net.ema.then(|| flat(&mut buffers));
@@ -138,7 +144,17 @@ impl Buffers {
         id
     }
 
-    /// Whether two persistent buffers or parts share memory.
+    /// Where in the arena a buffer lies, of those that [`Buffers::new`] puts there and their parts.
+    pub fn in_gradients(&self, id: BufferId) -> Option<usize> {
+        let buffer = &self.all[id.0 as usize];
+        match buffer.place {
+            Place::Arena { offset } => Some(offset),
+            Place::Part { of, start } => Some(self.in_gradients(of)? + start * buffer.dtype.size()),
+            _ => None,
+        }
+    }
+
+    /// Whether two persistent buffers, gradients or parts share memory.
     pub fn overlap(&self, a: BufferId, b: BufferId) -> bool {
         let span = |id: BufferId| {
             let buffer = &self.all[id.0 as usize];

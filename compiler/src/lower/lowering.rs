@@ -59,6 +59,7 @@ pub fn lower_plans(graph: &mut Graph, nets: &[NetLayout], plans: &[PlanGraph], l
     };
     let plans = plans.iter().map(|plan| lowering.plan(graph, plan)).collect();
     let Lowering { buffers, kernels, arena, spill, .. } = lowering;
+    let arena = arena.max(buffers.gradients);
     let Buffers { all, nets, inputs, sources, constants, .. } = buffers;
     Lowered { nets, inputs, sources, buffers: all, constants, kernels, plans, arena, spill }
 }
@@ -89,6 +90,8 @@ struct Draft<'a> {
     groups: Vec<Group>,
     /// Values computed a second time, late.
     again: FxHashSet<NodeId>,
+    /// Whether this is an update from gradients that a step's plan has left.
+    updates: bool,
 }
 
 /// A value that belongs into a buffer which the plan also reads.
@@ -122,6 +125,7 @@ impl Lowering<'_> {
             lasting: FxHashSet::default(),
             groups: Vec::new(),
             again,
+            updates: plan.outputs.iter().any(|output| matches!(output.role, Role::Flat { .. })),
         };
         let (inputs, mut demand) = self.sources(&mut draft, &outputs);
         let (slots, overwrites) = self.outputs(&mut draft, &plan.outputs, &outputs);
@@ -316,24 +320,33 @@ impl Lowering<'_> {
             }
             self.spill = self.spill.max(end);
         }
-        live.retain(|slot, _| !at.contains_key(slot));
         for (slot, (_, last)) in &mut live {
             if draft.lasting.contains(slot) {
                 *last = tasks.len();
             }
         }
+        let fixed = |slot: &Slot| at.get(slot).and_then(|buffer| self.buffers.in_gradients(*buffer));
         let span = |(slot, live): (&Slot, &(usize, usize))| {
             let ty = draft.ty(*slot);
-            Span { bytes: ty.len() * ty.dtype.size(), live: *live }
+            Span { bytes: ty.len() * ty.dtype.size(), live: *live, fixed: fixed(slot) }
         };
-        let (offsets, size) = arrange(&live.iter().map(span).collect::<Vec<_>>());
+        let (open, settled): (Vec<_>, Vec<_>) = live.iter().partition(|(slot, _)| !at.contains_key(*slot));
+        let mut spans: Vec<Span> = open.iter().copied().map(span).collect();
+        if draft.updates {
+            // Gradients of other networks wait for updates of their own.
+            spans.push(Span { bytes: self.buffers.gradients, live: (0, tasks.len()), fixed: Some(0) });
+        } else {
+            spans.extend(settled.into_iter().map(span).filter(|span| span.fixed.is_some()));
+        }
+        let (offsets, size) = arrange(&spans);
+        let open: Vec<Slot> = open.into_iter().map(|(slot, _)| *slot).collect();
         self.arena = self.arena.max(size);
         let mut equal: FxHashMap<(Ty, usize), usize> = FxHashMap::default();
-        for (slot, offset) in live.keys().zip(offsets) {
-            let ty = draft.ty(*slot);
+        for (slot, offset) in open.into_iter().zip(offsets) {
+            let ty = draft.ty(slot);
             let flat = Ty::new(ty.dtype, &[ty.len()]);
             let nth = equal.entry((flat, offset)).or_default();
-            at.insert(*slot, self.buffers.in_place(ty, Place::Arena { offset }, *nth));
+            at.insert(slot, self.buffers.in_place(ty, Place::Arena { offset }, *nth));
             *nth += 1;
         }
         let launches = tasks.into_iter().map(|task| self.launch(draft, task, &at)).collect();

@@ -94,13 +94,15 @@ pub(super) struct Span {
     pub bytes: usize,
     /// First and last launch that needs it.
     pub live: (usize, usize),
+    /// Where it lies, if that is settled.
+    pub fixed: Option<usize>,
 }
 
-/// Offsets such that spans alive at the same time are apart; and the arena's size. The largest are placed first, each
-/// in the tightest gap between those that are alive with it.
+/// Offsets such that spans alive at the same time are apart; and the arena's size. After those that are settled the largest
+/// are placed first, each in the tightest gap between those that are alive with it.
 pub(super) fn arrange(spans: &[Span]) -> (Vec<usize>, usize) {
     let mut by_size: Vec<usize> = (0..spans.len()).collect();
-    by_size.sort_by_key(|&i| (Reverse(spans[i].bytes), spans[i].live, i));
+    by_size.sort_by_key(|&i| (spans[i].fixed.is_none(), Reverse(spans[i].bytes), spans[i].live, i));
     let mut offsets = vec![0; spans.len()];
     let mut placed: Vec<usize> = Vec::new();
     let mut size = 0;
@@ -119,7 +121,7 @@ pub(super) fn arrange(spans: &[Span]) -> (Vec<usize>, usize) {
             }
             end = end.max(offsets[other] + spans[other].bytes.next_multiple_of(ALIGN));
         }
-        offsets[i] = best.unwrap_or(end);
+        offsets[i] = spans[i].fixed.or(best).unwrap_or(end);
         size = size.max(offsets[i] + bytes);
         let at = placed.partition_point(|&other| offsets[other] <= offsets[i]);
         placed.insert(at, i);
@@ -139,7 +141,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_lives_together_lies_apart(list in prop::collection::vec((0..5000usize, 0..30usize, 0..10usize), 0..60)) {
-            let span = |&(bytes, first, len): &(usize, usize, usize)| Span { bytes, live: (first, first + len) };
+            let span = |&(bytes, first, len): &(usize, usize, usize)| Span { bytes, live: (first, first + len), fixed: None };
             let spans: Vec<Span> = list.iter().map(span).collect();
             let (offsets, size) = arrange(&spans);
             let peak = (0..40).map(|now| {

@@ -2,14 +2,15 @@
 
 mod bands;
 mod fusion;
+mod gradients;
 mod random;
 mod recompute;
 
-use super::{Computed, Lowered, PlanGraph, Role, lower_plans};
+use super::{Computed, Lowered, NetLayout, PlanGraph, Role, lower_plans};
 use crate::graph::{Data, Graph, NodeId, Source, Tensor, Ty, eval};
 use crate::level::Level;
 use fgc_program::validate::validate;
-use fgc_program::{BufferId, Launch, Program, Schedule};
+use fgc_program::{BufferId, Launch, Net, NetId, Program, Schedule, Turn};
 use fgc_runtime::Values;
 use fgc_runtime::cpu::{Backend, Device};
 use std::sync::Arc;
@@ -30,6 +31,25 @@ fn program(lowered: Lowered) -> Program {
         arena: lowered.arena,
         spill: lowered.spill,
     }
+}
+
+/// With the networks these layouts are of; plan 0 is a step, these are the updates after it.
+fn trained(lowered: Lowered, layouts: &[NetLayout], updates: &[(NetId, usize)]) -> Program {
+    let nets = layouts.iter().zip(lowered.nets.clone()).map(|(layout, buffers)| Net {
+        name: layout.name.clone(),
+        params: Vec::new(),
+        len: layout.len,
+        frozen: layout.frozen,
+        from: layout.from,
+        weights: buffers.weights,
+        grads: buffers.grads,
+        ema: buffers.ema,
+        moments: buffers.moments,
+        updates: buffers.updates,
+    });
+    let nets = nets.collect();
+    let turn = Turn { every: 1, plan: 0, updates: updates.to_vec() };
+    Program { nets, schedule: Schedule { steps: vec![turn] }, ..program(lowered) }
 }
 
 fn plan(name: &str, nodes: &[NodeId]) -> PlanGraph {

@@ -22,7 +22,10 @@ fn span(program: &Program, id: BufferId) -> (Home, usize, usize) {
         Place::Band { offset } => (Home::Spill, offset, offset + bytes),
         Place::Part { of, start } => {
             let start = start * buffer.dtype.size();
-            (Home::Own(of), start, start + bytes)
+            match program.buffers[of.0 as usize].place {
+                Place::Arena { offset } => (Home::Arena, offset + start, offset + start + bytes),
+                _ => (Home::Own(of), start, start + bytes),
+            }
         }
     }
 }
@@ -65,14 +68,33 @@ pub fn distinct(dims: &[(usize, isize)]) -> bool {
     true
 }
 
+/// The gradients that are needed during this plan, where it is an update.
+fn gradients(program: &Program, plan: &Plan) -> Vec<BufferId> {
+    let is_update =
+        |(_, update): &(_, usize)| program.plans.get(*update).is_some_and(|other| std::ptr::eq(other, plan));
+    let turns = program.schedule.steps.iter().filter(|turn| turn.updates.iter().any(is_update));
+    let nets = turns.flat_map(|turn| &turn.updates).filter_map(|(net, _)| program.nets.get(net.0 as usize)?.grads);
+    nets.collect()
+}
+
 /// Arena buffers read before they are written, and pairs that share memory while both are needed.
 pub fn problems(program: &Program, plan: &Plan) -> Vec<String> {
-    let in_arena = |id: BufferId| matches!(program.buffers[id.0 as usize].place, Place::Arena { .. });
+    let in_arena = |id: BufferId| span(program, id).0 == Home::Arena;
+    // Parts of one buffer may be the same.
+    let whole = |id: BufferId| match program.buffers[id.0 as usize].place {
+        Place::Part { of, .. } => of,
+        _ => id,
+    };
     let mut problems = Vec::new();
     // First write and last use, by launch; 0 is before the first launch.
     let mut live: FxHashMap<BufferId, (usize, usize)> = FxHashMap::default();
     for input in &plan.inputs {
         live.insert(program.inputs[input.input].buffer, (0, 0));
+    }
+    // What a step's plan has left for the updates after it.
+    let left = gradients(program, plan);
+    for &grads in &left {
+        live.insert(grads, (0, plan.launches.len() + 1));
     }
     let mut unwritten = FxHashSet::default();
     for (i, launch) in plan.launches.iter().enumerate() {
@@ -82,6 +104,7 @@ pub fn problems(program: &Program, plan: &Plan) -> Vec<String> {
         for used in uses.iter().filter(|u| u.access == Access::Read && in_arena(u.buffer)) {
             match live.get_mut(&used.buffer) {
                 Some((_, last)) => *last = now,
+                None if left.contains(&whole(used.buffer)) => {}
                 None if unwritten.insert(used.buffer) => {
                     problems.push(format!("launch {i} reads buffer {} before it is written", used.buffer.0));
                 }
@@ -110,7 +133,8 @@ pub fn problems(program: &Program, plan: &Plan) -> Vec<String> {
     spans.sort_unstable();
     for (i, (_, end, first, last, id)) in spans.iter().enumerate() {
         for (_, _, other_first, other_last, other) in spans[i + 1..].iter().take_while(|s| s.0 < *end) {
-            if first <= other_last && other_first <= last {
+            let together = first <= other_last && other_first <= last;
+            if together && whole(*id) != whole(*other) {
                 problems.push(format!("buffers {} and {} share arena memory while both are needed", id.0, other.0));
             }
         }

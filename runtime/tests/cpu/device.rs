@@ -88,7 +88,7 @@ fn an_invalid_program_does_not_run() {
         (|p| p.arena -= 1, "outside the arena"),
         (|p| p.buffers[4].place = Place::Arena { offset: 4 }, "no multiple of 64"),
         (|p| p.buffers[3].place = Place::Part { of: BufferId(1), start: 17 }, "past the end of buffer 1"),
-        (|p| p.buffers[3].place = Place::Part { of: BufferId(4), start: 0 }, "no persistent f32"),
+        (|p| p.buffers[3].place = Place::Part { of: BufferId(4), start: 0 }, "no f32 that has any"),
         (|p| p.plans[0].launches.swap(0, 1), "reads buffer 4 before it is written"),
         (|p| p.kernels[0].extent += 1, "goes over 0..=60199"),
         (|p| p.kernels[0].buffers[1].len -= 1, "not f32[59999]"),

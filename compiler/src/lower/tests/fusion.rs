@@ -1,6 +1,6 @@
 //! What is fused with what, on the shapes that networks are made of.
 
-use super::{check, close, expected, kernels, lower_nodes, plan, program, run, text, values};
+use super::{check, close, expected, kernels, lower_nodes, plan, program, run, text, trained, values};
 use crate::derive::grad;
 use crate::graph::op::FlatKind;
 use crate::graph::testing::Rng;
@@ -194,8 +194,9 @@ fn an_update_is_one_kernel_in_place() {
     }];
     let lowered = lower_plans(&mut graph, &nets, &[PlanGraph { name: "update".into(), outputs }], Level::default());
     let buffers = lowered.nets[0].clone();
-    let program = program(lowered);
-    assert_eq!((kernels(&program), program.arena), (1, 0), "{}", text(&program));
+    let program = trained(lowered, &nets, &[(NetId(0), 0)]);
+    let gradients = (LEN + 16) * 4;
+    assert_eq!((kernels(&program), program.arena), (1, gradients), "{}", text(&program));
     assert_eq!(loops(&program.kernels[0].body), 0, "{}", text(&program));
 
     let mut device = Device::new(Arc::new(program), Backend::Reference, 1).expect("a valid program");
