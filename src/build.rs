@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use fgc_compiler::graph;
 use fgc_compiler::level::Level;
 use fgc_compiler::preset::Setup;
-use fgc_program::{c, print};
+use fgc_program::{c, cuda, print};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -27,6 +27,8 @@ pub enum Emit {
     Kernels,
     /// The kernels as C.
     C,
+    /// All launches as CUDA C++.
+    Cuda,
     /// The launches of each plan with their buffers.
     Plan,
 }
@@ -74,6 +76,7 @@ pub fn main(args: Args) -> Result<(), Problem> {
             let texts: String = kernels.map(|(i, k)| format!("\n{}", c::kernel(k, &format!("k{i}")))).collect();
             format!("{}{texts}", c::PRELUDE)
         }
+        Emit::Cuda => cuda::source(&cuda::module(program, cuda::Precision::default()).functions),
         Emit::Plan => print::plans(program),
     })
 }

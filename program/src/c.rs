@@ -1,7 +1,7 @@
 //! Kernels as C99.
 //!
 //! [`kernel`] prints one function; [`PRELUDE`] defines all that it calls and must stand before it, once a file.
-//! The text has no names of its own beyond the function's, so equal text means equal code. CUDA shares [`body`].
+//! The text has no names of its own beyond the function's, so equal text means equal code. CUDA shares the functions.
 
 use crate::bounds::{self, Extents};
 use crate::{Access, Atom, BinaryOp, DType, Expr, Index, Kernel, KernelBuffer, Reg, Scalar, Stmt, UnaryOp};
@@ -59,7 +59,7 @@ pub fn stored(dtype: DType) -> &'static str {
     }
 }
 
-fn held(dtype: DType) -> &'static str {
+pub(crate) fn held(dtype: DType) -> &'static str {
     if dtype == DType::Bool { "_Bool" } else { stored(dtype) }
 }
 
@@ -318,7 +318,7 @@ fn mentions(expr: &Expr, reg: Reg) -> bool {
     }
 }
 
-fn unary(op: UnaryOp, x: &str, dtype: DType) -> (String, DType) {
+pub(crate) fn unary(op: UnaryOp, x: &str, dtype: DType) -> (String, DType) {
     let name = match op {
         UnaryOp::Neg => "neg",
         UnaryOp::Abs => "abs",
@@ -341,7 +341,7 @@ fn unary(op: UnaryOp, x: &str, dtype: DType) -> (String, DType) {
     (format!("{name}_{dtype}({x})"), dtype)
 }
 
-fn binary(op: BinaryOp, a: &str, b: &str, dtype: DType) -> (String, DType) {
+pub(crate) fn binary(op: BinaryOp, a: &str, b: &str, dtype: DType) -> (String, DType) {
     let infix = |op: &str, dtype| (format!("({a} {op} {b})"), dtype);
     let call = |name: &str| (format!("{name}_{dtype}({a}, {b})"), dtype);
     let float = dtype.is_float();
@@ -370,7 +370,7 @@ fn binary(op: BinaryOp, a: &str, b: &str, dtype: DType) -> (String, DType) {
     }
 }
 
-fn cast(to: DType, x: &str, from: DType) -> String {
+pub(crate) fn cast(to: DType, x: &str, from: DType) -> String {
     match (from, to) {
         _ if from == to => x.into(),
         (_, DType::Bool) => format!("({x} != 0)"),

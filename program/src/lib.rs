@@ -6,12 +6,13 @@
 //! no pointers, files or threads: those are the runtime's. It can be saved, printed and loaded (serde).
 //!
 //! Kernels are loop nests over scalars ([`kernel`]); products and convolutions, which are worth tuned code,
-//! are launches of their own ([`launch`]). [`c`] prints kernels as C, [`print`](mod@print) all of it for people.
+//! are launches of their own ([`launch`]). [`c`] prints kernels as C, [`cuda`] launches as CUDA C++, [`print`](mod@print) all of it for people.
 
 pub mod band;
 pub mod bounds;
 pub mod c;
 pub mod cost;
+pub mod cuda;
 pub mod dtype;
 pub mod index;
 pub mod kernel;

@@ -5,7 +5,9 @@
 
 pub mod checkpoint;
 pub mod cpu;
+pub mod cuda;
 pub mod data;
+pub mod device;
 pub mod log;
 pub mod metrics;
 pub mod names;
@@ -18,4 +20,5 @@ pub mod tensorboard;
 pub mod tensorfile;
 pub mod train;
 
+pub use device::Device;
 pub use tensor::{Tensor, Values};

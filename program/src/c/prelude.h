@@ -4,6 +4,7 @@
  * meaning, but sums may be regrouped. Whatever must be rounded in one given order (range reduction, the tails of
  * polynomials) therefore goes through fma, which no compiler regroups. The f32 functions have no branches, so that
  * loops over them become vector code; their polynomials are those of Cephes (S. Moshier) unless noted. */
+#ifndef FN /* the CUDA prelude has its own */
 #include <float.h>
 #include <math.h>
 #include <stdint.h>
@@ -16,6 +17,7 @@
 #endif
 #define FN static inline __attribute__((always_inline, unused))
 #define SLOW static __attribute__((noinline, unused))
+#endif
 #define FMA(a, b, c) __builtin_fmaf((a), (b), (c))
 
 FN int32_t bits_f32(float x) { int32_t i; memcpy(&i, &x, 4); return i; }

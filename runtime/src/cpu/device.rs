@@ -7,6 +7,7 @@ use crate::cpu::interpret::{self, Fault};
 use crate::cpu::memory::{Element, Memory, View};
 use crate::cpu::pool::Pool;
 use crate::cpu::{contract, conv, cost, naive};
+use crate::cuda::CudaError;
 use fgc_program::validate::{Problem, validate};
 use fgc_program::{BufferId, Contract, Conv, DType, Kernel, Known, Launch, Program, Scalar};
 use std::ffi::c_void;
@@ -41,6 +42,8 @@ pub enum DeviceError {
     Mismatch { buffer: BufferId, dtype: DType, len: usize },
     #[error("buffers {} and {} differ in dtype or length", .from.0, .to.0)]
     Copy { from: BufferId, to: BufferId },
+    #[error(transparent)]
+    Cuda(#[from] CudaError),
 }
 
 fn list(problems: &[Problem]) -> String {

@@ -1,8 +1,8 @@
 //! How weights start: drawn, given, or copied from another network.
 
 use super::model::{Model, elements, uses};
+use crate::Device;
 use crate::Tensor;
-use crate::cpu::Device;
 use crate::names::closest;
 use crate::random::Stream;
 use crate::train::TrainError;
@@ -36,7 +36,8 @@ impl Weights {
 impl Model {
     /// A model at iteration 0: weights drawn from each parameter's law, overwritten by those given, then copied along
     /// `from` where the source has weights of the same names and shapes. Also what is worth telling about that.
-    pub fn new(device: Device, seed: u64, given: &Weights) -> Result<(Model, Vec<String>), TrainError> {
+    pub fn new(device: impl Into<Device>, seed: u64, given: &Weights) -> Result<(Model, Vec<String>), TrainError> {
+        let device = device.into();
         let program = device.program().clone();
         let mut model =
             Model { device, program, seed, iteration: 0, skipped: 0, without_weights: Vec::new(), last_step: None };
@@ -69,8 +70,8 @@ impl Model {
             match pairs {
                 Some(pairs) => {
                     for (param, same) in pairs {
-                        let values = model.device.read::<f32>(origin.weights)?;
-                        let values = values[same.offset..same.offset + elements(same)].to_vec();
+                        let range = same.offset..same.offset + elements(same);
+                        let values = model.device.read_part(origin.weights, range)?.to_vec();
                         model.set_parameter(param, net.weights, &values)?;
                     }
                     filled[i] = true;

@@ -68,13 +68,13 @@ impl Model {
 
     fn draw(&mut self, input: &Input, name: &str, distribution: Distribution, feed: Feed) -> Result<(), TrainError> {
         let name = format!("{}{name}", feed.domain);
-        let out = match input.dtype {
-            DType::F32 => Fill::F32(self.device.read_mut(input.buffer)?),
-            DType::F64 => Fill::F64(self.device.read_mut(input.buffer)?),
-            _ => Fill::I64(self.device.read_mut(input.buffer)?),
-        };
-        random::fill(distribution, feed.seed, feed.step, &name, out)
-            .map_err(|source| TrainError::Draw { name: input.name.clone(), source })
+        let fill = |out: Fill| random::fill(distribution, feed.seed, feed.step, &name, out);
+        match input.dtype {
+            DType::F32 => self.device.update(input.buffer, |out| fill(Fill::F32(out)))?,
+            DType::F64 => self.device.update(input.buffer, |out| fill(Fill::F64(out)))?,
+            _ => self.device.update(input.buffer, |out| fill(Fill::I64(out)))?,
+        }
+        .map_err(|source| TrainError::Draw { name: input.name.clone(), source })
     }
 
     fn write_input(&mut self, input: &Input, value: &Tensor) -> Result<(), TrainError> {

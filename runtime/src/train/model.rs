@@ -1,8 +1,7 @@
 //! A program on a device with its weights, and where training stands.
 
-use crate::cpu::Device;
 use crate::train::TrainError;
-use crate::{Tensor, Values};
+use crate::{Device, Tensor, Values};
 use fgc_program::{BufferId, Launch, Net, NetId, Param, Place, Program};
 use std::sync::Arc;
 
@@ -50,13 +49,12 @@ impl Model {
     /// A parameter's weights now, or its moving average.
     pub fn parameter(&self, net: &Net, param: &Param, flat: BufferId) -> Result<Tensor, TrainError> {
         debug_assert!(param.offset + elements(param) <= net.len);
-        let all = self.device.read::<f32>(flat)?;
-        Ok(Tensor::f32(param.shape.clone(), all[param.offset..param.offset + elements(param)].to_vec()))
+        let values = self.device.read_part(flat, param.offset..param.offset + elements(param))?;
+        Ok(Tensor::f32(param.shape.clone(), values.to_vec()))
     }
 
     pub(super) fn set_parameter(&mut self, param: &Param, flat: BufferId, values: &[f32]) -> Result<(), TrainError> {
-        self.device.read_mut::<f32>(flat)?[param.offset..param.offset + values.len()].copy_from_slice(values);
-        Ok(())
+        Ok(self.device.write_part(flat, param.offset, values)?)
     }
 
     /// The one element of a scalar buffer.

@@ -8,6 +8,7 @@ use crate::train::TrainError;
 use fgc_program::program::Turn;
 use fgc_program::{NetId, OutputKind};
 use indexmap::IndexMap;
+use std::borrow::Cow;
 
 /// What to do when a loss or a gradient is not finite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,13 +92,19 @@ impl Model {
     }
 
     /// All losses, then all gradients. Finite f32 gradients have a finite norm in f64.
-    fn check_finite(&self, turn: &Turn, report: &StepReport) -> Result<(), TrainError> {
+    fn check_finite(&mut self, turn: &Turn, report: &StepReport) -> Result<(), TrainError> {
         let iteration = self.iteration;
         if let Some((loss, &value)) = report.losses.iter().find(|(_, value)| !value.is_finite()) {
             return Err(TrainError::Loss { iteration, loss: loss.clone(), value });
         }
         for output in &self.program.plans[turn.plan].outputs {
             let OutputKind::Grad { net, param } = output.kind else { continue };
+            // The whole of a network's gradients may be quicker to look at.
+            if let Some(grads) = self.program.nets[net.0 as usize].grads
+                && self.device.is_finite(grads)? == Some(true)
+            {
+                continue;
+            }
             if !self.gradient_of(net, param)?.iter().all(|g| g.is_finite()) {
                 let net = &self.program.nets[net.0 as usize];
                 let param = net.params[param].name.clone();
@@ -107,11 +114,11 @@ impl Model {
         Ok(())
     }
 
-    fn gradient_of(&self, net: NetId, param: usize) -> Result<&[f32], TrainError> {
+    fn gradient_of(&self, net: NetId, param: usize) -> Result<Cow<'_, [f32]>, TrainError> {
         let net = &self.program.nets[net.0 as usize];
         let param = &net.params[param];
-        let Some(grads) = net.grads else { return Ok(&[]) };
-        Ok(&self.device.read::<f32>(grads)?[param.offset..param.offset + elements(param)])
+        let Some(grads) = net.grads else { return Ok(Cow::default()) };
+        Ok(self.device.read_part(grads, param.offset..param.offset + elements(param))?)
     }
 
     /// The gradients that the last step computed, as `<net>.<param>`. A parameter that no loss depends on has none.
@@ -121,7 +128,7 @@ impl Model {
             let OutputKind::Grad { net: id, param: index } = output.kind else { continue };
             let net = &self.program.nets[id.0 as usize];
             let param = &net.params[index];
-            let values = self.gradient_of(id, index)?.to_vec();
+            let values = self.gradient_of(id, index)?.into_owned();
             gradients.insert(format!("{}.{}", net.name, param.name), Tensor::f32(param.shape.clone(), values));
         }
         Ok(gradients)

@@ -10,7 +10,7 @@ pub mod replay;
 
 pub use case::{Case, CaseError};
 pub use compare::{Agreement, compare};
-pub use replay::{ReplayError, Replayed, replay, samples};
+pub use replay::{Open, ReplayError, Replayed, on, replay, samples};
 
 /// Tensors by name.
 pub type Tensors = indexmap::IndexMap<String, fgc_runtime::Tensor>;

@@ -4,7 +4,7 @@ use clap::{Parser, ValueEnum};
 use fgc_compiler::level::Level;
 use fgc_runtime::cpu::Backend;
 use fgc_runtime::tensorfile::{self, Metadata};
-use parity::{Agreement, Case, ReplayError, Tensors, compare, replay, samples};
+use parity::{Agreement, Case, ReplayError, Tensors, compare, on, replay, samples};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -86,9 +86,9 @@ fn one(dir: &Path, args: &Args, backend: Backend) -> Result<Agreement, Box<dyn s
         Ok(tensorfile::write(&path, tensors, &Metadata::new())?)
     };
     if let Some(to) = &args.samples {
-        write(to, &samples(&case, &args.methods, backend)?)?;
+        write(to, &samples(&case, &args.methods, &on(backend))?)?;
     }
-    let replayed = replay(&case, &args.methods, backend)?;
+    let replayed = replay(&case, &args.methods, &on(backend))?;
     if let Some(to) = &args.out {
         write(to, &replayed.tensors)?;
     }

@@ -4,9 +4,10 @@ use crate::Tensors;
 use crate::case::{Case, CaseError};
 use fgc_compiler::compile;
 use fgc_compiler::diagnostic::render;
-use fgc_runtime::Tensor;
-use fgc_runtime::cpu::{Backend, Device, DeviceError};
+use fgc_program::Program;
+use fgc_runtime::cpu::{self, Backend, DeviceError};
 use fgc_runtime::train::{Model, NonFinite, TrainError, Weights};
+use fgc_runtime::{Device, Tensor};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,10 +36,18 @@ pub enum ReplayError {
     Train(#[from] TrainError),
 }
 
+/// Makes the device that a case runs on.
+pub type Open<'a> = &'a dyn Fn(Program) -> Result<Device, DeviceError>;
+
+/// The CPU.
+pub fn on(backend: Backend) -> impl Fn(Program) -> Result<Device, DeviceError> {
+    move |program| Ok(cpu::Device::new(Arc::new(program), backend, 0)?.into())
+}
+
 /// Compiles the case's method from the directory `methods` and runs its steps.
-pub fn replay(case: &Case, methods: &Path, backend: Backend) -> Result<Replayed, ReplayError> {
+pub fn replay(case: &Case, methods: &Path, open: Open) -> Result<Replayed, ReplayError> {
     let recorded = &case.recorded;
-    let mut model = model(case, methods, backend)?;
+    let mut model = model(case, methods, open)?;
     let mut out = Replayed::default();
     let several = recorded.steps > 1;
     for k in 0..recorded.steps {
@@ -70,8 +79,8 @@ pub fn replay(case: &Case, methods: &Path, backend: Backend) -> Result<Replayed,
 
 /// What each sampler of the case's method makes of the case's weights and data, as `sample.<name>`; `ema.<net>.<param>`,
 /// the averages after the case's steps.
-pub fn samples(case: &Case, methods: &Path, backend: Backend) -> Result<Tensors, ReplayError> {
-    let mut model = model(case, methods, backend)?;
+pub fn samples(case: &Case, methods: &Path, open: Open) -> Result<Tensors, ReplayError> {
+    let mut model = model(case, methods, open)?;
     let mut out = Tensors::new();
     let mut names: Vec<String> = model.program().samplers.keys().cloned().collect();
     names.retain(|name| model.can_sample(name));
@@ -89,7 +98,7 @@ pub fn samples(case: &Case, methods: &Path, backend: Backend) -> Result<Tensors,
 }
 
 /// The case's method with its weights, at its iteration.
-fn model(case: &Case, methods: &Path, backend: Backend) -> Result<Model, ReplayError> {
+fn model(case: &Case, methods: &Path, open: Open) -> Result<Model, ReplayError> {
     let recorded = &case.recorded;
     let path = methods.join(format!("{}.fg", recorded.method));
     let text = std::fs::read_to_string(&path).map_err(|_| ReplayError::NoMethod(path.clone()))?;
@@ -97,7 +106,7 @@ fn model(case: &Case, methods: &Path, backend: Backend) -> Result<Model, ReplayE
         let texts = failure.diagnostics.iter().map(|d| render(d, &failure.sources, false));
         ReplayError::Compile(texts.collect())
     })?;
-    let device = Device::new(Arc::new(compiled.program), backend, 0)?;
+    let device = open(compiled.program)?;
     let nets: Vec<String> = device.program().nets.iter().map(|net| net.name.clone()).collect();
     let nets: Vec<&str> = nets.iter().map(String::as_str).collect();
     let weights = Weights::from_file("weights.safetensors", case.weights.clone(), &nets);

@@ -2,7 +2,7 @@
 
 use fgc_compiler::level::Level;
 use fgc_runtime::cpu::Backend;
-use parity::{Case, compare, replay};
+use parity::{Case, compare, on, replay};
 use std::path::{Path, PathBuf};
 
 fn cases() -> Vec<PathBuf> {
@@ -19,7 +19,7 @@ fn all_agree(backend: Backend, level: Level, of: impl Fn(&str) -> bool) {
     let mut replayed = 0;
     for dir in cases().iter().filter(|dir| of(&dir.file_name().unwrap().to_string_lossy())) {
         let case = Case { level, ..Case::load(dir).unwrap() };
-        match replay(&case, &methods, backend) {
+        match replay(&case, &methods, &on(backend)) {
             Ok(found) => {
                 wrong.extend(compare(&case, &found).wrong.into_iter().map(|w| format!("{}: {w}", dir.display())))
             }

@@ -1,0 +1,245 @@
+//! Programs as CUDA C++.
+//!
+//! [`module`] makes functions of all kernels, products and convolutions of a program, and of each launch of a plan the
+//! calls that carry it out, one after the other. [`source`] is the text of functions for NVRTC; `extern "C"`, so that
+//! they are found by name.
+//!
+//! A kernel's loops are looked at anew ([`tree`]: which of them are parallel), it is cut into stages of thousands of
+//! threads each ([`stage`]), and these are printed ([`print`], [`scalar`], with wide accesses where [`vector`] finds them).
+
+mod disjoint;
+mod kernel;
+mod print;
+mod product;
+mod scalar;
+mod stage;
+mod starts;
+mod tree;
+mod vector;
+
+use crate::{BufferId, Kernel, Launch, Place, Program, c};
+use product::{Functions, Shape};
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+
+/// Bytes that the scratch memory and every persistent buffer must be aligned to.
+pub const ALIGN: usize = 256;
+
+/// How numbers are stored and multiplied. Sums are f32 in all, losses and times f64 where the method says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Precision {
+    /// f32 throughout.
+    #[default]
+    F32,
+    /// f32 in memory; products of numbers rounded to 10 bits of mantissa, on tensor cores.
+    Tf32,
+    /// bf16 in memory for what lives within a step, f32 for weights; products of bf16, on tensor cores.
+    Bf16,
+}
+
+/// All that a program needs of a GPU.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Module {
+    pub functions: Vec<Function>,
+    /// For each plan and each of its launches, the calls that carry it out, in order.
+    pub plans: Vec<Vec<Vec<Call>>>,
+    /// For each network that learns: its gradients, and the call that makes the first word of the scratch memory, 0
+    /// before, 1 if one of them is not finite.
+    pub checks: Vec<(BufferId, Call)>,
+    /// Bytes that functions use while they run, and pass to the next call of the same launch.
+    pub scratch: usize,
+    /// For each buffer whether it is stored as bf16.
+    pub narrow: Vec<bool>,
+}
+
+/// One `__global__` function.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Function {
+    /// Unique in its module; no part of what makes functions equal.
+    pub name: String,
+    /// What it computes, for people.
+    pub about: String,
+    /// Parameters and body.
+    pub text: String,
+    /// Of a block.
+    pub threads: usize,
+}
+
+/// One launch of a function.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// Position in [`Module::functions`].
+    pub function: usize,
+    pub blocks: usize,
+    /// Its first parameters, pointers.
+    pub buffers: Vec<BufferId>,
+    /// Whether the last parameter is the scratch memory.
+    pub scratches: bool,
+}
+
+impl Function {
+    fn declaration(&self) -> String {
+        format!("extern \"C\" __global__ void __launch_bounds__({}) {}", self.threads, self.name)
+    }
+}
+
+/// The text that defines `functions`, complete.
+pub fn source<'a>(functions: impl IntoIterator<Item = &'a Function>) -> String {
+    let mut text = prelude();
+    for function in functions {
+        text += &format!("\n/* {} */\n{}{}", function.about, function.declaration(), function.text);
+    }
+    text
+}
+
+/// What must stand before functions.
+pub fn prelude() -> String {
+    [
+        include_str!("cuda/prelude/head.cuh"),
+        c::PRELUDE,
+        include_str!("cuda/prelude/tail.cuh"),
+        include_str!("cuda/prelude/tensor.cuh"),
+        include_str!("cuda/prelude/product.cuh"),
+    ]
+    .concat()
+}
+
+/// The functions and calls of a valid program.
+pub fn module(program: &Program, precision: Precision) -> Module {
+    let mut builder = Builder {
+        program,
+        precision,
+        module: Module { narrow: vec![false; program.buffers.len()], ..Module::default() },
+        known: FxHashMap::default(),
+        kernels: FxHashMap::default(),
+        aligned: program.buffers.iter().map(|buffer| is_aligned(program, buffer.place)).collect(),
+    };
+    for plan in &program.plans {
+        let calls = plan.launches.iter().map(|launch| builder.calls(launch)).collect();
+        builder.module.plans.push(calls);
+    }
+    for grads in program.nets.iter().filter_map(|net| net.grads) {
+        let call = builder.check(grads);
+        builder.module.checks.push((grads, call));
+    }
+    builder.module
+}
+
+/// Whether a buffer starts at a multiple of 16 bytes.
+fn is_aligned(program: &Program, place: Place) -> bool {
+    match place {
+        Place::Persistent => true,
+        Place::Arena { offset } | Place::Band { offset } => offset % 16 == 0,
+        Place::Part { of, start } => {
+            let whole = &program.buffers[of.0 as usize];
+            (start * whole.dtype.size()).is_multiple_of(16)
+        }
+    }
+}
+
+struct Builder<'a> {
+    program: &'a Program,
+    precision: Precision,
+    module: Module,
+    /// Functions by their threads and text.
+    known: FxHashMap<(usize, String), usize>,
+    /// What a kernel needs, by its number, whether its buffers are aligned, and which are bf16.
+    kernels: FxHashMap<(u32, bool, Vec<bool>), Vec<kernel::Step>>,
+    aligned: Vec<bool>,
+}
+
+impl Builder<'_> {
+    fn calls(&mut self, launch: &Launch) -> Vec<Call> {
+        match launch {
+            Launch::Kernel { kernel, args } => {
+                let aligned = args.iter().all(|arg| self.aligned[arg.0 as usize]);
+                let narrow: Vec<bool> = args.iter().map(|arg| self.module.narrow[arg.0 as usize]).collect();
+                let found = &self.program.kernels[kernel.0 as usize];
+                let key = (kernel.0, aligned, narrow);
+                let steps = match self.kernels.get(&key) {
+                    Some(steps) => steps.clone(),
+                    None => {
+                        let steps = self.kernel(found, aligned, &key.2);
+                        self.kernels.insert(key, steps.clone());
+                        steps
+                    }
+                };
+                let call = |step: kernel::Step| Call {
+                    function: step.function,
+                    blocks: step.blocks,
+                    buffers: step.buffers.iter().map(|&buffer| args[buffer]).collect(),
+                    scratches: step.scratches,
+                };
+                steps.into_iter().map(call).collect()
+            }
+            Launch::Contract(contract) => {
+                let aligned = [&contract.a, &contract.b, &contract.c].map(|o| self.aligned[o.buffer.0 as usize]);
+                self.product(&Shape::contract(contract, aligned), "product")
+            }
+            Launch::Conv(conv) => {
+                let aligned = [conv.x, conv.w, conv.y].map(|b| self.aligned[b.0 as usize]);
+                self.product(&Shape::conv(conv, aligned), &format!("convolution, {:?}", conv.role))
+            }
+        }
+    }
+
+    fn product(&mut self, shape: &Shape, about: &str) -> Vec<Call> {
+        if shape.is_empty() {
+            return Vec::new();
+        }
+        let types = shape.buffers.map(|buffer| {
+            let buffer = buffer.0 as usize;
+            if self.module.narrow[buffer] { "bf16" } else { c::stored(self.program.buffers[buffer].dtype) }
+        });
+        let Functions { product, threads, blocks, sum } = shape.functions(self.precision, types);
+        let function = self.function(about, threads, product);
+        let [a, b, c] = shape.buffers;
+        let Some((adds, sum_blocks, bytes)) = sum else {
+            return vec![Call { function, blocks, buffers: vec![a, b, c], scratches: false }];
+        };
+        self.module.scratch = self.module.scratch.max(bytes);
+        let parts = Call { function, blocks, buffers: vec![a, b], scratches: true };
+        let function = self.function(&format!("{about}, its parts added"), 256, adds);
+        vec![parts, Call { function, blocks: sum_blocks, buffers: vec![c], scratches: true }]
+    }
+
+    fn kernel(&mut self, kernel: &Kernel, aligned: bool, narrow: &[bool]) -> Vec<kernel::Step> {
+        let (stages, scratch) = kernel::stages(kernel, aligned, narrow);
+        self.module.scratch = self.module.scratch.max(scratch);
+        let about = plain(&kernel.name);
+        let stages = stages.into_iter().map(|printed| kernel::Step {
+            function: self.function(&about, printed.threads, printed.text),
+            blocks: printed.blocks,
+            buffers: printed.buffers,
+            scratches: printed.scratches,
+        });
+        stages.collect()
+    }
+
+    fn check(&mut self, grads: BufferId) -> Call {
+        let len = self.program.buffers[grads.0 as usize].len;
+        let text = format!(
+            "(const float *__restrict__ grads, char *scratch) {{\n  \
+             for (int64_t i = (int64_t)blockIdx.x * 256 + threadIdx.x; i < {len}; i += (int64_t)gridDim.x * 256)\n    \
+             if (!isfinite_f32(grads[i])) *(int *)scratch = 1;\n}}\n"
+        );
+        self.module.scratch = self.module.scratch.max(4);
+        let function = self.function("whether gradients are finite", 256, text);
+        Call { function, blocks: len.div_ceil(1024).clamp(1, 4096), buffers: vec![grads], scratches: true }
+    }
+
+    /// The function with this text; equal ones are one.
+    fn function(&mut self, about: &str, threads: usize, text: String) -> usize {
+        let functions = &mut self.module.functions;
+        *self.known.entry((threads, text.clone())).or_insert_with(|| {
+            let name = format!("f{}", functions.len());
+            functions.push(Function { name, about: about.into(), text, threads });
+            functions.len() - 1
+        })
+    }
+}
+
+/// A name from outside as part of a comment, which must not end early.
+fn plain(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || "_-. ".contains(c) { c } else { '_' }).collect()
+}

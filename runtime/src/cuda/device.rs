@@ -1,0 +1,316 @@
+//! A program on a GPU: its memory, its code, its plans as recorded launches.
+
+use super::driver::{Address, CudaError, Driver, Launch};
+use crate::Values;
+use crate::cpu::DeviceError;
+use crate::cpu::interpret::{self, Fault};
+use crate::cpu::memory::{Element, OwnedView, View};
+use fgc_program::cuda::{self, Module, Precision};
+use fgc_program::validate::validate;
+use fgc_program::{BufferId, DType, Known, Place, Program, Scalar};
+use rustc_hash::FxHashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A program ready to run on a GPU.
+pub struct Device {
+    program: Arc<Program>,
+    module: Module,
+    driver: Box<dyn Driver>,
+    /// Of each buffer.
+    at: Vec<Address>,
+    scratch: Address,
+    /// Looks at each network's gradients.
+    checks: FxHashMap<BufferId, usize>,
+    bytes: usize,
+    /// The inputs' values as last written; conditions are evaluated on them.
+    inputs: Vec<OwnedView>,
+    /// The input that a buffer is.
+    input_of: FxHashMap<BufferId, usize>,
+    /// What was recorded, by the plan and the launches left out.
+    recorded: FxHashMap<(usize, Vec<Range<usize>>), usize>,
+}
+
+impl Device {
+    /// Checks the program, makes its memory (zero) and its code.
+    pub fn new(
+        program: Arc<Program>,
+        precision: Precision,
+        mut driver: Box<dyn Driver>,
+    ) -> Result<Device, DeviceError> {
+        validate(&program).map_err(DeviceError::Invalid)?;
+        let module = cuda::module(&program, precision);
+        driver.load(&module.functions)?;
+        let arena = driver.allocate(program.arena.max(1), "values within a step")?;
+        let spill = driver.allocate(program.spill.max(1), "values within a step")?;
+        let scratch = driver.allocate(module.scratch.max(1), "scratch memory of kernels")?;
+        let mut bytes = program.arena + program.spill + module.scratch;
+        let mut at = vec![arena; program.buffers.len()];
+        for (at, buffer) in at.iter_mut().zip(&program.buffers) {
+            *at = match buffer.place {
+                Place::Persistent => {
+                    let size = buffer.len * buffer.dtype.size();
+                    bytes += size;
+                    driver.allocate(size.max(1), "weights, moments and gradients")?
+                }
+                Place::Arena { offset } => arena.plus(offset),
+                Place::Band { offset } => spill.plus(offset),
+                Place::Part { .. } => continue,
+            };
+        }
+        for (i, buffer) in program.buffers.iter().enumerate() {
+            if let Place::Part { of, start } = buffer.place {
+                at[i] = at[of.0 as usize].plus(start * buffer.dtype.size());
+            }
+        }
+        let own = |dtype, len| {
+            OwnedView::new(dtype, len).ok_or(CudaError::Memory { bytes: usize::MAX, what: "an input".into() })
+        };
+        let inputs = program.inputs.iter().map(|input| own(input.dtype, input.shape.iter().product()));
+        let inputs = inputs.collect::<Result<Vec<OwnedView>, CudaError>>()?;
+        let input_of = program.inputs.iter().enumerate().map(|(i, input)| (input.buffer, i)).collect();
+        let recorded = FxHashMap::default();
+        let checks = FxHashMap::default();
+        let mut device = Device { program, module, driver, at, scratch, checks, bytes, inputs, input_of, recorded };
+        for (grads, call) in device.module.checks.clone() {
+            let launch = device.launch(&call);
+            let recorded = device.driver.record(vec![launch])?;
+            device.checks.insert(grads, recorded);
+        }
+        for constant in device.program.clone().constants.iter() {
+            device.set_scalars(constant.buffer, &constant.values)?;
+        }
+        Ok(device)
+    }
+
+    pub fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+
+    /// The functions it runs.
+    pub fn module(&self) -> &Module {
+        &self.module
+    }
+
+    pub fn name(&self) -> String {
+        self.driver.name()
+    }
+
+    /// Bytes of all buffers.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The value of a number that the inputs, as they are now, determine.
+    pub fn known(&self, known: &Known) -> Result<Scalar, Fault> {
+        let views: Vec<View> = self.inputs.iter().map(OwnedView::view).collect();
+        // SAFETY: memory of this device's own; writing it takes `&mut self`.
+        unsafe { interpret::evaluate(known, &views) }
+    }
+
+    /// Runs the launches of a plan, but for those whose guards do not hold.
+    pub fn run(&mut self, plan: usize) -> Result<(), DeviceError> {
+        let Some(launches) = self.program.plans.get(plan) else { return Err(DeviceError::NoPlan(plan)) };
+        let mut left_out: Vec<Range<usize>> = Vec::new();
+        for guard in &launches.guards {
+            let holds = self.known(&guard.when).map_err(|fault| DeviceError::Condition { plan, fault })?;
+            if holds != Scalar::Bool(true) {
+                left_out.push(guard.launches.clone());
+            }
+        }
+        let key = (plan, left_out);
+        let recorded = match self.recorded.get(&key) {
+            Some(recorded) => *recorded,
+            None => {
+                let recorded = self.driver.record(self.launches(plan, &key.1))?;
+                self.recorded.insert(key, recorded);
+                recorded
+            }
+        };
+        Ok(self.driver.replay(recorded)?)
+    }
+
+    /// The calls of a plan without the launches `left_out`.
+    fn launches(&self, plan: usize, left_out: &[Range<usize>]) -> Vec<Launch> {
+        let launches = self.module.plans[plan].iter().enumerate();
+        let kept = launches.filter(|(i, _)| !left_out.iter().any(|range| range.contains(i)));
+        kept.flat_map(|(_, calls)| calls).map(|call| self.launch(call)).collect()
+    }
+
+    fn launch(&self, call: &cuda::Call) -> Launch {
+        let buffers = call.buffers.iter().map(|buffer| self.at[buffer.0 as usize]);
+        Launch {
+            function: call.function,
+            blocks: call.blocks,
+            threads: self.module.functions[call.function].threads,
+            arguments: buffers.chain(call.scratches.then_some(self.scratch)).collect(),
+        }
+    }
+
+    /// Whether all of a network's gradients are finite; None for other buffers.
+    pub fn is_finite(&mut self, grads: BufferId) -> Result<Option<bool>, DeviceError> {
+        let Some(&check) = self.checks.get(&grads) else { return Ok(None) };
+        self.driver.upload(self.scratch, &[0; 4])?;
+        self.driver.replay(check)?;
+        let mut flag = [0; 4];
+        self.driver.download(self.scratch, &mut flag)?;
+        Ok(Some(flag == [0; 4]))
+    }
+
+    /// Bytes that a buffer takes on the device.
+    fn size(&self, buffer: BufferId) -> usize {
+        let found = &self.program.buffers[buffer.0 as usize];
+        found.len * if self.module.narrow[buffer.0 as usize] { 2 } else { found.dtype.size() }
+    }
+
+    fn check(&self, buffer: BufferId, dtype: DType, len: Option<usize>) -> Result<(), DeviceError> {
+        let found = self.program.buffers.get(buffer.0 as usize);
+        match found {
+            Some(b) if b.dtype == dtype && len.is_none_or(|len| len == b.len) => Ok(()),
+            _ => Err(DeviceError::Mismatch { buffer, dtype, len: len.unwrap_or(0) }),
+        }
+    }
+
+    /// The elements of a buffer; booleans are bytes.
+    pub fn read<T: Element>(&self, buffer: BufferId) -> Result<Vec<T>, DeviceError> {
+        self.check(buffer, T::DTYPE, None)?;
+        let found = &self.program.buffers[buffer.0 as usize];
+        let mut raw = vec![0; self.size(buffer)];
+        self.driver.download(self.at[buffer.0 as usize], &mut raw)?;
+        if self.module.narrow[buffer.0 as usize] {
+            let wide = raw.chunks_exact(2).flat_map(|b| [0, 0, b[0], b[1]]);
+            raw = wide.collect();
+        }
+        Ok(elements(&raw, found.len))
+    }
+
+    /// Some of a buffer's elements.
+    pub fn read_part<T: Element>(&self, buffer: BufferId, range: Range<usize>) -> Result<Vec<T>, DeviceError> {
+        self.check_part(buffer, T::DTYPE, range.end)?;
+        if self.module.narrow[buffer.0 as usize] {
+            return Ok(self.read(buffer)?[range].to_vec());
+        }
+        let size = size_of::<T>();
+        let mut raw = vec![0; range.len() * size];
+        self.driver.download(self.at[buffer.0 as usize].plus(range.start * size), &mut raw)?;
+        Ok(elements(&raw, range.len()))
+    }
+
+    /// Overwrites a buffer's elements from `start` on.
+    pub fn write_part<T: Element>(&mut self, buffer: BufferId, start: usize, values: &[T]) -> Result<(), DeviceError> {
+        self.check_part(buffer, T::DTYPE, start + values.len())?;
+        if self.module.narrow[buffer.0 as usize] || self.input_of.contains_key(&buffer) {
+            let range = start..start + values.len();
+            return self.update(buffer, |all: &mut [T]| all[range].copy_from_slice(values));
+        }
+        let at = self.at[buffer.0 as usize].plus(start * size_of::<T>());
+        Ok(self.driver.upload(at, bytes_of(values))?)
+    }
+
+    fn check_part(&self, buffer: BufferId, dtype: DType, end: usize) -> Result<(), DeviceError> {
+        let found = self.program.buffers.get(buffer.0 as usize);
+        match found {
+            Some(b) if b.dtype == dtype && end <= b.len => Ok(()),
+            _ => Err(DeviceError::Mismatch { buffer, dtype, len: end }),
+        }
+    }
+
+    /// Overwrites a whole buffer.
+    pub fn write<T: Element>(&mut self, buffer: BufferId, values: &[T]) -> Result<(), DeviceError> {
+        self.check(buffer, T::DTYPE, Some(values.len()))?;
+        if let Some(&input) = self.input_of.get(&buffer) {
+            let view = self.inputs[input].view();
+            // SAFETY: the input's own memory, as long as its buffer and of its dtype, borrowed to write.
+            unsafe { std::ptr::copy_nonoverlapping(values.as_ptr().cast::<u8>(), view.as_ptr(), size_of_val(values)) };
+        }
+        self.upload(buffer, bytes_of(values))
+    }
+
+    fn upload(&mut self, buffer: BufferId, bytes: &[u8]) -> Result<(), DeviceError> {
+        let at = self.at[buffer.0 as usize];
+        if !self.module.narrow[buffer.0 as usize] {
+            return Ok(self.driver.upload(at, bytes)?);
+        }
+        let floats: Vec<f32> = elements(bytes, bytes.len() / 4);
+        let halves: Vec<u8> = floats.iter().flat_map(|x| half::bf16::from_f32(*x).to_le_bytes()).collect();
+        Ok(self.driver.upload(at, &halves)?)
+    }
+
+    /// Lets `change` change a buffer's elements.
+    pub fn update<T: Element, R>(
+        &mut self,
+        buffer: BufferId,
+        change: impl FnOnce(&mut [T]) -> R,
+    ) -> Result<R, DeviceError> {
+        let mut values = self.read::<T>(buffer)?;
+        let result = change(&mut values);
+        self.write(buffer, &values)?;
+        Ok(result)
+    }
+
+    fn set_scalars(&mut self, buffer: BufferId, values: &[Scalar]) -> Result<(), DeviceError> {
+        let bytes: Vec<u8> = values
+            .iter()
+            .flat_map(|value| match value {
+                Scalar::Bool(b) => vec![*b as u8],
+                Scalar::I64(i) => i.to_le_bytes().to_vec(),
+                Scalar::F32(x) => x.to_le_bytes().to_vec(),
+                Scalar::F64(x) => x.to_le_bytes().to_vec(),
+            })
+            .collect();
+        self.upload(buffer, &bytes)
+    }
+
+    /// A copy of a buffer's elements, whatever their dtype.
+    pub fn values(&self, buffer: BufferId) -> Result<Values, DeviceError> {
+        let dtype = self.program.buffers.get(buffer.0 as usize).map_or(DType::F32, |b| b.dtype);
+        Ok(match dtype {
+            DType::Bool => Values::Bool(self.read::<u8>(buffer)?.iter().map(|b| *b != 0).collect()),
+            DType::I64 => Values::I64(self.read(buffer)?),
+            DType::F32 => Values::F32(self.read(buffer)?),
+            DType::F64 => Values::F64(self.read(buffer)?),
+        })
+    }
+
+    /// Overwrites a whole buffer, whatever its dtype.
+    pub fn set_values(&mut self, buffer: BufferId, values: &Values) -> Result<(), DeviceError> {
+        match values {
+            Values::Bool(v) => self.write(buffer, &v.iter().map(|b| *b as u8).collect::<Vec<u8>>()),
+            Values::I64(v) => self.write(buffer, v),
+            Values::F32(v) => self.write(buffer, v),
+            Values::F64(v) => self.write(buffer, v),
+        }
+    }
+
+    /// Copies one buffer over another of the same dtype and length.
+    pub fn copy(&mut self, from: BufferId, to: BufferId) -> Result<(), DeviceError> {
+        let buffer = |id: BufferId| self.program.buffers.get(id.0 as usize);
+        let (Some(a), Some(b)) = (buffer(from), buffer(to)) else { return Err(DeviceError::Copy { from, to }) };
+        if a.dtype != b.dtype || a.len != b.len {
+            return Err(DeviceError::Copy { from, to });
+        }
+        if self.module.narrow[from.0 as usize] != self.module.narrow[to.0 as usize] {
+            let values = self.values(from)?;
+            return self.set_values(to, &values);
+        }
+        let bytes = self.size(from);
+        Ok(self.driver.copy(self.at[from.0 as usize], self.at[to.0 as usize], bytes)?)
+    }
+}
+
+fn bytes_of<T: Element>(values: &[T]) -> &[u8] {
+    // SAFETY: elements are numbers without padding, and any bytes may be read.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
+}
+
+/// The `len` elements that `bytes` are.
+fn elements<T: Element>(bytes: &[u8], len: usize) -> Vec<T> {
+    let mut values: Vec<T> = Vec::with_capacity(len);
+    assert!(bytes.len() >= len * size_of::<T>(), "a buffer's bytes");
+    // SAFETY: there is room for `len` elements and as many bytes to copy; every bit pattern is a number.
+    unsafe {
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), values.as_mut_ptr().cast(), len * size_of::<T>());
+        values.set_len(len);
+    }
+    values
+}

@@ -1,0 +1,57 @@
+//! What a device needs of CUDA.
+
+use fgc_program::cuda::Function;
+use thiserror::Error;
+
+/// Of a byte in the device's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Address(pub u64);
+
+impl Address {
+    pub fn plus(self, bytes: usize) -> Address {
+        Address(self.0 + bytes as u64)
+    }
+}
+
+#[derive(Debug, Error)]
+pub enum CudaError {
+    /// Something that `--device cuda` needs is not there; the text says what, and how to get it.
+    #[error("{0}")]
+    Missing(String),
+    #[error("the GPU has no {bytes} bytes left ({what})")]
+    Memory { bytes: usize, what: String },
+    #[error("NVRTC rejects generated code:\n{log}")]
+    Compile { log: String },
+    #[error("CUDA failed to {action}: {what}")]
+    Failed { action: &'static str, what: String },
+}
+
+/// One launch of a function.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// Its place among those given to [`Driver::load`].
+    pub function: usize,
+    pub blocks: usize,
+    pub threads: usize,
+    /// Pointers.
+    pub arguments: Vec<Address>,
+}
+
+/// A GPU, or what stands for one. Everything runs in the order of the calls.
+pub trait Driver: Send {
+    /// What it is, for people.
+    fn name(&self) -> String;
+    /// Zeroed memory at a multiple of [`fgc_program::cuda::ALIGN`]; it lives as long as the driver.
+    fn allocate(&mut self, bytes: usize, what: &str) -> Result<Address, CudaError>;
+    fn upload(&mut self, to: Address, bytes: &[u8]) -> Result<(), CudaError>;
+    /// Waits for all that came before.
+    fn download(&self, from: Address, bytes: &mut [u8]) -> Result<(), CudaError>;
+    /// The two do not overlap.
+    fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), CudaError>;
+    /// Makes code of all functions.
+    fn load(&mut self, functions: &[Function]) -> Result<(), CudaError>;
+    /// Prepares launches that run together often; gives their number.
+    fn record(&mut self, launches: Vec<Launch>) -> Result<usize, CudaError>;
+    /// Runs recorded launches.
+    fn replay(&mut self, recorded: usize) -> Result<(), CudaError>;
+}

@@ -1,0 +1,152 @@
+//! The device a program runs on.
+
+use crate::cpu::interpret::Fault;
+use crate::cpu::memory::Element;
+use crate::cpu::{self, DeviceError};
+use crate::{Values, cuda};
+use fgc_program::{BufferId, Known, Program, Scalar};
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A program ready to run.
+pub enum Device {
+    Cpu(Box<cpu::Device>),
+    Cuda(Box<cuda::Device>),
+}
+
+impl From<cpu::Device> for Device {
+    fn from(device: cpu::Device) -> Device {
+        Device::Cpu(Box::new(device))
+    }
+}
+
+impl From<cuda::Device> for Device {
+    fn from(device: cuda::Device) -> Device {
+        Device::Cuda(Box::new(device))
+    }
+}
+
+impl Device {
+    pub fn program(&self) -> &Arc<Program> {
+        match self {
+            Device::Cpu(device) => device.program(),
+            Device::Cuda(device) => device.program(),
+        }
+    }
+
+    /// Bytes of all buffers.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Device::Cpu(device) => device.bytes(),
+            Device::Cuda(device) => device.bytes(),
+        }
+    }
+
+    /// The value of a number that the inputs, as they are now, determine.
+    pub fn known(&self, known: &Known) -> Result<Scalar, Fault> {
+        match self {
+            Device::Cpu(device) => device.known(known),
+            Device::Cuda(device) => device.known(known),
+        }
+    }
+
+    /// Runs the launches of a plan, but for those whose guards do not hold.
+    pub fn run(&mut self, plan: usize) -> Result<(), DeviceError> {
+        match self {
+            Device::Cpu(device) => device.run(plan),
+            Device::Cuda(device) => device.run(plan),
+        }
+    }
+
+    /// The time of each launch of a plan when it last ran; empty if that was not measured.
+    pub fn times(&self, plan: usize) -> &[Duration] {
+        match self {
+            Device::Cpu(device) => device.times(plan),
+            Device::Cuda(_) => &[],
+        }
+    }
+
+    /// The elements of a buffer; booleans are bytes.
+    pub fn read<T: Element>(&self, buffer: BufferId) -> Result<Cow<'_, [T]>, DeviceError> {
+        match self {
+            Device::Cpu(device) => device.read(buffer).map(Cow::Borrowed),
+            Device::Cuda(device) => device.read(buffer).map(Cow::Owned),
+        }
+    }
+
+    /// Some of a buffer's elements.
+    pub fn read_part<T: Element>(&self, buffer: BufferId, range: Range<usize>) -> Result<Cow<'_, [T]>, DeviceError> {
+        let error = DeviceError::Mismatch { buffer, dtype: T::DTYPE, len: range.end };
+        match self {
+            Device::Cpu(device) => device.read(buffer)?.get(range).map(Cow::Borrowed).ok_or(error),
+            Device::Cuda(device) => device.read_part(buffer, range).map(Cow::Owned),
+        }
+    }
+
+    /// Overwrites a buffer's elements from `start` on.
+    pub fn write_part<T: Element>(&mut self, buffer: BufferId, start: usize, values: &[T]) -> Result<(), DeviceError> {
+        let error = DeviceError::Mismatch { buffer, dtype: T::DTYPE, len: start + values.len() };
+        match self {
+            Device::Cpu(device) => {
+                let part = device.read_mut(buffer)?.get_mut(start..start + values.len()).ok_or(error)?;
+                part.copy_from_slice(values);
+                Ok(())
+            }
+            Device::Cuda(device) => device.write_part(buffer, start, values),
+        }
+    }
+
+    /// Whether all of a network's gradients are finite, where the device finds that quicker than its reader would.
+    pub fn is_finite(&mut self, grads: BufferId) -> Result<Option<bool>, DeviceError> {
+        match self {
+            Device::Cpu(_) => Ok(None),
+            Device::Cuda(device) => device.is_finite(grads),
+        }
+    }
+
+    /// Lets `change` change a buffer's elements; booleans are bytes, 0 or 1.
+    pub fn update<T: Element, R>(
+        &mut self,
+        buffer: BufferId,
+        change: impl FnOnce(&mut [T]) -> R,
+    ) -> Result<R, DeviceError> {
+        match self {
+            Device::Cpu(device) => device.read_mut(buffer).map(change),
+            Device::Cuda(device) => device.update(buffer, change),
+        }
+    }
+
+    /// Overwrites a whole buffer.
+    pub fn write<T: Element>(&mut self, buffer: BufferId, values: &[T]) -> Result<(), DeviceError> {
+        match self {
+            Device::Cpu(device) => device.write(buffer, values),
+            Device::Cuda(device) => device.write(buffer, values),
+        }
+    }
+
+    /// A copy of a buffer's elements, whatever their dtype.
+    pub fn values(&self, buffer: BufferId) -> Result<Values, DeviceError> {
+        match self {
+            Device::Cpu(device) => device.values(buffer),
+            Device::Cuda(device) => device.values(buffer),
+        }
+    }
+
+    /// Overwrites a whole buffer, whatever its dtype.
+    pub fn set_values(&mut self, buffer: BufferId, values: &Values) -> Result<(), DeviceError> {
+        match self {
+            Device::Cpu(device) => device.set_values(buffer, values),
+            Device::Cuda(device) => device.set_values(buffer, values),
+        }
+    }
+
+    /// Copies one buffer over another of the same dtype and length.
+    pub fn copy(&mut self, from: BufferId, to: BufferId) -> Result<(), DeviceError> {
+        match self {
+            Device::Cpu(device) => device.copy(from, to),
+            Device::Cuda(device) => device.copy(from, to),
+        }
+    }
+}

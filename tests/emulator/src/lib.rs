@@ -1,0 +1,187 @@
+//! A [`Driver`] that runs generated CUDA C++ on the CPU.
+//!
+//! The functions are compiled by the system's C++ compiler with `emulate.h`, which says what CUDA's words mean. Memory is
+//! the process's own, so wild accesses crash like any others; what the order of threads decides comes out differently
+//! with another seed.
+
+use fgc_program::cuda::{ALIGN, Function, source};
+use fgc_runtime::cuda::driver::Launch;
+use fgc_runtime::cuda::{Address, CudaError, Driver};
+use libloading::Library;
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::ffi::c_void;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const HEADER: &str = include_str!("emulate.h");
+const FLAGS: &[&str] =
+    &["-O1", "-std=gnu++17", "-shared", "-fPIC", "-w", "-fno-strict-aliasing", "-fno-math-errno", "-mfma"];
+
+/// Functions in one library: the compiler takes as many cores as there are.
+const UNIT: usize = 24;
+
+type Wrapper = unsafe extern "C" fn(*mut *mut c_void);
+type Emulate = unsafe extern "C" fn(Wrapper, *mut *mut c_void, u32, u32, u64);
+
+/// A GPU that is none.
+pub struct Emulator {
+    /// Decides in which order threads run.
+    seed: u64,
+    blocks: Vec<(*mut u8, Layout)>,
+    functions: Vec<Loaded>,
+    recorded: Vec<Vec<Launch>>,
+    /// Keeps the code.
+    libraries: Vec<Library>,
+}
+
+struct Loaded {
+    wrapper: Wrapper,
+    emulate: Emulate,
+}
+
+// SAFETY: the memory belongs to the emulator alone, and is used through `&mut` or read through `&`.
+unsafe impl Send for Emulator {}
+
+impl Emulator {
+    /// Seed 0 runs threads in order, 1 the other way round, others shuffled.
+    pub fn new(seed: u64) -> Emulator {
+        Emulator { seed, blocks: Vec::new(), functions: Vec::new(), recorded: Vec::new(), libraries: Vec::new() }
+    }
+
+    fn run(&self, launch: &Launch) {
+        let loaded = &self.functions[launch.function];
+        let mut arguments: Vec<*mut c_void> = launch.arguments.iter().map(|at| at.0 as *mut c_void).collect();
+        // SAFETY: the wrapper takes as many pointers as the function has parameters, which are the launch's; what they point
+        // to is this emulator's.
+        unsafe {
+            let (blocks, threads) = (launch.blocks as u32, launch.threads as u32);
+            (loaded.emulate)(loaded.wrapper, arguments.as_mut_ptr(), blocks, threads, self.seed);
+        }
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        for (at, layout) in &self.blocks {
+            // SAFETY: allocated with this layout.
+            unsafe { dealloc(*at, *layout) };
+        }
+        self.libraries.clear();
+    }
+}
+
+fn failed(action: &'static str) -> impl Fn(std::io::Error) -> CudaError {
+    move |e| CudaError::Failed { action, what: e.to_string() }
+}
+
+/// Where compiled functions are kept.
+fn cache() -> PathBuf {
+    let own = option_env!("CARGO_TARGET_TMPDIR").map(PathBuf::from);
+    own.unwrap_or_else(std::env::temp_dir).join("fgc-emulated")
+}
+
+/// Compiles some functions; the library's path.
+fn compile(functions: &[Function]) -> Result<PathBuf, CudaError> {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let mut text = format!("{HEADER}\n{}", source(functions));
+    for function in functions {
+        let name = &function.name;
+        text += &format!("extern \"C\" void call_{name}(void **a) {{ emulated::call({name}, a); }}\n");
+    }
+    let hash = blake3::hash((text.clone() + &FLAGS.join(" ")).as_bytes()).to_hex()[..32].to_string();
+    let path = cache().join(format!("{hash}.so"));
+    if path.exists() {
+        return Ok(path);
+    }
+    std::fs::create_dir_all(cache()).map_err(failed("make a directory"))?;
+    let own = format!("{hash}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let (unit, object) = (cache().join(format!("{own}.cpp")), cache().join(format!("{own}.so")));
+    std::fs::write(&unit, text).map_err(failed("write generated code"))?;
+    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
+    let output = Command::new(compiler).args(FLAGS).arg("-o").arg(&object).arg(&unit).output();
+    let output = output.map_err(failed("start the C++ compiler"))?;
+    if !output.status.success() {
+        let log = String::from_utf8_lossy(&output.stderr).lines().take(40).collect::<Vec<_>>().join("\n");
+        return Err(CudaError::Compile { log: format!("{}\n{log}", unit.display()) });
+    }
+    _ = std::fs::remove_file(unit);
+    std::fs::rename(object, &path).map_err(failed("keep compiled code"))?;
+    Ok(path)
+}
+
+impl Driver for Emulator {
+    fn name(&self) -> String {
+        "emulated on the CPU".into()
+    }
+
+    fn allocate(&mut self, bytes: usize, what: &str) -> Result<Address, CudaError> {
+        let error = |_| CudaError::Memory { bytes, what: what.into() };
+        let layout = Layout::from_size_align(bytes.max(1), ALIGN).map_err(error)?;
+        // SAFETY: the layout's size is not zero.
+        let at = unsafe { alloc_zeroed(layout) };
+        if at.is_null() {
+            handle_alloc_error(layout);
+        }
+        self.blocks.push((at, layout));
+        Ok(Address(at as u64))
+    }
+
+    fn upload(&mut self, to: Address, bytes: &[u8]) -> Result<(), CudaError> {
+        // SAFETY: the device asks for no more than it allocated.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to.0 as *mut u8, bytes.len()) };
+        Ok(())
+    }
+
+    fn download(&self, from: Address, bytes: &mut [u8]) -> Result<(), CudaError> {
+        // SAFETY: as above.
+        unsafe { std::ptr::copy_nonoverlapping(from.0 as *const u8, bytes.as_mut_ptr(), bytes.len()) };
+        Ok(())
+    }
+
+    fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), CudaError> {
+        // SAFETY: as above.
+        unsafe { std::ptr::copy(from.0 as *const u8, to.0 as *mut u8, bytes) };
+        Ok(())
+    }
+
+    fn load(&mut self, functions: &[Function]) -> Result<(), CudaError> {
+        let units: Vec<&[Function]> = functions.chunks(UNIT).collect();
+        let next = AtomicUsize::new(0);
+        let work = || -> Result<(), CudaError> {
+            while let Some(unit) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
+                compile(unit)?;
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let other = scope.spawn(work);
+            work().and(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })?;
+        let load = |e: libloading::Error| CudaError::Failed { action: "load compiled code", what: e.to_string() };
+        for unit in units {
+            // SAFETY: code this emulator compiled; it has no initialisers but the mutex's.
+            let library = unsafe { Library::new(compile(unit)?) }.map_err(load)?;
+            for function in unit {
+                // SAFETY: the unit defines these names with these types.
+                unsafe {
+                    let wrapper = *library.get(format!("call_{}", function.name).as_bytes()).map_err(load)?;
+                    let emulate = *library.get(b"fgc_emulate").map_err(load)?;
+                    self.functions.push(Loaded { wrapper, emulate });
+                }
+            }
+            self.libraries.push(library);
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, launches: Vec<Launch>) -> Result<usize, CudaError> {
+        self.recorded.push(launches);
+        Ok(self.recorded.len() - 1)
+    }
+
+    fn replay(&mut self, recorded: usize) -> Result<(), CudaError> {
+        self.recorded[recorded].iter().for_each(|launch| self.run(launch));
+        Ok(())
+    }
+}

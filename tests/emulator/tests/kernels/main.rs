@@ -1,0 +1,106 @@
+//! Every kind of kernel and product as CUDA C++, emulated, means what the interpreter says it does, whatever the order of
+//! its threads.
+
+mod loops;
+mod products;
+
+use emulator::Emulator;
+use fgc_program::cuda::{Module, Precision, module};
+use fgc_program::*;
+use fgc_runtime::Values;
+use fgc_runtime::cpu::{self, Backend};
+use fgc_runtime::cuda::Device;
+use std::sync::Arc;
+
+/// A program of persistent buffers and one plan.
+fn program(buffers: Vec<(DType, usize)>, kernels: Vec<Kernel>, launches: Vec<Launch>) -> Program {
+    let buffers = buffers.into_iter().map(|(dtype, len)| Buffer { dtype, len, place: Place::Persistent });
+    Program {
+        method: "test".into(),
+        batch: 1,
+        nets: vec![],
+        inputs: vec![],
+        buffers: buffers.collect(),
+        kernels,
+        constants: vec![],
+        plans: vec![Plan { name: "step".into(), launches, ..Plan::default() }],
+        schedule: Schedule { steps: vec![] },
+        samplers: Default::default(),
+        arena: 0,
+        spill: 0,
+    }
+}
+
+/// A program of one kernel, its buffers in order.
+fn single(kernel: Kernel) -> Program {
+    let buffers: Vec<_> = kernel.shared().iter().map(|b| (b.dtype, b.len)).collect();
+    let args = (0..buffers.len() as u32).map(BufferId).collect();
+    program(buffers, vec![kernel], vec![Launch::Kernel { kernel: KernelId(0), args }])
+}
+
+/// Numbers in [−1, 1) from a seed.
+fn noise(seed: u64, len: usize) -> Vec<f64> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let next = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+    };
+    (0..len).map(next).collect()
+}
+
+/// Values for a buffer; integers are positions below `below`.
+fn values(dtype: DType, len: usize, seed: u64, below: i64) -> Values {
+    let noise = noise(seed, len).into_iter();
+    match dtype {
+        DType::Bool => Values::Bool(noise.map(|x| x > 0.0).collect()),
+        DType::I64 => Values::I64(noise.map(|x| ((x + 1.0) * 0.5 * below as f64) as i64).collect()),
+        DType::F32 => Values::F32(noise.map(|x| x as f32).collect()),
+        DType::F64 => Values::F64(noise.collect()),
+    }
+}
+
+fn as_f64(values: &Values) -> Vec<f64> {
+    match values {
+        Values::Bool(v) => v.iter().map(|b| *b as u8 as f64).collect(),
+        Values::I64(v) => v.iter().map(|x| *x as f64).collect(),
+        Values::F32(v) => v.iter().map(|x| *x as f64).collect(),
+        Values::F64(v) => v.clone(),
+    }
+}
+
+/// All buffers after the plan has run from these.
+fn emulated(program: &Program, precision: Precision, seed: u64, inputs: &[Values]) -> Vec<Values> {
+    let emulator = Box::new(Emulator::new(seed));
+    let mut device = Device::new(Arc::new(program.clone()), precision, emulator).unwrap_or_else(|e| panic!("{e}"));
+    for (i, values) in inputs.iter().enumerate() {
+        device.set_values(BufferId(i as u32), values).unwrap();
+    }
+    device.run(0).unwrap();
+    (0..inputs.len()).map(|i| device.values(BufferId(i as u32)).unwrap()).collect()
+}
+
+/// Checks a program on random inputs against its definition, within this part of each buffer's largest number; its code.
+fn check(program: &Program, precision: Precision, tolerance: f64, below: i64) -> Module {
+    let inputs: Vec<Values> =
+        program.buffers.iter().enumerate().map(|(i, b)| values(b.dtype, b.len, i as u64 + 1, below)).collect();
+    let mut reference = cpu::Device::new(Arc::new(program.clone()), Backend::Reference, 1).unwrap();
+    for (i, values) in inputs.iter().enumerate() {
+        reference.set_values(BufferId(i as u32), values).unwrap();
+    }
+    reference.run(0).unwrap();
+    let found = emulated(program, precision, 0, &inputs);
+    for (i, found) in found.iter().enumerate() {
+        let (expected, found) = (as_f64(&reference.values(BufferId(i as u32)).unwrap()), as_f64(found));
+        let largest = expected.iter().fold(1e-30, |most: f64, x| most.max(x.abs()));
+        for (j, (a, b)) in expected.iter().zip(&found).enumerate() {
+            let same = a == b || (a - b).abs() <= tolerance * largest || a.is_nan() && b.is_nan();
+            assert!(same, "buffer {i}, element {j}: {a} by definition, {b} emulated");
+        }
+    }
+    for seed in [1, 5] {
+        assert!(found == emulated(program, precision, seed, &inputs), "threads in order {seed} give another result");
+    }
+    module(program, precision)
+}
