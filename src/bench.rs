@@ -3,6 +3,7 @@
 mod memory;
 mod profile;
 
+use crate::device::{Place, Where};
 use crate::preset;
 use crate::problem::Problem;
 use crate::setup::{compiled, level, setup};
@@ -10,8 +11,9 @@ use crate::source::Source;
 use fgc_compiler::level::Level;
 use fgc_compiler::preset::Setup;
 use fgc_program::{Program, Turn, cost};
+use fgc_runtime::Device;
 use fgc_runtime::cpu::compile::Compiler;
-use fgc_runtime::cpu::{Device, DeviceError};
+use fgc_runtime::cpu::{self, Backend, DeviceError};
 use fgc_runtime::data::{Dataset, Split};
 use fgc_runtime::train::{Model, NonFinite, Pins, TrainError, Weights};
 use memory::{Memory, mib};
@@ -55,6 +57,8 @@ pub struct Args {
     /// How far to optimise: 0 each operation by itself, 1 fused kernels, 2 rewritten and fused.
     #[arg(long, value_name = "LEVEL", default_value = "2", value_parser = level)]
     opt: Level,
+    #[command(flatten)]
+    place: Where,
     /// Do not measure compiling without kept kernels.
     #[arg(long)]
     warm: bool,
@@ -101,14 +105,21 @@ pub fn main(args: Args) -> Result<(), Problem> {
     let choice = preset::Choice { preset: Some(place.clone()), data: None, set: args.set.clone(), batch: args.batch };
     let (preset, name) = choice.resolve(&source.path, method)?;
 
+    args.place.check()?;
     let begun = Instant::now();
-    let setup = Setup { level: args.opt, ..setup(&preset, &preset.data.describe()?) };
+    let setup = Setup { level: args.opt, target: args.place.target(), ..setup(&preset, &preset.data.describe()?) };
     let program = compiled(&source.name(), &source.text, &setup)?.program;
     let front = begun.elapsed().as_secs_f64();
     let program = Arc::new(program);
-    let native = if args.warm { None } else { Some(native_seconds(&program, args.threads)?) };
-    let mut device = Device::new(program.clone(), fgc_runtime::cpu::Backend::Compiled, args.threads)?;
-    device.set_profiling(args.profile.is_some());
+    let on_cpu = args.place.device == Place::Cpu;
+    let native = if args.warm || !on_cpu { None } else { Some(native_seconds(&program, args.threads)?) };
+    let device: Device = if on_cpu {
+        let mut device = cpu::Device::new(program.clone(), Backend::Compiled, args.threads)?;
+        device.set_profiling(args.profile.is_some());
+        device.into()
+    } else {
+        args.place.gpu(program.clone())?.into()
+    };
     let buffers = device.bytes();
     memory.compiled();
 
@@ -170,7 +181,7 @@ fn native_seconds(program: &Arc<Program>, threads: usize) -> Result<[f64; 2], Pr
     let compiler = Compiler::new(&command, &cache);
     let timed = || -> Result<f64, DeviceError> {
         let begun = Instant::now();
-        drop(Device::compiled(program.clone(), &compiler, threads)?);
+        drop(cpu::Device::compiled(program.clone(), &compiler, threads)?);
         Ok(begun.elapsed().as_secs_f64())
     };
     let seconds = timed().and_then(|cold| Ok([cold, timed()?]));

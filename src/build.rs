@@ -1,14 +1,16 @@
 //! `fgc build`
 
+use crate::device::Numbers;
 use crate::preset;
 use crate::problem::Problem;
 use crate::setup::{compiled, level, setup};
 use crate::source::Source;
 use clap::ValueEnum;
 use fgc_compiler::graph;
-use fgc_compiler::level::Level;
+use fgc_compiler::level::{Level, Target};
 use fgc_compiler::preset::Setup;
 use fgc_program::{c, cuda, print};
+use fgc_runtime::cuda::nvrtc;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -29,6 +31,8 @@ pub enum Emit {
     C,
     /// All launches as CUDA C++.
     Cuda,
+    /// Nothing but what its functions need of a GPU; they are then in the cache, ready for one of --arch.
+    Cubin,
     /// The launches of each plan with their buffers.
     Plan,
 }
@@ -46,6 +50,12 @@ pub struct Args {
     /// How far to optimise: 0 each operation by itself, 1 fused kernels, 2 rewritten and fused.
     #[arg(long, value_name = "LEVEL", default_value = "2", value_parser = level)]
     opt: Level,
+    /// What numbers are on a GPU.
+    #[arg(long, value_enum, default_value = "f32")]
+    precision: Numbers,
+    /// The GPU's architecture, for `--emit cubin`: sm_80, sm_90, sm_100.
+    #[arg(long, default_value = "sm_90")]
+    arch: String,
 }
 
 pub fn main(args: Args) -> Result<(), Problem> {
@@ -54,8 +64,12 @@ pub fn main(args: Args) -> Result<(), Problem> {
         return say(&format!("{:#?}\n", fgc_grammar::parse(&source.text).file));
     }
     let (preset, _) = args.preset.resolve(&source.path, &source.method())?;
-    let compiled =
-        compiled(&source.name(), &source.text, &Setup { level: args.opt, ..setup(&preset, &preset.data.describe()?) })?;
+    let target = if matches!(args.emit, Emit::Cuda | Emit::Cubin) { Target::Cuda } else { Target::Cpu };
+    let compiled = compiled(
+        &source.name(),
+        &source.text,
+        &Setup { level: args.opt, target, ..setup(&preset, &preset.data.describe()?) },
+    )?;
     let program = &compiled.program;
     say(&match args.emit {
         Emit::Ast => String::new(),
@@ -76,9 +90,23 @@ pub fn main(args: Args) -> Result<(), Problem> {
             let texts: String = kernels.map(|(i, k)| format!("\n{}", c::kernel(k, &format!("k{i}")))).collect();
             format!("{}{texts}", c::PRELUDE)
         }
-        Emit::Cuda => cuda::source(&cuda::module(program, cuda::Precision::default()).functions),
+        Emit::Cuda => cuda::source(&cuda::module(program, args.precision.into()).functions),
+        Emit::Cubin => cubins(&cuda::module(program, args.precision.into()).functions, &args.arch)?,
         Emit::Plan => print::plans(program),
     })
+}
+
+/// Compiles functions for a GPU, whether there is one or not.
+fn cubins(functions: &[cuda::Function], arch: &str) -> Result<String, Problem> {
+    let cubins = nvrtc::cubins(functions, arch).map_err(|e| Problem::new(e.to_string()))?;
+    let mut text = String::from("registers  shared  stack  spills  function\n");
+    for r in cubins.iter().flat_map(|cubin| nvrtc::resources(&cubin.log)) {
+        let about = functions.iter().find(|f| f.name == r.name).map_or("", |f| &f.about);
+        text += &format!("{:9} {:7} {:6} {:7}  {} {about}\n", r.registers, r.shared, r.stack, r.spills, r.name);
+    }
+    let kept = cubins.iter().filter(|cubin| cubin.log.is_empty()).count();
+    text += &format!("{} functions in {} units, {kept} of them found in the cache\n", functions.len(), cubins.len());
+    Ok(text)
 }
 
 /// To standard output, which a pager may close early.

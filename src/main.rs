@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod check;
 mod device;
+mod doctor;
 mod explain;
 mod fmt;
 mod lsp;
@@ -38,6 +39,7 @@ enum Command {
     Bench(bench::Args),
     Build(build::Args),
     Check(check::Args),
+    Doctor(doctor::Args),
     Explain(explain::Args),
     Fmt(fmt::Args),
     Lsp(lsp::Args),
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::main(args),
         Command::Build(args) => build::main(args),
         Command::Check(args) => check::main(args),
+        Command::Doctor(args) => doctor::main(args),
         Command::Explain(args) => explain::main(args),
         Command::Fmt(args) => fmt::main(args),
         Command::Lsp(args) => lsp::main(args),

@@ -89,10 +89,15 @@ pub fn main(args: Args) -> Result<(), Problem> {
         None => new(&args)?,
     };
     let Plan { source, preset, weights, from, stem } = plan;
+    args.device.place.check()?;
     let begun = Instant::now();
     let description = preset.data.describe()?;
-    let program =
-        compiled(&source.name(), &source.text, &Setup { level: args.opt, ..setup(&preset, &description) })?.program;
+    let program = compiled(
+        &source.name(),
+        &source.text,
+        &Setup { level: args.opt, target: args.device.place.target(), ..setup(&preset, &description) },
+    )?
+    .program;
     if let Some(net) = weights.nets.keys().find(|name| program.nets.iter().all(|net| net.name != **name)) {
         return Err(Problem::new(format!(
             "method `{}` has no network `{net}` for --teacher or --init to fill",

@@ -4,6 +4,7 @@ use crate::device;
 use crate::preset;
 use crate::problem::Problem;
 use crate::setup::{compiled, setup};
+use fgc_compiler::preset::Setup;
 use fgc_runtime::data::{Dataset, Split};
 use fgc_runtime::tensorfile::{self, Metadata};
 use fgc_runtime::train::{Model, RunDir, Weights, conditions, draw};
@@ -64,7 +65,9 @@ pub fn main(args: Args) -> Result<(), Problem> {
     preset.set.extend(args.steps.map(|steps| ("steps".to_string(), steps.to_string())));
     let description = preset.data.describe()?;
     let spec = dir.path().join("spec.fg").display().to_string();
-    let program = compiled(&spec, &checkpoint.spec, &setup(&preset, &description))?.program;
+    args.device.place.check()?;
+    let setup = Setup { target: args.device.place.target(), ..setup(&preset, &description) };
+    let program = compiled(&spec, &checkpoint.spec, &setup)?.program;
     let sampler = args.sampler.or_else(|| program.samplers.keys().next().cloned()).unwrap_or_default();
     let (mut model, _) = Model::new(args.device.open(program)?, checkpoint.seed, &Weights::default())?;
     model.restore(&checkpoint, &place)?;

@@ -45,6 +45,7 @@ pub struct Args {
 }
 
 pub fn main(args: Args) -> Result<(), Problem> {
+    args.device.place.check()?;
     let source = Source::read(&args.method)?;
     let (preset, _) = args.preset.resolve(&source.path, &source.method())?;
     let (pins, _) = tensorfile::read(&args.pins)?;
@@ -55,6 +56,7 @@ pub fn main(args: Args) -> Result<(), Problem> {
     };
     let mut setup = setup(&preset, &preset.data.describe()?);
     setup.level = args.opt;
+    setup.target = args.device.place.target();
     setup.batch = x.shape()[0];
     setup.fields = fields(&shapes);
     setup.pins = pins.iter().map(|(name, t)| (name.clone(), (t.dtype(), t.shape().to_vec()))).collect();

@@ -6,6 +6,7 @@ use crate::problem::Problem;
 use crate::run::stop_on_signals;
 use crate::setup::{compiled, setup, trained};
 use crate::source::Source;
+use fgc_compiler::preset::Setup;
 use fgc_runtime::Tensor;
 use fgc_runtime::checkpoint::Checkpoint;
 use fgc_runtime::data::one_hot;
@@ -80,7 +81,9 @@ pub fn main(args: Args) -> Result<(), Problem> {
     let shape = description.shape().to_vec();
     description.fields.entry("noise".into()).or_insert_with(|| shape.clone());
     description.fields.entry("path".into()).or_insert_with(|| [&[POINTS], &shape[..]].concat());
-    let program = compiled(&source.name(), &source.text, &setup(&preset, &description))?.program;
+    args.device.place.check()?;
+    let setup = Setup { target: args.device.place.target(), ..setup(&preset, &description) };
+    let program = compiled(&source.name(), &source.text, &setup)?.program;
     let method = program.method.clone();
     if !program.samplers.contains_key(SAMPLER) {
         return Err(Problem::new(format!(

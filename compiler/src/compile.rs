@@ -3,8 +3,8 @@
 use crate::check::{Checked, check};
 use crate::diagnostic::{Diagnostic, Failure};
 use crate::graph::Source;
-use crate::level::Level;
-use crate::lower::lower_plans;
+use crate::level::{Level, Target};
+use crate::lower::lower_for;
 use crate::preset::Setup;
 use crate::training::{Training, training};
 use fgc_program::{Net, Param, Program, Sampler, Schedule, Stage, Turn};
@@ -31,13 +31,13 @@ pub fn compile(name: &str, text: &str, setup: &Setup) -> Result<Compiled, Failur
             return Err(Failure { sources: checked.sources, diagnostics: vec![d] });
         }
     };
-    let program = assemble(&mut training, setup.level);
+    let program = assemble(&mut training, setup.level, setup.target);
     Ok(Compiled { checked, training, program })
 }
 
 /// Lowers every plan and puts the program together.
-fn assemble(training: &mut Training, level: Level) -> Program {
-    let lowered = lower_plans(&mut training.graph, &training.nets, &training.plans, level);
+fn assemble(training: &mut Training, level: Level, target: Target) -> Program {
+    let lowered = lower_for(target, &mut training.graph, &training.nets, &training.plans, level);
     let nets = training.nets.iter().zip(lowered.nets).map(|(layout, buffers)| Net {
         name: layout.name.clone(),
         params: layout

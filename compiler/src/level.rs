@@ -1,4 +1,4 @@
-//! How far a program is optimised.
+//! How far a program is optimised, and for what.
 
 /// To see what each part of the optimiser is worth; all levels compute the same values up to rounding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -10,4 +10,14 @@ pub enum Level {
     /// The graph is rewritten before.
     #[default]
     Rewrite,
+}
+
+/// What a program is to run on. It may run elsewhere too, not as fast.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Target {
+    /// Launches that go along the same rows take turns on some of them, which stay in the cache.
+    #[default]
+    Cpu,
+    /// Every launch is thousands of threads.
+    Cuda,
 }

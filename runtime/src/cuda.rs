@@ -2,10 +2,15 @@
 //!
 //! [`Device`] holds a program's memory and runs its plans through a [`Driver`]: the functions that
 //! [`fgc_program::cuda`] prints, one after the other on one stream. The order, arguments and memory are the same whatever
-//! the driver: CUDA's, or the tests' emulation on the CPU.
+//! the driver: CUDA's ([`Gpu`]), or the tests' emulation on the CPU. Nothing of CUDA is needed to build or start: its libraries
+//! are loaded ([`libraries`]) when a device is opened.
 
 pub mod device;
 pub mod driver;
+pub mod gpu;
+pub mod libraries;
+pub mod nvrtc;
 
 pub use device::Device;
 pub use driver::{Address, CudaError, Driver};
+pub use gpu::Gpu;

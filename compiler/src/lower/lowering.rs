@@ -17,7 +17,7 @@ use super::units::{Kind, Unit};
 use super::{Computed, NetLayout, PlanGraph, Role};
 use crate::graph::op::FlatKind;
 use crate::graph::{Graph, NodeId, Op, Source, Ty};
-use crate::level::Level;
+use crate::level::{Level, Target};
 use fgc_program::{
     Band, Buffer, BufferId, Constant, Guard, Input, Kernel, KernelId, Known, Launch, Output, OutputKind, Place, Plan,
     PlanInput,
@@ -46,9 +46,15 @@ pub struct Lowered {
 /// Lowers `plans`, whose outputs are nodes of `graph` without calls, derivatives or arguments (else it panics: a bug of
 /// the caller).
 pub fn lower_plans(graph: &mut Graph, nets: &[NetLayout], plans: &[PlanGraph], level: Level) -> Lowered {
+    lower_for(Target::Cpu, graph, nets, plans, level)
+}
+
+/// As [`lower_plans`], for a target.
+pub fn lower_for(target: Target, graph: &mut Graph, nets: &[NetLayout], plans: &[PlanGraph], level: Level) -> Lowered {
     let mut lowering = Lowering {
         nets,
         level,
+        target,
         buffers: Buffers::new(nets),
         kernels: Vec::new(),
         known: FxHashMap::default(),
@@ -67,6 +73,7 @@ pub fn lower_plans(graph: &mut Graph, nets: &[NetLayout], plans: &[PlanGraph], l
 struct Lowering<'a> {
     nets: &'a [NetLayout],
     level: Level,
+    target: Target,
     buffers: Buffers,
     kernels: Vec<Kernel>,
     /// Kernels by their text, names aside.
@@ -137,7 +144,8 @@ impl Lowering<'_> {
         let kept: FxHashSet<NodeId> = kept.chain(overwrites.iter().map(|o| o.node)).collect();
         draft.groups = group(graph, &draft.cut, &draft.units, [&kept, &draft.again], self.level, &mut self.memo);
         let late: Vec<usize> = overwrites.into_iter().filter_map(|o| self.overwrite(&mut draft, o)).collect();
-        let (tasks, formed) = draft.tasks(&late, &mut demand, &mut self.memo, self.level);
+        let bands = self.level >= Level::Rewrite && self.target == Target::Cpu;
+        let (tasks, formed) = draft.tasks(&late, &mut demand, &mut self.memo, bands);
         let conditions: Vec<Option<Known>> = tasks.iter().map(|task| task.when.clone()).collect();
         let (launches, at) = self.place(&draft, tasks, &formed);
         let guards = guards(conditions);
@@ -490,7 +498,7 @@ impl Draft<'_> {
         late: &[usize],
         demand: &mut Demand,
         memo: &mut Memo,
-        level: Level,
+        bands: bool,
     ) -> (Vec<Task>, Vec<(usize, Formed)>) {
         let groups = std::mem::take(&mut self.groups);
         let times: Vec<Time> = groups.iter().map(|group| self.time(group)).collect();
@@ -502,7 +510,7 @@ impl Draft<'_> {
         };
         let candidates: Vec<Candidate> =
             tasks.iter().zip(&times).map(|(task, time)| self.candidate(task, time.place)).collect();
-        let formed = if level >= Level::Rewrite { form(&candidates, &bytes) } else { Vec::new() };
+        let formed = if bands { form(&candidates, &bytes) } else { Vec::new() };
         // Bands first, each as one; then those that are in none.
         let mut sets: Vec<Vec<usize>> = formed.iter().map(|band| band.members.clone()).collect();
         let banded: FxHashSet<usize> = sets.iter().flatten().copied().collect();

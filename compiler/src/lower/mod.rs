@@ -30,7 +30,7 @@ mod units;
 mod weigh;
 
 pub use bind::NetBuffers;
-pub use lowering::{Lowered, lower_plans};
+pub use lowering::{Lowered, lower_for, lower_plans};
 
 use crate::graph::NodeId;
 use crate::graph::op::FlatKind;

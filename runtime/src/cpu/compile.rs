@@ -71,12 +71,17 @@ struct Unit {
     hash: String,
 }
 
+/// `FGC_CACHE_DIR`, else fgc's part of the user's cache directory.
+pub fn cache_dir() -> Option<PathBuf> {
+    let own = std::env::var_os("FGC_CACHE_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    own.or_else(|| Some(dirs::cache_dir()?.join("fgc")))
+}
+
 impl Compiler {
     /// `CC` (`cc` if unset), and `FGC_CACHE_DIR` (the user's cache directory if unset).
     pub fn from_env() -> Result<Compiler, CompileError> {
         let command = std::env::var("CC").unwrap_or_default();
-        let cache = std::env::var_os("FGC_CACHE_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
-        let cache = cache.or_else(|| Some(dirs::cache_dir()?.join("fgc"))).ok_or(CompileError::NoCacheDir)?;
+        let cache = cache_dir().ok_or(CompileError::NoCacheDir)?;
         Ok(Compiler::new(if command.trim().is_empty() { "cc" } else { &command }, &cache))
     }
 

@@ -1,6 +1,7 @@
 //! Whole steps as CUDA C++, emulated, equal the recorded ones.
 
 use emulator::Emulator;
+use fgc_compiler::level::Target;
 use fgc_program::Program;
 use fgc_program::cuda::Precision;
 use fgc_runtime::cpu::DeviceError;
@@ -17,7 +18,7 @@ fn case(name: &str) -> PathBuf {
 fn agree(names: &[&str], seeds: &[u64]) {
     let methods = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../methods");
     for name in names {
-        let case = Case::load(&case(name)).unwrap();
+        let case = Case { target: Target::Cuda, ..Case::load(&case(name)).unwrap() };
         for &seed in seeds {
             let open = |program: Program| -> Result<Device, DeviceError> {
                 Ok(cuda::Device::new(Arc::new(program), Precision::F32, Box::new(Emulator::new(seed)))?.into())

@@ -1,7 +1,7 @@
 //! A case as recorded, and what its method is compiled for.
 
 use crate::Tensors;
-use fgc_compiler::level::Level;
+use fgc_compiler::level::{Level, Target};
 use fgc_compiler::optimizer::Optimizer;
 use fgc_compiler::preset::{Field, NetSpec, Setup};
 use fgc_runtime::tensorfile::{self, TensorFileError};
@@ -26,6 +26,7 @@ pub struct Case {
     pub dir: PathBuf,
     /// How far the step is optimised.
     pub level: Level,
+    pub target: Target,
 }
 
 /// `case.json`.
@@ -68,6 +69,7 @@ impl Case {
             expected: read("expected.safetensors")?,
             dir: dir.into(),
             level: Level::default(),
+            target: Target::default(),
         })
     }
 
@@ -120,6 +122,7 @@ impl Case {
             optimizers: self.recorded.optimizer.clone().unwrap_or_default(),
             evaluations: None,
             level: self.level,
+            target: self.target,
         })
     }
 

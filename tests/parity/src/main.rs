@@ -1,12 +1,16 @@
 //! Replays recorded cases from the command line.
 
 use clap::{Parser, ValueEnum};
-use fgc_compiler::level::Level;
-use fgc_runtime::cpu::Backend;
+use fgc_compiler::level::{Level, Target};
+use fgc_program::Program;
+use fgc_program::cuda::Precision;
+use fgc_runtime::cpu::{Backend, DeviceError};
 use fgc_runtime::tensorfile::{self, Metadata};
-use parity::{Agreement, Case, ReplayError, Tensors, compare, on, replay, samples};
+use fgc_runtime::{Device, cuda};
+use parity::{Agreement, Case, Open, ReplayError, Tensors, compare, on, replay, samples};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Replays recorded training steps and compares losses, gradients and updated weights.
 ///
@@ -32,25 +36,32 @@ struct Args {
     opt: u8,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Kind {
     Compiled,
     Interpreter,
     /// Kernels interpreted, products by their definition.
     Reference,
+    /// An NVIDIA GPU.
+    Cuda,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let backend = match args.backend {
-        Kind::Compiled => Backend::Compiled,
-        Kind::Interpreter => Backend::Interpreter,
-        Kind::Reference => Backend::Reference,
+    let gpu = |program| {
+        let gpu = Box::new(cuda::Gpu::open(0)?);
+        Ok(cuda::Device::new(Arc::new(program), Precision::F32, gpu)?.into())
+    };
+    let open: Box<dyn Fn(Program) -> Result<Device, DeviceError>> = match args.backend {
+        Kind::Compiled => Box::new(on(Backend::Compiled)),
+        Kind::Interpreter => Box::new(on(Backend::Interpreter)),
+        Kind::Reference => Box::new(on(Backend::Reference)),
+        Kind::Cuda => Box::new(gpu),
     };
     let (mut agree, mut skipped, mut disagree) = (0, 0, 0);
     for dir in &args.cases {
         let name = dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy();
-        match one(dir, &args, backend) {
+        match one(dir, &args, &open) {
             Ok(a) if a.wrong.is_empty() => {
                 agree += 1;
                 println!("ok    {name:<28} {}", numbers(&a));
@@ -77,8 +88,9 @@ fn main() -> ExitCode {
     if disagree == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn one(dir: &Path, args: &Args, backend: Backend) -> Result<Agreement, Box<dyn std::error::Error>> {
+fn one(dir: &Path, args: &Args, open: Open) -> Result<Agreement, Box<dyn std::error::Error>> {
     let mut case = Case::load(dir)?;
+    case.target = if args.backend == Kind::Cuda { Target::Cuda } else { Target::Cpu };
     case.level = [Level::None, Level::Fuse, Level::Rewrite][args.opt as usize];
     let write = |to: &Path, tensors: &Tensors| -> Result<(), Box<dyn std::error::Error>> {
         std::fs::create_dir_all(to)?;
@@ -86,9 +98,9 @@ fn one(dir: &Path, args: &Args, backend: Backend) -> Result<Agreement, Box<dyn s
         Ok(tensorfile::write(&path, tensors, &Metadata::new())?)
     };
     if let Some(to) = &args.samples {
-        write(to, &samples(&case, &args.methods, &on(backend))?)?;
+        write(to, &samples(&case, &args.methods, open)?)?;
     }
-    let replayed = replay(&case, &args.methods, &on(backend))?;
+    let replayed = replay(&case, &args.methods, open)?;
     if let Some(to) = &args.out {
         write(to, &replayed.tensors)?;
     }

@@ -1,0 +1,245 @@
+//! An NVIDIA GPU through CUDA's driver library.
+
+use super::driver::{Address, CudaError, Driver, Launch};
+use super::libraries::{self, DRIVER};
+use super::nvrtc;
+use cudarc::driver::{result, sys};
+use fgc_program::cuda::Function;
+use std::ffi::{CString, c_void};
+use std::sync::OnceLock;
+
+/// One GPU with a stream; everything runs in its order.
+pub struct Gpu {
+    device: sys::CUdevice,
+    context: sys::CUcontext,
+    stream: sys::CUstream,
+    name: String,
+    /// `sm_90`.
+    architecture: String,
+    modules: Vec<sys::CUmodule>,
+    functions: Vec<sys::CUfunction>,
+    memory: Vec<sys::CUdeviceptr>,
+    graphs: Vec<(sys::CUgraph, sys::CUgraphExec)>,
+}
+
+// SAFETY: CUDA's handles may be used from any thread, one at a time, with the context made current; every method that
+// uses them takes `&mut self` or waits for the stream.
+unsafe impl Send for Gpu {}
+
+fn failed(action: &'static str) -> impl Fn(result::DriverError) -> CudaError {
+    move |error| {
+        let name = error.error_name().map(|name| name.to_string_lossy().into_owned());
+        CudaError::Failed { action, what: name.unwrap_or_else(|_| format!("{:?}", error.0)) }
+    }
+}
+
+/// Whether there is a driver to ask.
+fn present() -> bool {
+    static PRESENT: OnceLock<bool> = OnceLock::new();
+    // SAFETY: loads the driver's library or does not.
+    *PRESENT.get_or_init(|| libraries::preload(&DRIVER).is_some() && unsafe { sys::is_culib_present() })
+}
+
+/// Names and architectures of the GPUs here.
+///
+/// # Errors
+/// [`CudaError::Missing`] without a driver or without a GPU.
+pub fn list() -> Result<Vec<(String, String)>, CudaError> {
+    if !present() {
+        let text = format!("there is no NVIDIA driver (libcuda): {}", DRIVER.remedy);
+        return Err(CudaError::Missing(text));
+    }
+    result::init().map_err(failed("start the driver"))?;
+    let count = result::device::get_count().map_err(failed("count the GPUs"))?;
+    if count == 0 {
+        return Err(CudaError::Missing("the NVIDIA driver sees no GPU; is CUDA_VISIBLE_DEVICES empty?".into()));
+    }
+    (0..count).map(describe).collect()
+}
+
+fn describe(ordinal: i32) -> Result<(String, String), CudaError> {
+    let device = result::device::get(ordinal).map_err(failed("find the GPU"))?;
+    let name = result::device::get_name(device).map_err(failed("name the GPU"))?;
+    use sys::CUdevice_attribute::{
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
+    };
+    // SAFETY: the device was found above.
+    let attribute =
+        |which| unsafe { result::device::get_attribute(device, which) }.map_err(failed("ask the GPU's kind"));
+    Ok((name, format!("sm_{}{}", attribute(MAJOR)?, attribute(MINOR)?)))
+}
+
+impl Gpu {
+    /// The GPU of this number.
+    pub fn open(ordinal: i32) -> Result<Gpu, CudaError> {
+        let all = list()?;
+        let number = usize::try_from(ordinal).ok();
+        let Some((name, architecture)) = number.and_then(|n| all.get(n)).cloned() else {
+            return Err(CudaError::Missing(format!("there is no GPU {ordinal}; there are {}", all.len())));
+        };
+        let device = result::device::get(ordinal).map_err(failed("find the GPU"))?;
+        // SAFETY: the device was found above; the context is released with this value.
+        let context = unsafe { result::primary_ctx::retain(device) }.map_err(failed("open the GPU"))?;
+        // SAFETY: retained above.
+        unsafe { result::ctx::set_current(context) }.map_err(failed("use the GPU"))?;
+        let stream =
+            result::stream::create(result::stream::StreamKind::NonBlocking).map_err(failed("make a stream"))?;
+        Ok(Gpu {
+            device,
+            context,
+            stream,
+            name,
+            architecture,
+            modules: Vec::new(),
+            functions: Vec::new(),
+            memory: Vec::new(),
+            graphs: Vec::new(),
+        })
+    }
+
+    pub fn architecture(&self) -> &str {
+        &self.architecture
+    }
+
+    /// Calls may come from another thread than the last.
+    fn bind(&self) -> Result<(), CudaError> {
+        // SAFETY: retained as long as this value lives.
+        unsafe { result::ctx::set_current(self.context) }.map_err(failed("use the GPU"))
+    }
+
+    fn wait(&self) -> Result<(), CudaError> {
+        // SAFETY: this value's own stream.
+        unsafe { result::stream::synchronize(self.stream) }.map_err(failed("run kernels"))
+    }
+
+    /// Puts a launch on the stream.
+    fn launch(&self, launch: &Launch) -> Result<(), CudaError> {
+        let mut values: Vec<u64> = launch.arguments.iter().map(|at| at.0).collect();
+        let mut pointers: Vec<*mut c_void> = values.iter_mut().map(|value| (value as *mut u64).cast()).collect();
+        // SAFETY: a loaded function, as many pointers as it has parameters (both come from one module), to memory that
+        // lives as long as this value.
+        unsafe {
+            result::launch_kernel(
+                self.functions[launch.function],
+                (launch.blocks as u32, 1, 1),
+                (launch.threads as u32, 1, 1),
+                0,
+                self.stream,
+                &mut pointers,
+            )
+        }
+        .map_err(failed("launch a kernel"))
+    }
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        // What cannot be given back goes with the process.
+        if self.bind().is_err() || self.wait().is_err() {
+            return;
+        }
+        // SAFETY: all made by this value, unused after the wait, and given back once.
+        unsafe {
+            for (graph, executable) in self.graphs.drain(..) {
+                _ = result::graph::exec_destroy(executable);
+                _ = result::graph::destroy(graph);
+            }
+            for module in self.modules.drain(..) {
+                _ = result::module::unload(module);
+            }
+            for memory in self.memory.drain(..) {
+                _ = result::free_sync(memory);
+            }
+            _ = result::stream::destroy(self.stream);
+            _ = result::primary_ctx::release(self.device);
+        }
+    }
+}
+
+/// # Safety
+/// The graph is whole.
+unsafe fn instantiate(graph: sys::CUgraph) -> Result<sys::CUgraphExec, result::DriverError> {
+    let mut executable = std::ptr::null_mut();
+    // SAFETY: the caller's promise; a place for the result; no flags.
+    unsafe { sys::cuGraphInstantiateWithFlags(&mut executable, graph, 0) }.result()?;
+    Ok(executable)
+}
+
+impl Driver for Gpu {
+    fn name(&self) -> String {
+        format!("{} ({})", self.name, self.architecture)
+    }
+
+    fn allocate(&mut self, bytes: usize, what: &str) -> Result<Address, CudaError> {
+        self.bind()?;
+        let error = |_| CudaError::Memory { bytes, what: what.into() };
+        // SAFETY: set to zero before anything reads it; freed with this value.
+        let at = unsafe { result::malloc_sync(bytes.max(1)) }.map_err(error)?;
+        self.memory.push(at);
+        // SAFETY: so many bytes are there.
+        unsafe { result::memset_d8_async(at, 0, bytes.max(1), self.stream) }.map_err(failed("clear memory"))?;
+        Ok(Address(at))
+    }
+
+    fn upload(&mut self, to: Address, bytes: &[u8]) -> Result<(), CudaError> {
+        self.bind()?;
+        // SAFETY: the device asks for no more than it allocated. From memory that is not pinned CUDA copies before it returns.
+        unsafe { result::memcpy_htod_async(to.0, bytes, self.stream) }.map_err(failed("copy to the GPU"))
+    }
+
+    fn download(&self, from: Address, bytes: &mut [u8]) -> Result<(), CudaError> {
+        self.bind()?;
+        // SAFETY: as above; `bytes` is borrowed until the copy is done.
+        unsafe { result::memcpy_dtoh_async(bytes, from.0, self.stream) }.map_err(failed("copy from the GPU"))?;
+        self.wait()
+    }
+
+    fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), CudaError> {
+        self.bind()?;
+        // SAFETY: both are of this value, and so long.
+        unsafe { result::memcpy_dtod_async(to.0, from.0, bytes, self.stream) }.map_err(failed("copy on the GPU"))
+    }
+
+    fn load(&mut self, functions: &[Function]) -> Result<(), CudaError> {
+        let cubins = nvrtc::cubins(functions, &self.architecture)?;
+        self.bind()?;
+        let first = self.modules.len();
+        for cubin in &cubins {
+            // SAFETY: NVRTC's machine code, whole.
+            let module = unsafe { result::module::load_data(cubin.code.as_ptr().cast()) };
+            self.modules.push(module.map_err(failed("load kernels"))?);
+        }
+        for (i, function) in functions.iter().enumerate() {
+            let name = CString::new(function.name.as_str()).unwrap_or_default();
+            // SAFETY: loaded above.
+            let found = unsafe { result::module::get_function(self.modules[first + nvrtc::unit_of(i)], name) };
+            self.functions.push(found.map_err(failed("find a kernel"))?);
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, launches: Vec<Launch>) -> Result<usize, CudaError> {
+        self.bind()?;
+        // SAFETY: this value's own stream, which captures nothing yet.
+        unsafe {
+            let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+            result::stream::begin_capture(self.stream, mode)
+        }
+        .map_err(failed("begin to record"))?;
+        let launched = launches.iter().try_for_each(|launch| self.launch(launch));
+        // SAFETY: begun above; ended also where a launch failed.
+        let graph = unsafe { result::stream::end_capture(self.stream) }.map_err(failed("record"));
+        launched?;
+        let graph = graph?;
+        // SAFETY: the graph is whole; no flags.
+        let executable = unsafe { instantiate(graph) }.map_err(failed("prepare a graph"))?;
+        self.graphs.push((graph, executable));
+        Ok(self.graphs.len() - 1)
+    }
+
+    fn replay(&mut self, recorded: usize) -> Result<(), CudaError> {
+        self.bind()?;
+        // SAFETY: recorded before, on this stream.
+        unsafe { result::graph::launch(self.graphs[recorded].1, self.stream) }.map_err(failed("run a graph"))
+    }
+}

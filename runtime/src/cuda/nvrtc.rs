@@ -1,0 +1,204 @@
+//! Generated sources as machine code: NVRTC, and a cache of what it made.
+
+use super::driver::CudaError;
+use super::libraries::{self, NVRTC};
+use crate::cpu::compile::cache_dir;
+use cudarc::nvrtc::{result, sys};
+use fgc_program::cuda::{Function, source};
+use std::ffi::CString;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Functions compiled together. The prelude is read once a unit, and units are compiled on all cores.
+const UNIT: usize = 16;
+
+/// Architectures that generated code is written for; newer ones run the code of the last one of their generation.
+pub const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_90", "sm_100"];
+
+/// Machine code for one architecture, with what the assembler says of its functions.
+#[derive(Clone, Debug)]
+pub struct Cubin {
+    pub code: Vec<u8>,
+    /// Empty if it came from the cache.
+    pub log: String,
+}
+
+/// What a function needs of a multiprocessor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resources {
+    pub name: String,
+    /// Of a thread.
+    pub registers: usize,
+    /// Bytes of a block.
+    pub shared: usize,
+    /// Bytes of a thread's own memory: arrays that are not in registers.
+    pub stack: usize,
+    /// Bytes written to a thread's own memory for want of registers, and read back.
+    pub spills: usize,
+}
+
+/// The version of the NVRTC at hand, loading it if need be.
+///
+/// # Errors
+/// [`CudaError::Missing`] where there is none.
+pub fn version() -> Result<(i32, i32), CudaError> {
+    static PRESENT: OnceLock<bool> = OnceLock::new();
+    let present = PRESENT.get_or_init(|| {
+        // SAFETY: loads NVRTC or does not.
+        libraries::preload(&NVRTC).is_some() && unsafe { sys::is_culib_present() }
+    });
+    if !present {
+        let text = format!("there is no NVRTC (libnvrtc), which compiles kernels for the GPU: {}", NVRTC.remedy);
+        return Err(CudaError::Missing(text));
+    }
+    let (mut major, mut minor) = (0, 0);
+    // SAFETY: NVRTC is present; two places for numbers.
+    unsafe { sys::nvrtcVersion(&mut major, &mut minor) }.result().map_err(|e| failed("ask NVRTC's version", e))?;
+    Ok((major, minor))
+}
+
+fn failed(action: &'static str, error: result::NvrtcError) -> CudaError {
+    CudaError::Failed { action, what: format!("{:?}", error.0) }
+}
+
+/// Compiles a source for an architecture (`sm_90`).
+pub fn compile(source: &str, architecture: &str) -> Result<Cubin, CudaError> {
+    version()?;
+    let text = CString::new(source).map_err(|_| CudaError::Compile { log: "the source has a NUL byte".into() })?;
+    let program = result::create_program(&text, Some(c"fgc.cu")).map_err(|e| failed("begin to compile", e))?;
+    let options = [
+        format!("--gpu-architecture={architecture}"),
+        "--std=c++17".into(),
+        "--ptxas-options=-v".into(),
+        // Variables that a kernel happens not to use.
+        "--diag-suppress=177".into(),
+    ];
+    // SAFETY: made above, destroyed below; nothing else has it.
+    let compiled = unsafe { result::compile_program(program, &options) };
+    // SAFETY: as above.
+    let log = unsafe { result::get_program_log(program) }.unwrap_or_default();
+    let log: Vec<u8> = log.into_iter().map(|c| c as u8).take_while(|c| *c != 0).collect();
+    let log = String::from_utf8_lossy(&log).into_owned();
+    let code = compiled.map_err(|_| CudaError::Compile { log: first_errors(&log) }).and_then(|()| {
+        let mut size = 0;
+        // SAFETY: a compiled program.
+        unsafe { sys::nvrtcGetCUBINSize(program, &mut size) }.result().map_err(|e| failed("read machine code", e))?;
+        let mut code = vec![0u8; size];
+        // SAFETY: as many bytes as it asked for.
+        unsafe { sys::nvrtcGetCUBIN(program, code.as_mut_ptr().cast()) }
+            .result()
+            .map_err(|e| failed("read machine code", e))?;
+        Ok(code)
+    });
+    // SAFETY: made above, and not used again.
+    unsafe { result::destroy_program(program) }.map_err(|e| failed("end compiling", e))?;
+    Ok(Cubin { code: code?, log })
+}
+
+fn first_errors(log: &str) -> String {
+    let errors: Vec<&str> = log.lines().filter(|line| line.contains("error")).take(10).collect();
+    if errors.is_empty() { log.chars().take(2000).collect() } else { errors.join("\n") }
+}
+
+/// What the assembler's messages say of each function.
+pub fn resources(log: &str) -> Vec<Resources> {
+    let mut all: Vec<Resources> = Vec::new();
+    let number_before = |line: &str, unit: &str| -> usize {
+        let before = line.split(unit).next().unwrap_or_default();
+        let number = before.rsplit(|c: char| !c.is_ascii_digit()).find(|word| !word.is_empty());
+        if line.contains(unit) { number.and_then(|n| n.parse().ok()).unwrap_or(0) } else { 0 }
+    };
+    for line in log.lines() {
+        if let Some(name) = line.split("Compiling entry function '").nth(1) {
+            let name = name.split('\'').next().unwrap_or_default().to_string();
+            all.push(Resources { name, ..Resources::default() });
+        } else if let Some(last) = all.last_mut() {
+            last.stack = last.stack.max(number_before(line, " bytes stack frame"));
+            last.spills += number_before(line, " bytes spill stores") + number_before(line, " bytes spill loads");
+            last.registers = last.registers.max(number_before(line, " registers"));
+            last.shared = last.shared.max(number_before(line, " bytes smem"));
+        }
+    }
+    all
+}
+
+/// Machine code of all functions, unit by unit; from the cache where it is there.
+pub fn cubins(functions: &[Function], architecture: &str) -> Result<Vec<Cubin>, CudaError> {
+    let units: Vec<&[Function]> = functions.chunks(UNIT).collect();
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<Vec<(usize, Cubin)>, CudaError> {
+        let mut done = Vec::new();
+        loop {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            let Some(unit) = units.get(i) else { return Ok(done) };
+            done.push((i, cubin(unit, architecture)?));
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(units.len().max(1));
+    let mut all = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut all = work()?;
+        for other in others {
+            all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        }
+        Ok::<_, CudaError>(all)
+    })?;
+    all.sort_by_key(|(i, _)| *i);
+    Ok(all.into_iter().map(|(_, cubin)| cubin).collect())
+}
+
+/// The unit that a function is in.
+pub(super) fn unit_of(function: usize) -> usize {
+    function / UNIT
+}
+
+fn cubin(unit: &[Function], architecture: &str) -> Result<Cubin, CudaError> {
+    let text = source(unit);
+    let path = cached(&text, architecture)?;
+    if let Ok(code) = std::fs::read(&path) {
+        return Ok(Cubin { code, log: String::new() });
+    }
+    let cubin = compile(&text, architecture)?;
+    keep(&path, &cubin.code).map_err(|e| CudaError::Failed { action: "keep compiled kernels", what: e.to_string() })?;
+    Ok(cubin)
+}
+
+/// Where the machine code of a source is kept.
+fn cached(text: &str, architecture: &str) -> Result<PathBuf, CudaError> {
+    let missing = || CudaError::Missing("this system has no cache directory; set FGC_CACHE_DIR".into());
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(architecture.as_bytes()).update(&[0]).update(text.as_bytes());
+    let name = &hasher.finalize().to_hex()[..32];
+    Ok(cache_dir().ok_or_else(missing)?.join("kernels").join(format!("{name}.{architecture}.cubin")))
+}
+
+/// Written under a name of its own, then renamed: a reader never sees half a file.
+fn keep(path: &PathBuf, code: &[u8]) -> std::io::Result<()> {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    let own = path.with_extension(format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+    std::fs::write(&own, code)?;
+    std::fs::rename(own, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_assemblers_messages_are_read() {
+        let log = "ptxas info    : 0 bytes gmem\n\
+                   ptxas info    : Compiling entry function 'f0' for 'sm_90'\n\
+                   ptxas info    : Function properties for f0\n\
+                   \x20   8 bytes stack frame, 4 bytes spill stores, 12 bytes spill loads\n\
+                   ptxas info    : Used 40 registers, used 1 barriers, 8 bytes cumulative stack size, 4096 bytes smem\n\
+                   ptxas info    : Compiling entry function 'f1' for 'sm_90'\n\
+                   ptxas info    : Used 16 registers\n";
+        let f0 = Resources { name: "f0".into(), registers: 40, shared: 4096, stack: 8, spills: 16 };
+        let f1 = Resources { name: "f1".into(), registers: 16, ..Resources::default() };
+        assert_eq!(resources(log), [f0, f1]);
+    }
+}
