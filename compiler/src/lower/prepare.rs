@@ -4,7 +4,7 @@ use super::strided;
 use crate::graph::op::Ty;
 use crate::graph::traverse::rebuild;
 use crate::graph::{Graph, NodeId, Op, ReduceOp, needed};
-use fgc_program::DType;
+use fgc_program::{BinaryOp, DType};
 use rustc_hash::FxHashMap;
 
 /// Elements above which a reduction that few rows share is split, so that threads share the work.
@@ -13,6 +13,8 @@ const PARALLEL: usize = 1024;
 const NEIGHBOURS: usize = 16;
 /// Rows that are enough work for all threads.
 const ROWS: usize = 8;
+/// How often a divisor must be repeated for its inverse to pay.
+const REPEATED: usize = 8;
 /// Elements above which an f32 sum is split, so that its rounding errors grow with the square root of the length at most.
 const EXACT: usize = 8192;
 
@@ -30,6 +32,7 @@ pub(super) fn prepare(graph: &mut Graph, outputs: &[NodeId]) -> Vec<NodeId> {
         let better = match graph.op(same) {
             Op::Reduce { .. } => rows_first(graph, same),
             Op::Contract { .. } => product(graph, same),
+            Op::Binary(BinaryOp::Div) => divided(graph, same),
             Op::Permute { .. } if users.get(&graph.node(id).inputs[0]) == Some(&1) => transposed(graph, same),
             Op::ScatterAdd { .. } if graph.ty(graph.node(same).inputs[0]).is_empty() => {
                 let ty = graph.ty(same).clone();
@@ -119,6 +122,22 @@ fn stages(graph: &mut Graph, id: NodeId) -> NodeId {
         ReduceOp::Max => graph.max(parts[0], parts[1]),
         ReduceOp::Min => graph.min(parts[0], parts[1]),
     }
+}
+
+/// Division by what is repeated, as multiplication by its inverse, where that makes a fraction of the divisions: each
+/// takes as long as ten multiplications.
+fn divided(graph: &mut Graph, id: NodeId) -> NodeId {
+    let [x, divisor] = [graph.node(id).inputs[0], graph.node(id).inputs[1]];
+    let Op::Broadcast { axes } = graph.op(divisor).clone() else { return id };
+    let source = graph.node(divisor).inputs[0];
+    if graph.dtype(id) != DType::F32 || REPEATED * graph.ty(source).len() > graph.ty(id).len() {
+        return id;
+    }
+    let one = graph.constant_like(1.0, source);
+    let inverse = graph.div(one, source);
+    let shape = graph.shape(id).to_vec();
+    let inverse = graph.broadcast(inverse, &axes, &shape);
+    graph.mul(x, inverse)
 }
 
 /// The transpose of a product as the product of the operands in the other order.

@@ -6,6 +6,7 @@
 
 mod algebra;
 mod lift;
+mod merged;
 mod products;
 mod reductions;
 mod views;
@@ -53,6 +54,8 @@ const RULES: &[(&str, Apply)] = &[
     ("contract-of-broadcast", products::contract_of_broadcast),
     ("permute-of-contract", products::permute_of_contract),
     ("contract-of-scaled", products::contract_of_scaled),
+    ("contract-of-repeated", products::contract_of_repeated),
+    ("contract-of-merged", merged::contract_of_merged),
 ];
 
 /// How many times each node is read, outputs included.

@@ -3,16 +3,17 @@
 use super::Uses;
 use super::algebra::scaled;
 use crate::graph::{Graph, NodeId, Op};
+use fgc_program::BinaryOp;
 
 /// A contraction with its operands' axes side by side.
-struct Contraction {
-    inputs: [NodeId; 2],
-    batch: [Vec<usize>; 2],
-    sum: [Vec<usize>; 2],
+pub(super) struct Contraction {
+    pub inputs: [NodeId; 2],
+    pub batch: [Vec<usize>; 2],
+    pub sum: [Vec<usize>; 2],
 }
 
 impl Contraction {
-    fn of(graph: &Graph, id: NodeId) -> Option<Contraction> {
+    pub fn of(graph: &Graph, id: NodeId) -> Option<Contraction> {
         let node = graph.node(id);
         let Op::Contract { a_batch, b_batch, a_sum, b_sum } = &node.op else {
             return None;
@@ -24,13 +25,13 @@ impl Contraction {
         })
     }
 
-    fn build(&self, graph: &mut Graph) -> NodeId {
+    pub fn build(&self, graph: &mut Graph) -> NodeId {
         let [a, b] = self.inputs;
         graph.contract(a, b, &self.batch[0], &self.batch[1], &self.sum[0], &self.sum[1])
     }
 
     /// The free axes of an operand, in order.
-    fn free(&self, graph: &Graph, operand: usize) -> Vec<usize> {
+    pub fn free(&self, graph: &Graph, operand: usize) -> Vec<usize> {
         (0..graph.shape(self.inputs[operand]).len())
             .filter(|i| !self.batch[operand].contains(i) && !self.sum[operand].contains(i))
             .collect()
@@ -175,4 +176,85 @@ pub fn contract_of_scaled(graph: &mut Graph, uses: &Uses, id: NodeId) -> Option<
         }
     }
     None
+}
+
+/// A factor of an operand that is repeated along the summed axes goes to the result, one that is repeated along the free
+/// axes to the other operand, where that is smaller: attention divides its result by the sums of its weights, not the
+/// weights.
+pub fn contract_of_repeated(graph: &mut Graph, _: &Uses, id: NodeId) -> Option<NodeId> {
+    let c = Contraction::of(graph, id)?;
+    for operand in 0..2 {
+        let other = 1 - operand;
+        let size = elements(graph, c.inputs[operand]);
+        let Some(factor) = repeated_factor(graph, c.inputs[operand]) else { continue };
+        let free = c.free(graph, operand);
+        let (summed, kept): (Vec<usize>, Vec<usize>) =
+            factor.axes.iter().partition(|axis| c.sum[operand].contains(axis));
+        let place = |axis: usize, list: &[usize]| list.iter().position(|&other| other == axis);
+        let mut after = Contraction::of(graph, id)?;
+        after.inputs[operand] = factor.rest;
+        if summed.is_empty() && elements(graph, id) < size {
+            let batch = c.batch[operand].len();
+            let start = batch + if operand == 1 { c.free(graph, 0).len() } else { 0 };
+            let to = |axis: &usize| place(*axis, &c.batch[operand]).or_else(|| Some(start + place(*axis, &free)?));
+            let places: Vec<usize> = factor.axes.iter().filter_map(to).collect();
+            let value = after.build(graph);
+            return Some(factor.apply(graph, value, &places));
+        }
+        if !kept.iter().any(|axis| free.contains(axis)) && elements(graph, c.inputs[other]) < size {
+            let to = |axis: &usize| {
+                let batch = place(*axis, &c.batch[operand]).map(|i| c.batch[other][i]);
+                batch.or_else(|| Some(c.sum[other][place(*axis, &c.sum[operand])?]))
+            };
+            let places: Vec<usize> = factor.axes.iter().filter_map(to).collect();
+            after.inputs[other] = factor.apply(graph, c.inputs[other], &places);
+            return Some(after.build(graph));
+        }
+    }
+    None
+}
+
+/// `rest · s` or `rest / s`, where s is `source` repeated: its axes are `axes` of the whole.
+struct RepeatedFactor {
+    rest: NodeId,
+    op: BinaryOp,
+    source: NodeId,
+    axes: Vec<usize>,
+}
+
+impl RepeatedFactor {
+    /// `x · s` or `x / s`, with the axes of s at these places of x.
+    fn apply(&self, graph: &mut Graph, x: NodeId, places: &[usize]) -> NodeId {
+        let mut order: Vec<usize> = (0..places.len()).collect();
+        order.sort_unstable_by_key(|&i| places[i]);
+        let sorted: Vec<usize> = order.iter().map(|&i| places[i]).collect();
+        let source = graph.permute(self.source, &order);
+        let shape = graph.shape(x).to_vec();
+        let s = graph.broadcast(source, &sorted, &shape);
+        graph.binary(self.op, x, s)
+    }
+}
+
+/// The factor of x·s or x/s, and of (x/s)·y or (x·s)·y, whose rest is x·y.
+fn repeated_factor(graph: &mut Graph, id: NodeId) -> Option<RepeatedFactor> {
+    if !graph.dtype(id).is_float() {
+        return None;
+    }
+    if let Some(direct) = direct_factor(graph, id) {
+        return Some(direct);
+    }
+    let Op::Binary(BinaryOp::Mul) = graph.op(id) else { return None };
+    let [a, b] = [graph.node(id).inputs[0], graph.node(id).inputs[1]];
+    let (inner, y) = direct_factor(graph, a).map(|f| (f, b)).or_else(|| direct_factor(graph, b).map(|f| (f, a)))?;
+    Some(RepeatedFactor { rest: graph.mul(inner.rest, y), ..inner })
+}
+
+fn direct_factor(graph: &Graph, id: NodeId) -> Option<RepeatedFactor> {
+    let Op::Binary(op @ (BinaryOp::Mul | BinaryOp::Div)) = *graph.op(id) else { return None };
+    let [a, b] = [graph.node(id).inputs[0], graph.node(id).inputs[1]];
+    let choices: &[(NodeId, NodeId)] = if op == BinaryOp::Mul { &[(a, b), (b, a)] } else { &[(a, b)] };
+    choices.iter().find_map(|&(rest, s)| {
+        let Op::Broadcast { axes } = graph.op(s) else { return None };
+        Some(RepeatedFactor { rest, op, source: graph.node(s).inputs[0], axes: axes.to_vec() })
+    })
 }

@@ -149,6 +149,32 @@ const EXAMPLES: &[Example] = &[
         let minus = g.neg(x);
         g.contract(minus, y, &[], &[], &[1], &[1])
     }),
+    ("contract-of-repeated", |g, [x, y, v, _, q]| {
+        // To the result; to the other operand, two axes of it the other way round; from beneath a product.
+        let sums = g.broadcast(x, &[0, 1], &[2, 3, 4]);
+        let weights = g.div(q, sums);
+        let result = g.contract(weights, q, &[0], &[0], &[2], &[2]);
+        let result = g.sum(result, &[2]);
+        let turned = g.permute(y, &[1, 0]);
+        let other = g.contract(weights, turned, &[0], &[1], &[1], &[0]);
+        let other = g.sum(other, &[1]);
+        let wide = g.broadcast(v, &[1], &[2, 3, 4]);
+        let beneath = g.mul(wide, q);
+        let product = g.mul(beneath, q);
+        let beneath = g.contract(product, v, &[], &[], &[1], &[0]);
+        let beneath = g.sum(beneath, &[0, 1]);
+        let beneath = g.broadcast(beneath, &[], &[2, 3]);
+        let other = g.broadcast(other, &[0], &[2, 3]);
+        let sum = g.add(result, other);
+        g.add(sum, beneath)
+    }),
+    ("contract-of-merged", |g, [.., q]| {
+        let root = g.sin(q);
+        let moved = g.permute(root, &[1, 2, 0]);
+        let merged = g.reshape(moved, &[12, 2]);
+        let other = g.reshape(q, &[2, 12]);
+        g.contract(merged, other, &[], &[], &[0], &[1])
+    }),
 ];
 
 #[test]
@@ -361,7 +387,8 @@ fn an_attention_step_is_its_products() {
     assert_eq!(count(&g, &after, |op| matches!(op, Op::Contract { .. })), 12);
     assert_eq!(count(&g, &after, |op| matches!(op, Op::Concat { .. })), 1);
     assert_eq!(count(&g, &after, |op| matches!(op, Op::Pad { .. } | Op::Stop | Op::Unary(UnaryOp::Neg))), 0);
-    // Heads are moved behind tokens, forward once and backward for each part; channels stay innermost.
-    assert_eq!(count(&g, &after, |op| matches!(op, Op::Permute { .. })), 4);
-    assert_eq!(count(&g, &after, |op| matches!(op, Op::Permute { order } if order[3] != 3)), 0);
+    // Heads are moved behind tokens, forward once and backward for each part; channels stay innermost. (Sums of weights,
+    // by which results are divided instead of weights, have no channels.)
+    assert_eq!(count(&g, &after, |op| matches!(op, Op::Permute { order } if order.len() == 4)), 4);
+    assert_eq!(count(&g, &after, |op| matches!(op, Op::Permute { order } if order.len() == 4 && order[3] != 3)), 0);
 }
