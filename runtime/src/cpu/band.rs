@@ -3,6 +3,7 @@
 use crate::cpu::compile::Entry;
 use crate::cpu::contract::{Held, Matrix, product};
 use crate::cpu::memory::{Memory, View};
+use crate::cpu::packs::{Packable, Packs};
 use crate::cpu::pool::Pool;
 use crate::cpu::scratch::{BAND, HELD, SHARED_OPERAND, Shared, with_scratch};
 use fgc_program::{Along, BatchDim, BufferId, Contract, Launch, Operand, Place, Plan, Program};
@@ -50,7 +51,7 @@ enum Address {
 
 enum Step {
     Kernel { entry: Entry, buffers: Vec<Address> },
-    Product(Product),
+    Product(Box<Product>),
 }
 
 /// `out[row, n] = Σ_k left[row, k]·right[k, n]`; or, where rows are summed over, `out[m, n] += Σ_row left[m, row]·right[row, n]`.
@@ -64,6 +65,8 @@ struct Product {
     held: Option<Held>,
     /// Whether all entries have the same right operand.
     shared: bool,
+    /// Its place among what stays packed, if it does.
+    kept: Option<usize>,
 }
 
 // SAFETY: addresses within the device's own memory, used only while the device is borrowed to run.
@@ -100,7 +103,7 @@ impl Band {
                     entry: *code.get(kernel.0 as usize)?,
                     buffers: args.iter().map(|id| address(*id)).collect::<Option<Vec<Address>>>()?,
                 },
-                Launch::Contract(c) => Step::Product(Product::new(c, *along, &mut address)?),
+                Launch::Contract(c) => Step::Product(Box::new(Product::new(c, *along, &mut address)?)),
                 Launch::Conv(_) => return None,
             });
         }
@@ -122,27 +125,51 @@ impl Band {
         Some(Band { entries: band.entries, rows: band.rows, block, blocks, steps, locals, kept, arguments })
     }
 
+    /// The right operands that all entries share.
+    pub fn packable(&self) -> Vec<Packable> {
+        self.held(true).map(|(product, held)| product.packable(held)).collect()
+    }
+
+    /// Takes note of those that stay packed.
+    pub fn keep(&mut self, packs: &Packs) {
+        for step in &mut self.steps {
+            if let Step::Product(product) = step
+                && let (Some(held), true) = (product.held, product.shared)
+            {
+                product.kept = packs.find(&product.packable(held));
+            }
+        }
+    }
+
     /// Runs all of its launches.
     ///
     /// # Safety
     /// The program has passed [`fgc_program::validate`], and nobody else uses its memory.
-    pub unsafe fn run(&self, pool: &mut Pool) {
+    pub unsafe fn run(&self, packs: &mut Packs, pool: &mut Pool) {
         let each = self.rows.div_ceil(self.block);
         let blocks = if self.blocks == 0 { each } else { self.blocks };
         let tasks = each.div_ceil(blocks);
-        with_scratch(&SHARED_OPERAND, self.held(true).map(|(_, held)| held.len()).sum(), |packed: &mut [u8]| {
+        let own = self.held(true).filter(|(product, _)| product.kept.is_none());
+        with_scratch(&SHARED_OPERAND, own.map(|(_, held)| held.len()).sum(), |packed: &mut [u8]| {
             let packed = Shared(packed.as_mut_ptr());
+            let mut shared = Vec::new();
             let mut at = 0;
             for (product, held) in self.held(true) {
+                // SAFETY: the caller's promise.
+                if let Some(kept) = product.kept.and_then(|kept| unsafe { packs.packed(kept, pool) }) {
+                    shared.push(Shared(kept.cast_mut()));
+                    continue;
+                }
                 let right = product.right(0);
                 // SAFETY: the caller's promise; a right operand that is held is no local, parts are apart.
                 pool.run(held.parts(), &|part| unsafe { held.pack(part, right, packed.at(at)) });
+                shared.push(Shared(packed.at(at)));
                 at += held.len();
             }
             pool.run(self.entries * tasks, &|task| {
                 let (entry, first) = (task / tasks, task % tasks * blocks);
                 // SAFETY: the caller's promise. Rows of an entry are independent but for sums, and those are in one task.
-                unsafe { self.run_blocks(entry, first..each.min(first + blocks), packed.at(0)) };
+                unsafe { self.run_blocks(entry, first..each.min(first + blocks), &shared) };
             });
         });
     }
@@ -150,7 +177,7 @@ impl Band {
     /// Products with right operands that are packed: those that all entries share, or those of each entry.
     fn held(&self, shared: bool) -> impl Iterator<Item = (&Product, Held)> {
         let products = self.steps.iter().filter_map(|step| match step {
-            Step::Product(product) => Some((product, product.held?)),
+            Step::Product(product) => Some((&**product, product.held?)),
             Step::Kernel { .. } => None,
         });
         products.filter(move |(product, _)| product.shared == shared)
@@ -159,22 +186,24 @@ impl Band {
     /// # Safety
     /// As [`Band::run`]; no other thread works on these blocks, or on this entry where rows are summed over. `shared` has
     /// the operands that all entries share, packed.
-    unsafe fn run_blocks(&self, entry: usize, blocks: std::ops::Range<usize>, shared: *const u8) {
+    unsafe fn run_blocks(&self, entry: usize, blocks: std::ops::Range<usize>, shared: &[Shared<u8>]) {
         let own: usize = self.held(false).map(|(_, held)| held.len()).sum();
         with_scratch(&HELD, own, |own: &mut [u8]| {
             let mut at = own.as_mut_ptr();
+            let mut packed = Vec::new();
             for (product, held) in self.held(false) {
                 for part in 0..held.parts() {
                     // SAFETY: the caller's promise; a right operand that is held is no local.
                     unsafe { held.pack(part, product.right(entry), at) };
                 }
+                packed.push(Shared(at));
                 at = at.wrapping_add(held.len());
             }
             with_scratch(&BAND, self.kept + self.arguments * size_of::<*mut c_void>(), |kept: &mut [u8]| {
                 for block in blocks {
                     let rows = block * self.block..self.rows.min((block + 1) * self.block);
                     // SAFETY: as above.
-                    unsafe { self.run_rows(entry, rows, [own.as_ptr(), shared], kept.as_mut_ptr()) };
+                    unsafe { self.run_rows(entry, rows, [&packed, shared], kept.as_mut_ptr()) };
                 }
             });
         });
@@ -182,7 +211,8 @@ impl Band {
 
     /// # Safety
     /// As [`Band::run_blocks`]; `held` has the packed operands of this entry and of all, `kept` room for a block.
-    unsafe fn run_rows(&self, entry: usize, rows: std::ops::Range<usize>, mut held: [*const u8; 2], kept: *mut u8) {
+    unsafe fn run_rows(&self, entry: usize, rows: std::ops::Range<usize>, held: [&[Shared<u8>]; 2], kept: *mut u8) {
+        let mut held = held.map(|packed| packed.iter());
         let first = entry * self.rows + rows.start;
         // Launches count rows from the first of all; of locals only the block's are there.
         let address = |address: Address| match address {
@@ -206,10 +236,9 @@ impl Band {
                     }
                 }
                 Step::Product(product) => {
-                    let at = &mut held[product.shared as usize];
+                    let right = product.held.and_then(|own| Some((own, held[product.shared as usize].next()?.at(0))));
                     // SAFETY: as above.
-                    unsafe { product.run(entry, rows.clone(), &address, *at) };
-                    *at = at.wrapping_add(product.held.map_or(0, |held| held.len()));
+                    unsafe { product.run(entry, rows.clone(), &address, right) };
                 }
             }
         }
@@ -232,7 +261,12 @@ impl Product {
         let sums = along == Along::K;
         let held = if sums { None } else { Held::of(size[1], size[2], out.col == 1) };
         let shared = batch.iter().all(|dim| dim.b == 0 || dim.extent == 1);
-        Some(Product { sums, size, operands, batch, held, shared })
+        Some(Product { sums, size, operands, batch, held, shared, kept: None })
+    }
+
+    /// The right operand, which all entries share.
+    fn packable(&self, held: Held) -> Packable {
+        Packable { held, matrix: self.right(0), buffer: self.operands[1].1.buffer }
     }
 
     /// An operand of an entry, of which `base` is the start of all.
@@ -262,18 +296,18 @@ impl Product {
         entry: usize,
         rows: std::ops::Range<usize>,
         address: &impl Fn(Address) -> *mut u8,
-        held: *const u8,
+        right: Option<(Held, *mut u8)>,
     ) {
         let [a, b, c] = [0, 1, 2].map(|i| self.matrix(i, address(self.operands[i].0), entry));
         let [m, n, k] = self.size;
         // SAFETY: the caller's promise; validated.
         unsafe {
-            match self.held {
+            match right {
                 _ if self.sums => {
                     let (a, b) = (a.from(0, rows.start), b.from(rows.start, 0));
                     product([m, n, rows.len()], a, b, c, rows.start > 0);
                 }
-                Some(own) => own.product(rows.len(), a.from(rows.start, 0), held, c.from(rows.start, 0)),
+                Some((own, right)) => own.product(rows.len(), a.from(rows.start, 0), right, c.from(rows.start, 0)),
                 None => product([rows.len(), n, k], a.from(rows.start, 0), b, c.from(rows.start, 0), false),
             }
         }

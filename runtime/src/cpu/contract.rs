@@ -6,6 +6,7 @@
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 use crate::cpu::amx;
 use crate::cpu::memory::{Element, View};
+use crate::cpu::packs::Packable;
 use crate::cpu::pool::Pool;
 use crate::cpu::scratch::Plain;
 use fgc_program::{Contract, DType};
@@ -17,7 +18,7 @@ pub use amx::product::Held;
 
 /// Elsewhere there is no such way.
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub enum Held {}
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
@@ -64,7 +65,7 @@ pub trait Real: Element + Plain + std::ops::AddAssign {
     ///
     /// # Safety
     /// As there.
-    unsafe fn tiled(_: [usize; 3], _: &Rows<Self>, _: Matrix<Self>, _: &mut Pool) -> bool {
+    unsafe fn tiled(_: [usize; 3], _: &Rows<Self>, _: Right<Self>, _: &mut Pool) -> bool {
         false
     }
 }
@@ -84,7 +85,7 @@ impl Real for f32 {
     }
 
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    unsafe fn tiled(size: [usize; 3], rows: &Rows<f32>, b: Matrix<f32>, pool: &mut Pool) -> bool {
+    unsafe fn tiled(size: [usize; 3], rows: &Rows<f32>, b: Right<f32>, pool: &mut Pool) -> bool {
         let suits = amx::product::suits(size, (rows.at)(0).1);
         if suits {
             // SAFETY: the caller's promise.
@@ -186,6 +187,13 @@ pub unsafe fn product<T: Real>([m, n, k]: [usize; 3], a: Matrix<T>, b: Matrix<T>
     }
 }
 
+/// A right operand; also `packed` as its [`Held`] packs it, if it is.
+#[derive(Clone, Copy)]
+pub struct Right<T> {
+    pub matrix: Matrix<T>,
+    pub packed: Option<*const u8>,
+}
+
 /// Left operands that are multiplied by one right operand, and where each product goes.
 pub struct Rows<'a, T> {
     pub entries: usize,
@@ -197,14 +205,14 @@ pub struct Rows<'a, T> {
 ///
 /// # Safety
 /// As [`product`]; elements of all entries' `c` are distinct.
-pub unsafe fn tiled<T: Real>(size: [usize; 3], rows: &Rows<T>, b: Matrix<T>, pool: &mut Pool) {
+pub unsafe fn tiled<T: Real>(size: [usize; 3], rows: &Rows<T>, b: Right<T>, pool: &mut Pool) {
     // SAFETY: the caller's promise.
     if unsafe { T::tiled(size, rows, b, pool) } {
         return;
     }
     for (a, c) in (0..rows.entries).map(rows.at) {
         // SAFETY: as above.
-        unsafe { vector_tiled(size, a, b, c, pool) };
+        unsafe { vector_tiled(size, a, b.matrix, c, pool) };
     }
 }
 
@@ -237,16 +245,37 @@ fn tile(m: usize, n: usize, k: usize) -> [usize; 2] {
     tile
 }
 
-/// Runs a launch.
+/// The right operand of a launch, if [`run`] can make use of it packed.
+pub fn packable(contract: &Contract, b: View) -> Option<Packable> {
+    let merged = merged(contract);
+    let shared = merged.batch.iter().all(|dim| dim.b == 0);
+    let runs = merged.c.row == 1 || merged.c.col == 1;
+    if contract.dtype != DType::F32 || !shared || !runs || merged.m < PACKED_ROWS {
+        return None;
+    }
+    let held = Held::of(merged.n, merged.k, merged.c.col == 1)?;
+    Some(Packable { held, matrix: matrix(b, merged.b), buffer: merged.b.buffer })
+}
+
+/// Rows that packing an operand of pays for.
+const PACKED_ROWS: usize = 24;
+
+/// An operand in its buffer.
+fn matrix<T>(view: View, operand: fgc_program::Operand) -> Matrix<T> {
+    let at = view.as_ptr().cast::<T>().wrapping_add(operand.offset);
+    Matrix { at, row: operand.row, col: operand.col }
+}
+
+/// Runs a launch; `packed` is what [`packable`] says, packed.
 ///
 /// # Safety
 /// The launch has passed [`fgc_program::validate`] with these views as its buffers, whose memory nobody else uses.
-pub unsafe fn run(contract: &Contract, [a, b, c]: [View; 3], pool: &mut Pool) {
+pub unsafe fn run(contract: &Contract, [a, b, c]: [View; 3], packed: Option<*const u8>, pool: &mut Pool) {
     // SAFETY: the caller's promise.
     unsafe {
         match contract.dtype {
-            DType::F32 => run_as::<f32>(contract, [a, b, c], pool),
-            DType::F64 => run_as::<f64>(contract, [a, b, c], pool),
+            DType::F32 => run_as::<f32>(contract, [a, b, c], packed, pool),
+            DType::F64 => run_as::<f64>(contract, [a, b, c], packed, pool),
             DType::Bool | DType::I64 => {}
         }
     }
@@ -254,16 +283,11 @@ pub unsafe fn run(contract: &Contract, [a, b, c]: [View; 3], pool: &mut Pool) {
 
 /// # Safety
 /// As [`run`], and T is the launch's dtype.
-unsafe fn run_as<T: Real>(contract: &Contract, views: [View; 3], pool: &mut Pool) {
+unsafe fn run_as<T: Real>(contract: &Contract, views: [View; 3], packed: Option<*const u8>, pool: &mut Pool) {
     let contract = &merged(contract);
-    let matrix = |view: View, operand: fgc_program::Operand| Matrix {
-        at: view.as_ptr().cast::<T>().wrapping_add(operand.offset),
-        row: operand.row,
-        col: operand.col,
-    };
-    let a = matrix(views[0], contract.a);
-    let b = matrix(views[1], contract.b);
-    let c = matrix(views[2], contract.c);
+    let a: Matrix<T> = matrix(views[0], contract.a);
+    let b: Matrix<T> = matrix(views[1], contract.b);
+    let c: Matrix<T> = matrix(views[2], contract.c);
     let size = [contract.m, contract.n, contract.k];
     let at = |mut entry: usize| {
         let (mut a, mut b, mut c) = (a, b, c);
@@ -280,14 +304,15 @@ unsafe fn run_as<T: Real>(contract: &Contract, views: [View; 3], pool: &mut Pool
     if entries > 1 && contract.batch.iter().all(|dim| dim.b == 0) {
         let rows = Rows { entries, at: &|entry| (at(entry).0, at(entry).2) };
         // SAFETY: validated.
-        if unsafe { T::tiled(size, &rows, b, pool) } {
+        if unsafe { T::tiled(size, &rows, Right { matrix: b, packed }, pool) } {
             return;
         }
     }
     if entries > 1 && contract.batch.iter().all(|dim| dim.a == 0) {
         let rows = Rows { entries, at: &|entry| (at(entry).1.transposed(), at(entry).2.transposed()) };
+        let right = Right { matrix: a.transposed(), packed: None };
         // SAFETY: validated.
-        if unsafe { T::tiled([size[1], size[0], size[2]], &rows, a.transposed(), pool) } {
+        if unsafe { T::tiled([size[1], size[0], size[2]], &rows, right, pool) } {
             return;
         }
     }
@@ -304,7 +329,7 @@ unsafe fn run_as<T: Real>(contract: &Contract, views: [View; 3], pool: &mut Pool
         for entry in 0..entries {
             let (a, b, c) = at(entry);
             // SAFETY: validated.
-            unsafe { tiled(size, &Rows { entries: 1, at: &|_| (a, c) }, b, pool) };
+            unsafe { tiled(size, &Rows { entries: 1, at: &|_| (a, c) }, Right { matrix: b, packed }, pool) };
         }
     }
 }

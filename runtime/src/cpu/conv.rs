@@ -5,7 +5,7 @@
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 use crate::cpu::amx;
-use crate::cpu::contract::{Matrix, Real, Rows, product, tiled};
+use crate::cpu::contract::{Matrix, Real, Right, Rows, product, tiled};
 use crate::cpu::memory::View;
 use crate::cpu::pool::Pool;
 use crate::cpu::scratch::{PATCHES, SHARED, Shared, with_scratch};
@@ -58,12 +58,14 @@ unsafe fn run_as<T: Real>(conv: &Conv, views: [View; 3], pool: &mut Pool) {
             ConvRole::Forward if pointwise => {
                 let (x, w) = (Matrix::dense(x.0, conv.channels), Matrix::dense(w.0, conv.filters));
                 let y = Matrix::dense(y.0, conv.filters);
-                tiled(size, &Rows { entries: 1, at: &|_| (x, y) }, w, pool);
+                let right = Right { matrix: w, packed: None };
+                tiled(size, &Rows { entries: 1, at: &|_| (x, y) }, right, pool);
             }
             ConvRole::Input if pointwise => {
                 let (y, w) = (Matrix::dense(y.0, conv.filters), Matrix::dense(w.0, conv.filters).transposed());
                 let x = Matrix::dense(x.0, conv.channels);
-                tiled([size[0], size[2], size[1]], &Rows { entries: 1, at: &|_| (y, x) }, w, pool);
+                let right = Right { matrix: w, packed: None };
+                tiled([size[0], size[2], size[1]], &Rows { entries: 1, at: &|_| (y, x) }, right, pool);
             }
             ConvRole::Forward => gathered(&patches, conv.filters, x, w, y, pool),
             ConvRole::Input if conv.stride == [1, 1] => flipped(conv, x, w, y, pool),

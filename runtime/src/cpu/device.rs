@@ -5,6 +5,7 @@ use crate::cpu::band::Band;
 use crate::cpu::compile::{CompileError, Compiled, Compiler, Entry};
 use crate::cpu::interpret::{self, Fault};
 use crate::cpu::memory::{Element, Memory, View};
+use crate::cpu::packs::{Packable, Packs};
 use crate::cpu::pool::Pool;
 use crate::cpu::{contract, conv, cost, naive};
 use crate::cuda::CudaError;
@@ -58,6 +59,7 @@ pub struct Device {
     memory: Memory,
     pool: Pool,
     plans: Vec<Vec<Step>>,
+    packs: Packs,
     /// Where the program's inputs lie.
     inputs: Vec<View>,
     /// Keeps the code that steps call.
@@ -82,6 +84,8 @@ enum Step {
         contract: Contract,
         views: [View; 3],
         naive: bool,
+        /// The right operand's place among what stays packed, if it does.
+        kept: Option<usize>,
     },
     Conv {
         conv: Conv,
@@ -92,6 +96,30 @@ enum Step {
     Band(Band),
     /// Another launch of a band.
     Banded,
+}
+
+impl Step {
+    /// Right operands that could stay packed.
+    fn packable(&self) -> Vec<Packable> {
+        match self {
+            Step::Contract { contract, views, naive: false, .. } => {
+                contract::packable(contract, views[1]).into_iter().collect()
+            }
+            Step::Band(band) => band.packable(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Takes note of those that do.
+    fn keep(&mut self, packs: &Packs) {
+        match self {
+            Step::Contract { contract, views, naive: false, kept } => {
+                *kept = contract::packable(contract, views[1]).and_then(|right| packs.find(&right));
+            }
+            Step::Band(band) => band.keep(packs),
+            _ => {}
+        }
+    }
 }
 
 /// The buffers of a native kernel.
@@ -151,7 +179,7 @@ impl Device {
                 }
                 Launch::Contract(c) => {
                     let views = [view(&c.a.buffer)?, view(&c.b.buffer)?, view(&c.c.buffer)?];
-                    Step::Contract { contract: c.clone(), views, naive }
+                    Step::Contract { contract: c.clone(), views, naive, kept: None }
                 }
                 Launch::Conv(c) => {
                     Step::Conv { conv: c.clone(), views: [view(&c.x)?, view(&c.w)?, view(&c.y)?], naive }
@@ -171,21 +199,25 @@ impl Device {
             });
             each.collect::<Result<Vec<Step>, DeviceError>>()
         };
-        let plans = program.plans.iter().map(steps).collect::<Result<Vec<_>, DeviceError>>()?;
+        let mut plans = program.plans.iter().map(steps).collect::<Result<Vec<_>, DeviceError>>()?;
+        let read: Vec<Vec<Packable>> =
+            plans.iter().map(|steps| steps.iter().flat_map(Step::packable).collect()).collect();
+        let packs = Packs::choose(&program, &read, memory.bytes());
+        plans.iter_mut().flatten().for_each(|step| step.keep(&packs));
         let inputs = program.inputs.iter().map(|input| memory.view(input.buffer).ok_or_else(unfit));
         let inputs = inputs.collect::<Result<Vec<View>, DeviceError>>()?;
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let pool = Pool::new(if threads == 0 { cores } else { threads });
-        Ok(Device { program, memory, pool, plans, inputs, compiled, times: None })
+        Ok(Device { program, memory, pool, plans, packs, inputs, compiled, times: None })
     }
 
     pub fn program(&self) -> &Arc<Program> {
         &self.program
     }
 
-    /// Bytes of all buffers.
+    /// Bytes of all buffers, and of operands that stay packed.
     pub fn bytes(&self) -> usize {
-        self.memory.bytes()
+        self.memory.bytes() + self.packs.bytes()
     }
 
     /// Units of native code that were compiled rather than found in the cache.
@@ -214,11 +246,12 @@ impl Device {
         if let Some(times) = &mut times {
             times.clear();
         }
+        self.packs.forget();
         for (i, step) in steps.iter().enumerate() {
             let begun = times.is_some().then(Instant::now);
             left_out.next_if(|range| range.end <= i);
             if left_out.peek().is_none_or(|range| !range.contains(&i)) {
-                run_step(step, &self.program.kernels, &mut self.pool)?;
+                run_step(step, &self.program.kernels, &mut self.packs, &mut self.pool)?;
             }
             if let (Some(times), Some(begun)) = (&mut times, begun) {
                 times.push(begun.elapsed());
@@ -283,7 +316,7 @@ impl Device {
 }
 
 /// Runs one step of a validated program, whose memory the caller has borrowed to write.
-fn run_step(step: &Step, kernels: &[Kernel], pool: &mut Pool) -> Result<(), DeviceError> {
+fn run_step(step: &Step, kernels: &[Kernel], packs: &mut Packs, pool: &mut Pool) -> Result<(), DeviceError> {
     match step {
         Step::Native { entry, buffers, extent, chunk } => {
             let run = |task: usize| {
@@ -302,20 +335,21 @@ fn run_step(step: &Step, kernels: &[Kernel], pool: &mut Pool) -> Result<(), Devi
             let result = unsafe { interpret::run(kernel, views) };
             result.map_err(|fault| DeviceError::Fault { kernel: kernel.name.clone(), fault })
         }
-        Step::Contract { contract: launch, views, naive } => {
+        Step::Contract { contract: launch, views, naive, kept } => {
             // SAFETY: the device's memory, borrowed to write by the caller; the launch is validated.
             unsafe {
                 if *naive {
                     naive::contract(launch, views[0], views[1], views[2]);
                 } else {
-                    contract::run(launch, *views, pool);
+                    let packed = kept.and_then(|kept| packs.packed(kept, pool));
+                    contract::run(launch, *views, packed, pool);
                 }
             }
             Ok(())
         }
         Step::Band(band) => {
             // SAFETY: the device's memory, borrowed to write by the caller; the program is validated.
-            unsafe { band.run(pool) };
+            unsafe { band.run(packs, pool) };
             Ok(())
         }
         Step::Banded => Ok(()),

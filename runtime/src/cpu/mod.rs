@@ -2,8 +2,8 @@
 //!
 //! [`device`] is the way in. Fused kernels run as compiled C ([`compile`]) or, slowly and exactly, interpreted
 //! ([`interpret`]); products and convolutions run tuned ([`contract`], [`conv`]) or naive ([`naive`]);
-//! bands of both run together on some rows at a time ([`band`]). Work is split
-//! over threads ([`pool`]) in pieces that do not depend on how many there are, so neither do results.
+//! bands of both run together on some rows at a time ([`band`]). What many of them multiply by stays packed ([`packs`]).
+//! Work is split over threads ([`pool`]) in pieces that do not depend on how many there are, so neither do results.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod amx;
@@ -16,6 +16,7 @@ pub mod device;
 pub mod interpret;
 pub mod memory;
 pub mod naive;
+mod packs;
 pub mod pool;
 mod scratch;
 pub mod special;

@@ -199,3 +199,44 @@ fn a_convolution_of_no_images_has_zero_weight_gradient() {
     let found = run(&program, Backend::Interpreter, 2, &[floats(DType::F32, &[]), floats(DType::F32, &[1.0; 36])]);
     assert_eq!(as_f64(&found[1]), [0.0; 36]);
 }
+
+/// What many products multiply by is packed once a run: each run sees the values that are there then, and what is written
+/// within the run is seen by what follows.
+#[test]
+fn operands_that_many_products_read_are_those_of_the_run() {
+    const M: usize = 512;
+    const N: usize = 64;
+    let dense = |buffer| Operand { buffer: BufferId(buffer), offset: 0, row: N as isize, col: 1 };
+    let product = |m, a, b, c| {
+        let (a, b, c) = (dense(a), dense(b), dense(c));
+        Launch::Contract(Contract { dtype: DType::F32, m, n: N, k: N, batch: vec![], a, b, c })
+    };
+    // 0: x, 1: w, 2: v, which launch 3 writes; 3 to 9: results.
+    let buffers = [M * N, N * N, N * N].into_iter().chain([M * N; 7]).map(|len| (DType::F32, len)).collect();
+    let launches = vec![
+        product(M, 0, 1, 3),
+        product(M, 0, 1, 4),
+        product(M, 0, 2, 5),
+        product(N, 1, 1, 2),
+        product(M, 3, 1, 6),
+        product(M, 0, 2, 7),
+        product(M, 3, 2, 8),
+        product(M, 4, 2, 9),
+    ];
+    let program = program(buffers, vec![], launches);
+    let inputs = |seed| [M * N, N * N, N * N].map(|len| floats(DType::F32, &noise(seed + len as u64, len)));
+    let mut kept = device(&program, Backend::Compiled, 2, &inputs(1));
+    let bytes: usize = program.buffers.iter().map(|buffer| 4 * buffer.len).sum();
+    assert!(kept.bytes() <= bytes * 17 / 16, "{} bytes beside {bytes}", kept.bytes() - bytes);
+    for seed in [1, 2] {
+        for (i, values) in inputs(seed).iter().enumerate() {
+            kept.set_values(BufferId(i as u32), values).unwrap();
+        }
+        kept.run(0).unwrap();
+        let expected = run(&program, Backend::Reference, 1, &inputs(seed));
+        for (i, expected) in expected.iter().enumerate() {
+            let found = as_f64(&kept.values(BufferId(i as u32)).unwrap());
+            assert!(as_f64(expected).iter().zip(found).all(|(a, b)| close(*a, b, 1e-4, 2e-3)), "buffer {i}");
+        }
+    }
+}

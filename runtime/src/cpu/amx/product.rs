@@ -3,7 +3,7 @@
 use super::digits::{LINES, Side, pack, panel_len};
 use super::integer::{ROWS, multiply};
 use super::tile::Tiles;
-use crate::cpu::contract::{Matrix, Rows};
+use crate::cpu::contract::{Matrix, Right, Rows};
 use crate::cpu::pool::Pool;
 use crate::cpu::scratch::{OPERANDS, SHARED_OPERAND, Shared, with_scratch};
 
@@ -54,27 +54,29 @@ pub unsafe fn product(size: [usize; 3], a: Matrix<f32>, b: Matrix<f32>, c: Matri
 ///
 /// # Safety
 /// As there, and [`suits`] of every entry.
-pub unsafe fn tiled([m, n, k]: [usize; 3], rows: &Rows<f32>, b: Matrix<f32>, pool: &mut Pool) {
+pub unsafe fn tiled([m, n, k]: [usize; 3], rows: &Rows<f32>, b: Right<f32>, pool: &mut Pool) {
     let tasks = task([m, n, k.min(DEEP)], rows.entries, pool.threads());
     let (down, across) = (m.div_ceil(tasks[0]), n.div_ceil(tasks[1]));
     // The output's rows are runs of memory, or its columns.
     let own = if (rows.at)(0).1.col == 1 { Side::Left } else { Side::Right };
     let panels = own.other().panels(n);
     let chunk_len = panels * panel_len(k.min(DEEP));
-    let together = (SHARE / chunk_len).max(1) * DEEP;
+    let together = if b.packed.is_some() { k } else { (SHARE / chunk_len).max(1) * DEEP };
     for from in (0..k).step_by(together) {
         let until = k.min(from + together);
         let chunks = (until - from).div_ceil(DEEP);
-        with_scratch(&SHARED_OPERAND, chunks * chunk_len, |packed: &mut [u8]| {
-            let shared = Shared(packed.as_mut_ptr());
+        let own_len = if b.packed.is_some() { 0 } else { chunks * chunk_len };
+        with_scratch(&SHARED_OPERAND, own_len, |packed: &mut [u8]| {
+            // Tasks read it, once it is packed.
+            let shared = Shared(b.packed.map_or(packed.as_mut_ptr(), <*const u8>::cast_mut));
             // Even, for panels that go in pairs.
             let group = (32 * 1024 / (k.min(DEEP) * LINES)).max(1) * 2;
-            let groups = panels.div_ceil(group);
+            let groups = if b.packed.is_some() { 0 } else { panels.div_ceil(group) };
             pool.run(chunks * groups, &|task| {
                 let (chunk, first) = (task / groups, task % groups * group);
                 let (at, from) = (chunk * chunk_len, from + chunk * DEEP);
                 let count = (group * LINES).min(n - first * LINES);
-                let source = b.from(from, first * LINES).transposed();
+                let source = b.matrix.from(from, first * LINES).transposed();
                 let depth = DEEP.min(until - from);
                 // SAFETY: the caller's promise; each task packs panels of its own.
                 unsafe { pack(own.other(), source, count, depth, shared.at(at + first * panel_len(depth))) };
@@ -113,7 +115,7 @@ pub unsafe fn tiled([m, n, k]: [usize; 3], rows: &Rows<f32>, b: Matrix<f32>, poo
 const PART: usize = 64;
 
 /// How a right operand is packed once for products with several left ones.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub struct Held {
     n: usize,
     k: usize,
