@@ -40,7 +40,7 @@ def quiet(wait):
 
 class Torch:
     def __init__(self, args, bench, mode):
-        command = [args.python, str(HERE / "torch" / "run.py"), bench, mode]
+        command = [args.python, str(HERE / "torch" / "run.py"), bench, mode, args.device, args.precision]
         self.log = Path(tempfile.gettempdir()) / f"fgc-bench-{bench}-{mode}.log"
         env = {**os.environ, "OMP_WAIT_POLICY": "passive"} if args.passive else None
         pipe = subprocess.PIPE
@@ -64,15 +64,21 @@ class Torch:
 
 
 def fgc(args, bench, steps, *more):
-    command = [args.fgc, "bench", str(HERE / f"{bench}.ron"), "--json", "--steps", str(steps), *more]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    preset = HERE / f"{bench}.ron" if (HERE / f"{bench}.ron").exists() else HERE / "gpu" / f"{bench}.ron"
+    command = [args.fgc, "bench", str(preset), "--json", "--steps", str(steps), *more]
+    if args.device != "cpu":
+        command += ["--device", args.device, "--precision", args.precision]
+    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    if args.device != "cpu":
+        found["peak_mib"] = found["buffers_mib"]
+    return found
 
 
 def measure(args, bench):
     once = fgc(args, bench, 1)
     result = {"fgc": once, "quiet": 0, "rounds": args.rounds, "ms": {"fgc": []}, "fastest": {}}
     sides = {}
-    for mode in args.modes.split(","):
+    for mode in filter(None, args.modes.split(",")):
         try:
             sides[mode] = Torch(args, bench, mode)
             result["ms"][mode] = []
@@ -104,7 +110,9 @@ def table(results):
         for side, ms in r["ms"].items():
             m, best = statistics.median(ms), r["fastest"][side]
             peak = f["peak_mib"] if side == "fgc" else r[f"{side}_peak_mib"]
-            ready = f"{f['compile_cold_seconds']:.1f} ({f['compile_cached_seconds']:.1f} cached)" if side == "fgc" else f"{r[f'{side}_first_s']:.1f}"
+            cold = f["compile_cold_seconds"]
+            known = f"{cold:.1f} ({f['compile_cached_seconds']:.1f} cached)" if cold is not None else ""
+            ready = known if side == "fgc" else f"{r[f'{side}_first_s']:.1f}"
             ratios = "| " if side == "fgc" else f"{m / mine:.2f} | {best / r['fastest']['fgc']:.2f}"
             rows.append(f"| {bench} | {side} | {m:.1f} | {best:.1f} | {ratios} | {f['batch'] * 1e3 / m:.0f} | {peak:.0f} | {ready} |")
     rows += ["", "| bench | GFLOP | GB | GFLOP/s | of limit | kernels | launches |", "|---|--:|--:|--:|--:|--:|--:|"]
@@ -126,6 +134,8 @@ def main():
     p.add_argument("--wait", type=float, default=20.0)
     p.add_argument("--modes", default="eager,compile")
     p.add_argument("--passive", action="store_true")
+    p.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    p.add_argument("--precision", default="f32", choices=["f32", "tf32", "bf16"])
     p.add_argument("--out")
     args = p.parse_args()
     results = {}

@@ -1,7 +1,7 @@
 """A bench in PyTorch. Reads how many steps to take from standard input, a line at a time, and answers each with a line of JSON:
 `ms` of each step, `peak_mib` above what the process held after importing PyTorch.
 
-run.py BENCH eager|compile"""
+run.py BENCH eager|compile [cpu|cuda [f32|tf32|bf16]]: on a GPU peak_mib is what PyTorch held there at most; bf16 is autocast."""
 
 import json
 import math
@@ -233,11 +233,19 @@ class SelfForcing(Bench):
         self.turn(F.mse_loss(flow, eps - x_g), ["fake_score"])
 
 
+def edm():
+    return Unet(128, [2, 2, 2], 4, [16], 10)
+
+
 def unet():
     return Unet(32, [2, 2, 2], 4, [16], 10)
 
 
 BENCHES = {
+    "cm-edm": lambda: Cm(edm(), (3, 32, 32), 64, 10, False),
+    "dmd2-edm": lambda: Dmd2(edm(), (3, 32, 32), 64, 10, [2], False),
+    "meanflow-b2": lambda: MeanFlow(Dit(768, 12, 12, 2, 10), (4, 32, 32), 64, 10),
+    "meanflow-xl2": lambda: MeanFlow(Dit(1152, 28, 16, 2, 10), (4, 32, 32), 16, 10),
     "cm-mlp": lambda: Cm(Mlp(256, 4, 64, 0), (2,), 1024, 0, True),
     "dmd2-mlp": lambda: Dmd2(Mlp(256, 4, 64, 4), (2,), 1024, 4, [1, 3], True),
     "cm-unet": lambda: Cm(unet(), (3, 32, 32), 16, 10, False),
@@ -247,9 +255,14 @@ BENCHES = {
 }
 
 
-def main(name, mode):
+def main(name, mode, device="cpu", precision="f32"):
     torch.set_num_threads(2)
+    torch.set_default_device(device)
+    torch.set_float32_matmul_precision("highest" if precision == "f32" else "high")
+    torch.backends.cudnn.allow_tf32 = precision != "f32"
     torch.manual_seed(0)
+    on_gpu = device != "cpu"
+    wait = torch.cuda.synchronize if on_gpu else lambda: None
     start = status("VmRSS")
     bench = BENCHES[name]()
     bench.start(mode)
@@ -257,9 +270,12 @@ def main(name, mode):
         ms = []
         for _ in range(int(line)):
             begun = time.perf_counter()
-            bench.step()
+            with torch.autocast("cuda", torch.bfloat16, enabled=on_gpu and precision == "bf16"):
+                bench.step()
+            wait()
             ms.append(1e3 * (time.perf_counter() - begun))
-        print(json.dumps({"ms": ms, "peak_mib": status("VmHWM") - start}), flush=True)
+        peak = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else status("VmHWM") - start
+        print(json.dumps({"ms": ms, "peak_mib": peak}), flush=True)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,11 @@
 //! A kernel's loops are looked at anew ([`tree`]: which of them are parallel), it is cut into stages of thousands of
 //! threads each ([`stage`]), and these are printed ([`print`], [`scalar`], with wide accesses where [`vector`] finds them).
 
+mod check;
+mod context;
 mod disjoint;
 mod kernel;
+mod narrow;
 mod print;
 mod product;
 mod scalar;
@@ -17,10 +20,13 @@ mod starts;
 mod tree;
 mod vector;
 
-use crate::{BufferId, Kernel, Launch, Place, Program, c};
+pub use check::problems;
+
+use crate::{BufferId, Kernel, Launch, OutputKind, Place, Program, c};
 use product::{Functions, Shape};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// Bytes that the scratch memory and every persistent buffer must be aligned to.
 pub const ALIGN: usize = 256;
@@ -108,10 +114,14 @@ pub fn prelude() -> String {
 
 /// The functions and calls of a valid program.
 pub fn module(program: &Program, precision: Precision) -> Module {
+    let narrow = match precision {
+        Precision::Bf16 => narrow::narrow(program),
+        Precision::F32 | Precision::Tf32 => vec![false; program.buffers.len()],
+    };
     let mut builder = Builder {
         program,
         precision,
-        module: Module { narrow: vec![false; program.buffers.len()], ..Module::default() },
+        module: Module { narrow, ..Module::default() },
         known: FxHashMap::default(),
         kernels: FxHashMap::default(),
         aligned: program.buffers.iter().map(|buffer| is_aligned(program, buffer.place)).collect(),
@@ -120,11 +130,38 @@ pub fn module(program: &Program, precision: Precision) -> Module {
         let calls = plan.launches.iter().map(|launch| builder.calls(launch)).collect();
         builder.module.plans.push(calls);
     }
-    for grads in program.nets.iter().filter_map(|net| net.grads) {
-        let call = builder.check(grads);
-        builder.module.checks.push((grads, call));
+    for (number, net) in program.nets.iter().enumerate() {
+        if let Some(grads) = net.grads {
+            let call = builder.check(grads, gaps(program, number));
+            builder.module.checks.push((grads, call));
+        }
     }
     builder.module
+}
+
+/// The ranges of a network's gradients that no plan writes: padding, and parameters without a gradient.
+fn gaps(program: &Program, net: usize) -> Vec<Range<usize>> {
+    let mut written: Vec<Range<usize>> = Vec::new();
+    for output in program.plans.iter().flat_map(|plan| &plan.outputs) {
+        if let OutputKind::Grad { net: of, param } = output.kind
+            && of.0 as usize == net
+        {
+            let param = &program.nets[net].params[param];
+            written.push(param.offset..param.offset + param.shape.iter().product::<usize>());
+        }
+    }
+    written.sort_by_key(|range| range.start);
+    let mut gaps = Vec::new();
+    let mut end = 0;
+    for range in written {
+        if range.start > end {
+            gaps.push(end..range.start);
+        }
+        end = end.max(range.end);
+    }
+    gaps.push(end..program.nets[net].len);
+    gaps.retain(|gap| !gap.is_empty());
+    gaps
 }
 
 /// Whether a buffer starts at a multiple of 16 bytes.
@@ -218,12 +255,14 @@ impl Builder<'_> {
         stages.collect()
     }
 
-    fn check(&mut self, grads: BufferId) -> Call {
+    /// `gaps`: where there may be anything.
+    fn check(&mut self, grads: BufferId, gaps: Vec<Range<usize>>) -> Call {
         let len = self.program.buffers[grads.0 as usize].len;
+        let gaps: String = gaps.iter().map(|gap| format!(" && !(i >= {} && i < {})", gap.start, gap.end)).collect();
         let text = format!(
             "(const float *__restrict__ grads, char *scratch) {{\n  \
              for (int64_t i = (int64_t)blockIdx.x * 256 + threadIdx.x; i < {len}; i += (int64_t)gridDim.x * 256)\n    \
-             if (!isfinite_f32(grads[i])) *(int *)scratch = 1;\n}}\n"
+             if (!isfinite_f32(grads[i]){gaps}) *(int *)scratch = 1;\n}}\n"
         );
         self.module.scratch = self.module.scratch.max(4);
         let function = self.function("whether gradients are finite", 256, text);

@@ -1,6 +1,7 @@
 //! A kernel as functions: its stages, and where its own memory lies.
 
-use super::print::{Context, Home, Printed, THREADS, stage};
+use super::context::{Context, Home, Printed};
+use super::print::{THREADS, stage};
 use super::stage::{Stage, Team, each_access, staged};
 use super::tree::tree;
 use crate::{Access, Kernel, bounds};

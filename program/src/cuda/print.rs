@@ -1,11 +1,11 @@
 //! A stage as a CUDA function.
 
+use super::context::{Context, Home, Printed};
 use super::scalar::Scalars;
 use super::stage::{Stage, Team, each_access};
 use super::tree::{Node, Sum, combines, neutral};
 use super::vector::{self, WIDTH, Wide};
-use crate::bounds::Extents;
-use crate::{BinaryOp, KernelBuffer, Stmt, Var, c};
+use crate::{BinaryOp, Stmt, Var, c};
 use rustc_hash::FxHashSet;
 use std::fmt::Write;
 
@@ -13,42 +13,6 @@ use std::fmt::Write;
 pub(super) const THREADS: usize = 256;
 /// Blocks of a launch at most: a few for each multiprocessor; each goes through several points.
 const BLOCKS: usize = 4096;
-
-/// Where a buffer lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Home {
-    /// The launch gives it.
-    Argument,
-    /// For one point, in the block's shared memory.
-    Shared,
-    /// For one point, the thread's own.
-    Own,
-    /// For each grid iteration, from this byte of the scratch memory on.
-    Scratch(usize),
-}
-
-/// A printed stage: all but its name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Printed {
-    /// The parameters and the body.
-    pub text: String,
-    /// Buffers it is given, in the order of its parameters; the scratch memory comes after them if it `scratches`.
-    pub buffers: Vec<usize>,
-    pub scratches: bool,
-    pub blocks: usize,
-    pub threads: usize,
-}
-
-/// What a stage is printed with.
-pub(super) struct Context<'a> {
-    pub buffers: &'a [KernelBuffer],
-    pub homes: &'a [Home],
-    /// Buffers stored as bf16 rather than f32.
-    pub narrow: &'a [bool],
-    pub extents: &'a Extents,
-    /// Whether every buffer starts at a multiple of 16 bytes.
-    pub aligned: bool,
-}
 
 pub(super) fn stage(stage: &Stage, context: &Context) -> Printed {
     let count: usize = stage.points.iter().map(|(_, extent)| *extent).product();

@@ -1,6 +1,6 @@
 //! Scalar expressions and indices as CUDA C++.
 
-use super::print::Context;
+use super::context::Context;
 use crate::bounds::{Extents, range};
 use crate::{Atom, DType, Expr, Index, Reg, Scalar, Var, c};
 use rustc_hash::{FxHashMap, FxHashSet};

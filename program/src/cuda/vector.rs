@@ -1,6 +1,6 @@
 //! Accesses of 16 bytes: where threads' neighbours lie next to each other, one thread does several of them.
 
-use super::print::{Context, Home};
+use super::context::{Context, Home};
 use super::stage::{Stage, Team};
 use super::tree::{Node, each_expr, exprs, stored};
 use crate::{Access, Atom, Expr, Index, Stmt, Var};

@@ -6,7 +6,7 @@ use crate::cpu::DeviceError;
 use crate::cpu::interpret::{self, Fault};
 use crate::cpu::memory::{Element, OwnedView, View};
 use fgc_program::cuda::{self, Module, Precision};
-use fgc_program::validate::validate;
+use fgc_program::validate::{Problem, validate};
 use fgc_program::{BufferId, DType, Known, Place, Program, Scalar};
 use rustc_hash::FxHashMap;
 use std::ops::Range;
@@ -40,6 +40,11 @@ impl Device {
     ) -> Result<Device, DeviceError> {
         validate(&program).map_err(DeviceError::Invalid)?;
         let module = cuda::module(&program, precision);
+        let problem = |what| Problem { place: "as CUDA C++".into(), what };
+        let problems: Vec<Problem> = cuda::problems(&program, &module).into_iter().map(problem).collect();
+        if !problems.is_empty() {
+            return Err(DeviceError::Invalid(problems));
+        }
         driver.load(&module.functions)?;
         let arena = driver.allocate(program.arena.max(1), "values within a step")?;
         let spill = driver.allocate(program.spill.max(1), "values within a step")?;
@@ -242,7 +247,16 @@ impl Device {
         buffer: BufferId,
         change: impl FnOnce(&mut [T]) -> R,
     ) -> Result<R, DeviceError> {
-        let mut values = self.read::<T>(buffer)?;
+        // What inputs hold is known here.
+        let mut values = match self.input_of.get(&buffer) {
+            Some(&input) => {
+                self.check(buffer, T::DTYPE, None)?;
+                let view = self.inputs[input].view();
+                // SAFETY: the input's own memory, `len` elements of its buffer's dtype, which was checked.
+                unsafe { std::slice::from_raw_parts(view.as_ptr().cast::<T>(), view.len()) }.to_vec()
+            }
+            None => self.read::<T>(buffer)?,
+        };
         let result = change(&mut values);
         self.write(buffer, &values)?;
         Ok(result)

@@ -222,7 +222,8 @@ impl Driver for Gpu {
         self.bind()?;
         // SAFETY: this value's own stream, which captures nothing yet.
         unsafe {
-            let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+            // Kernels may be loaded by their first launch, which stricter modes forbid.
+            let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_RELAXED;
             result::stream::begin_capture(self.stream, mode)
         }
         .map_err(failed("begin to record"))?;

@@ -3,8 +3,9 @@
 use clap::{Parser, ValueEnum};
 use fgc_compiler::level::{Level, Target};
 use fgc_program::Program;
-use fgc_program::cuda::Precision;
+use fgc_program::cuda::{Precision, module};
 use fgc_runtime::cpu::{Backend, DeviceError};
+use fgc_runtime::cuda::CudaError;
 use fgc_runtime::tensorfile::{self, Metadata};
 use fgc_runtime::{Device, cuda};
 use parity::{Agreement, Case, Open, ReplayError, Tensors, compare, on, replay, samples};
@@ -31,6 +32,9 @@ struct Args {
     methods: PathBuf,
     #[arg(long, value_enum, default_value = "compiled")]
     backend: Kind,
+    /// Run nothing: compile each case's kernels for a GPU of this architecture into the cache.
+    #[arg(long, value_name = "sm_90")]
+    cubins: Option<String>,
     /// How far steps are optimised.
     #[arg(long, value_name = "LEVEL", default_value_t = 2, value_parser = clap::value_parser!(u8).range(..3))]
     opt: u8,
@@ -52,10 +56,16 @@ fn main() -> ExitCode {
         let gpu = Box::new(cuda::Gpu::open(0)?);
         Ok(cuda::Device::new(Arc::new(program), Precision::F32, gpu)?.into())
     };
+    let prepare = |program: Program| {
+        let architecture = args.cubins.as_deref().unwrap_or_default();
+        cuda::nvrtc::cubins(&module(&program, Precision::F32).functions, architecture)?;
+        Err(CudaError::Missing("kernels are in the cache".into()).into())
+    };
     let open: Box<dyn Fn(Program) -> Result<Device, DeviceError>> = match args.backend {
         Kind::Compiled => Box::new(on(Backend::Compiled)),
         Kind::Interpreter => Box::new(on(Backend::Interpreter)),
         Kind::Reference => Box::new(on(Backend::Reference)),
+        Kind::Cuda if args.cubins.is_some() => Box::new(prepare),
         Kind::Cuda => Box::new(gpu),
     };
     let (mut agree, mut skipped, mut disagree) = (0, 0, 0);

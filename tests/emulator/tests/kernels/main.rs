@@ -5,7 +5,7 @@ mod loops;
 mod products;
 
 use emulator::Emulator;
-use fgc_program::cuda::{Module, Precision, module};
+use fgc_program::cuda::{Module, Precision, module, problems};
 use fgc_program::*;
 use fgc_runtime::Values;
 use fgc_runtime::cpu::{self, Backend};
@@ -103,4 +103,25 @@ fn check(program: &Program, precision: Precision, tolerance: f64, below: i64) ->
         assert!(found == emulated(program, precision, seed, &inputs), "threads in order {seed} give another result");
     }
     module(program, precision)
+}
+
+/// A module that does not fit its program is not run.
+#[test]
+fn calls_are_checked() {
+    let program = products::contraction([20, 24, 3000], &[], [false; 3], 0, DType::F32);
+    let good = module(&program, Precision::F32);
+    assert_eq!(problems(&program, &good), Vec::<String>::new());
+    let said = |change: &dyn Fn(&mut Module), says: &str| {
+        let mut module = good.clone();
+        change(&mut module);
+        let found = problems(&program, &module).join("; ");
+        assert!(found.contains(says), "{found:?} does not say `{says}`");
+    };
+    said(&|m| m.plans[0][0].truncate(1), "no call writes buffer 2");
+    said(&|m| m.plans[0][0][0].buffers.truncate(1), "takes 3 pointers, not 2");
+    said(&|m| m.plans[0][0][1].scratches = false, "takes 2 pointers, not 1");
+    said(&|m| m.plans[0][0][1].buffers[0] = BufferId(7), "not the launch's");
+    said(&|m| m.plans[0][0][0].function = 9, "no function 9");
+    said(&|m| m.plans[0].clear(), "has 1 launches, not 0");
+    said(&|m| m.functions[0].threads = 100, "no whole warps");
 }

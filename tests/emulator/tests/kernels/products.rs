@@ -20,7 +20,7 @@ fn strides(rows: usize, cols: usize, column_major: bool) -> (isize, isize) {
 }
 
 /// `offset`: where a starts.
-fn contraction([m, n, k]: [usize; 3], batch: &[usize], orders: [bool; 3], offset: usize, dtype: DType) -> Program {
+pub fn contraction([m, n, k]: [usize; 3], batch: &[usize], orders: [bool; 3], offset: usize, dtype: DType) -> Program {
     let count: usize = batch.iter().product();
     let mut dims = Vec::new();
     let mut inner = 1;

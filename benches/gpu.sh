@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# What is checked and measured on a GPU, in two parts, so that nothing is built where the GPU is:
+#
+#   benches/gpu.sh prepare [sm_90]   anywhere, needs NVRTC (tests/emulator/nvrtc.sh): release binaries and all kernels, into target/gpu
+#   benches/gpu.sh run [OUT]         where the GPU is, with the repository and target/gpu: checks, then times, a table into OUT
+#
+# The comparison needs a python3 with PyTorch for CUDA (PYTHON names another).
+set -uo pipefail
+cd "$(dirname "$0")/.."
+here=target/gpu
+export FGC_CACHE_DIR="$PWD/$here/cache"
+benches=(cm-mlp dmd2-mlp cm-unet dmd2-unet meanflow-dit self-forcing-vdit)
+large=(cm-edm dmd2-edm meanflow-b2 meanflow-xl2)
+
+preset() { if [ -e "benches/$1.ron" ]; then echo "benches/$1.ron"; else echo "benches/gpu/$1.ron"; fi; }
+method() { case $1 in self-forcing-*) echo self_forcing ;; *) echo "${1%%-*}" ;; esac; }
+
+prepare() {
+  set -e
+  local arch=${1:-sm_90}
+  mkdir -p "$here"
+  if [ -z "${FGC_BIN:-}" ]; then
+    cargo build --release -p fgc -p parity
+    cp "${CARGO_TARGET_DIR:-target}"/release/{fgc,parity} "$here/"
+  else
+    cp "$FGC_BIN"/{fgc,parity} "$here/"
+  fi
+  # NVRTC itself stays here: only what it makes is carried.
+  export FGC_CUDA_LIBS="${FGC_CUDA_LIBS:-${XDG_CACHE_HOME:-$HOME/.cache}/fgc/cuda}"
+  for bench in "${benches[@]}" "${large[@]}"; do
+    for precision in f32 tf32 bf16; do
+      echo "$bench, $precision"
+      "$here/fgc" build "methods/$(method "$bench").fg" --preset "$(preset "$bench")" \
+        --emit cubin --arch "$arch" --precision "$precision" | tail -1
+    done
+  done
+  "$here/parity" --backend cuda --cubins "$arch" tests/cases/*/ | grep -v "kernels are in the cache" || true
+  du -sh "$here"
+}
+
+run() {
+  local out=${1:-${OUT:-$here/out}} python=${PYTHON:-python3} failed=0
+  mkdir -p "$out"
+  nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv | tee "$out/gpu.txt"
+  "$here/fgc" doctor | tee "$out/doctor.txt"
+
+  echo "== recorded steps on the GPU"
+  "$here/parity" --backend cuda tests/cases/*/ >"$out/parity.txt" 2>&1 || failed=1
+  tail -1 "$out/parity.txt"
+  grep -E "^(WRONG|ERROR)" -A5 "$out/parity.txt" | head -40
+
+  if command -v compute-sanitizer >/dev/null; then
+    for tool in memcheck racecheck; do
+      echo "== compute-sanitizer, $tool"
+      for case in cm-cd-mlp dmd2-student-unet self-forcing-student-vdit; do
+        compute-sanitizer --tool "$tool" --error-exitcode 9 "$here/parity" --backend cuda "tests/cases/$case" \
+          >"$out/$tool-$case.txt" 2>&1 || { failed=1; echo "$case fails"; grep -m5 "=====" "$out/$tool-$case.txt"; }
+      done
+    done
+  fi
+
+  echo "== times"
+  local modes=eager,compile
+  "$python" -c "import torch; assert torch.cuda.is_available()" 2>/dev/null || modes=
+  for precision in tf32 bf16; do
+    "$python" benches/compare.py --fgc "$here/fgc" --python "$python" --device cuda --precision "$precision" \
+      --modes "$modes" --rounds 3 --seconds 2 --wait 0 --out "$out/times-$precision.json" \
+      "${benches[@]}" "${large[@]}" >"$out/times-$precision.txt" 2>&1 || failed=1
+    sed -n '/^|/p' "$out/times-$precision.txt"
+  done
+  return $failed
+}
+
+case ${1:-} in
+  prepare) shift; prepare "$@" ;;
+  run) shift; run "$@" ;;
+  *) sed -n '2,9p' "$0"; exit 2 ;;
+esac

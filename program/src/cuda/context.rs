@@ -1,0 +1,40 @@
+//! What printing a stage starts from, and what it gives.
+
+use crate::KernelBuffer;
+use crate::bounds::Extents;
+
+/// Where a buffer lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Home {
+    /// The launch gives it.
+    Argument,
+    /// For one point, in the block's shared memory.
+    Shared,
+    /// For one point, the thread's own.
+    Own,
+    /// For each grid iteration, from this byte of the scratch memory on.
+    Scratch(usize),
+}
+
+/// A printed stage: all but its name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Printed {
+    /// The parameters and the body.
+    pub text: String,
+    /// Buffers it is given, in the order of its parameters; the scratch memory comes after them if it `scratches`.
+    pub buffers: Vec<usize>,
+    pub scratches: bool,
+    pub blocks: usize,
+    pub threads: usize,
+}
+
+/// What a stage is printed with.
+pub(super) struct Context<'a> {
+    pub buffers: &'a [KernelBuffer],
+    pub homes: &'a [Home],
+    /// Buffers stored as bf16 rather than f32.
+    pub narrow: &'a [bool],
+    pub extents: &'a Extents,
+    /// Whether every buffer starts at a multiple of 16 bytes.
+    pub aligned: bool,
+}
