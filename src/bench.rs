@@ -4,6 +4,7 @@ mod memory;
 mod profile;
 
 use crate::device::{Place, Where};
+use crate::kept;
 use crate::preset;
 use crate::problem::Problem;
 use crate::setup::{compiled, level, setup};
@@ -82,8 +83,8 @@ struct Report {
     launches: usize,
     /// Arithmetic and bytes of one step.
     cost: cost::Cost,
-    /// Seconds from the text to the program.
-    front: f64,
+    /// Seconds from the text to the program: compiled, and where it was kept.
+    front: [f64; 2],
     /// Seconds from the program to its device: with no compiled kernels kept, and with all.
     native: Option<[f64; 2]>,
     memory: Memory,
@@ -110,6 +111,7 @@ pub fn main(args: Args) -> Result<(), Problem> {
     let setup = Setup { level: args.opt, target: args.place.target(), ..setup(&preset, &preset.data.describe()?) };
     let program = compiled(&source.name(), &source.text, &setup)?.program;
     let front = begun.elapsed().as_secs_f64();
+    let front = [front, if args.warm { front } else { kept_seconds(&source, &setup)? }];
     let program = Arc::new(program);
     let on_cpu = args.place.device == Place::Cpu;
     let native = if args.warm || !on_cpu { None } else { Some(native_seconds(&program, args.threads)?) };
@@ -174,6 +176,15 @@ fn not_finite(error: TrainError) -> Problem {
     Problem::new(format!("{error} (a bench trains random networks on noise: try other hyper-parameters)"))
 }
 
+/// Seconds to find the program that was compiled before.
+fn kept_seconds(source: &Source, setup: &Setup) -> Result<f64, Problem> {
+    let find = || kept::program(&source.name(), &source.text, setup);
+    find()?;
+    let begun = Instant::now();
+    find()?;
+    Ok(begun.elapsed().as_secs_f64())
+}
+
 /// Seconds to make the program's device without and with its kernels compiled before.
 fn native_seconds(program: &Arc<Program>, threads: usize) -> Result<[f64; 2], Problem> {
     let cache = std::env::temp_dir().join(format!("fgc-bench-{}", std::process::id()));
@@ -235,8 +246,8 @@ impl Report {
             "gigabytes": self.cost.bytes * 1e-9,
             "gflop_per_second": self.gflops(),
             "fraction_of_limit": self.gflops() / LIMIT,
-            "compile_cold_seconds": self.native.map(|native| self.front + native[0]),
-            "compile_cached_seconds": self.native.map(|native| self.front + native[1]),
+            "compile_cold_seconds": self.native.map(|native| self.front[0] + native[0]),
+            "compile_cached_seconds": self.native.map(|native| self.front[1] + native[1]),
         })
         .to_string()
     }
@@ -246,12 +257,12 @@ impl Report {
         let peak = |bytes: Option<usize>| bytes.map_or("unknown".into(), |bytes| format!("{:.0} MiB", mib(bytes)));
         let compile = match self.native {
             Some([cold, cached]) => format!(
-                "{:.2} s cold, {:.2} s cached ({:.2} s of it before the C compiler)",
-                self.front + cold,
-                self.front + cached,
-                self.front
+                "{:.2} s cold ({:.2} s of it before the C compiler), {:.2} s cached",
+                self.front[0] + cold,
+                self.front[0],
+                self.front[1] + cached
             ),
-            None => format!("{:.2} s before the C compiler", self.front),
+            None => format!("{:.2} s before the C compiler", self.front[0]),
         };
         let rows = [
             ("step", format!("{median:.3} ms (fastest {:.3}, {} measured)", self.steps[0], self.steps.len())),

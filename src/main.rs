@@ -7,6 +7,7 @@ mod device;
 mod doctor;
 mod explain;
 mod fmt;
+mod kept;
 mod lsp;
 mod misread;
 mod preset;

@@ -1,9 +1,10 @@
 //! `fgc run`
 
 use crate::device;
+use crate::kept;
 use crate::preset::{self, Preset};
 use crate::problem::Problem;
-use crate::setup::{compiled, level, setup, trained};
+use crate::setup::{level, setup, trained};
 use crate::source::Source;
 use fgc_compiler::level::Level;
 use fgc_compiler::preset::Setup;
@@ -92,12 +93,11 @@ pub fn main(args: Args) -> Result<(), Problem> {
     args.device.place.check()?;
     let begun = Instant::now();
     let description = preset.data.describe()?;
-    let program = compiled(
+    let program = kept::program(
         &source.name(),
         &source.text,
         &Setup { level: args.opt, target: args.device.place.target(), ..setup(&preset, &description) },
-    )?
-    .program;
+    )?;
     if let Some(net) = weights.nets.keys().find(|name| program.nets.iter().all(|net| net.name != **name)) {
         return Err(Problem::new(format!(
             "method `{}` has no network `{net}` for --teacher or --init to fill",

@@ -1,9 +1,10 @@
 //! `fgc sample`
 
 use crate::device;
+use crate::kept;
 use crate::preset;
 use crate::problem::Problem;
-use crate::setup::{compiled, setup};
+use crate::setup::setup;
 use fgc_compiler::preset::Setup;
 use fgc_runtime::data::{Dataset, Split};
 use fgc_runtime::tensorfile::{self, Metadata};
@@ -67,7 +68,7 @@ pub fn main(args: Args) -> Result<(), Problem> {
     let spec = dir.path().join("spec.fg").display().to_string();
     args.device.place.check()?;
     let setup = Setup { target: args.device.place.target(), ..setup(&preset, &description) };
-    let program = compiled(&spec, &checkpoint.spec, &setup)?.program;
+    let program = kept::program(&spec, &checkpoint.spec, &setup)?;
     let sampler = args.sampler.or_else(|| program.samplers.keys().next().cloned()).unwrap_or_default();
     let (mut model, _) = Model::new(args.device.open(program)?, checkpoint.seed, &Weights::default())?;
     model.restore(&checkpoint, &place)?;

@@ -1,9 +1,10 @@
 //! `fgc step`
 
 use crate::device;
+use crate::kept;
 use crate::preset;
 use crate::problem::Problem;
-use crate::setup::{compiled, fields, level, setup};
+use crate::setup::{fields, level, setup};
 use crate::source::Source;
 use fgc_compiler::level::Level;
 use fgc_runtime::Tensor;
@@ -60,7 +61,7 @@ pub fn main(args: Args) -> Result<(), Problem> {
     setup.batch = x.shape()[0];
     setup.fields = fields(&shapes);
     setup.pins = pins.iter().map(|(name, t)| (name.clone(), (t.dtype(), t.shape().to_vec()))).collect();
-    let program = compiled(&source.name(), &source.text, &setup)?.program;
+    let program = kept::program(&source.name(), &source.text, &setup)?;
     let (weights, _) = tensorfile::read(&args.weights)?;
     let nets: Vec<&str> = program.nets.iter().map(|net| net.name.as_str()).collect();
     let weights = Weights::from_file(&args.weights.display().to_string(), weights, &nets);

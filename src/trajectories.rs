@@ -1,10 +1,11 @@
 //! `fgc trajectories`
 
 use crate::device;
+use crate::kept;
 use crate::preset::{self, Preset};
 use crate::problem::Problem;
 use crate::run::stop_on_signals;
-use crate::setup::{compiled, setup, trained};
+use crate::setup::{setup, trained};
 use crate::source::Source;
 use fgc_compiler::preset::Setup;
 use fgc_runtime::Tensor;
@@ -83,7 +84,7 @@ pub fn main(args: Args) -> Result<(), Problem> {
     description.fields.entry("path".into()).or_insert_with(|| [&[POINTS], &shape[..]].concat());
     args.device.place.check()?;
     let setup = Setup { target: args.device.place.target(), ..setup(&preset, &description) };
-    let program = compiled(&source.name(), &source.text, &setup)?.program;
+    let program = kept::program(&source.name(), &source.text, &setup)?;
     let method = program.method.clone();
     if !program.samplers.contains_key(SAMPLER) {
         return Err(Problem::new(format!(
