@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What is checked and measured on a GPU, in two parts, so that nothing is built where the GPU is:
 #
-#   benches/gpu.sh prepare [sm_90]   anywhere, needs NVRTC (tests/emulator/nvrtc.sh): release binaries and all kernels, into target/gpu
+#   benches/gpu.sh prepare [sm_90]   anywhere: release binaries into target/gpu; with an architecture all kernels, too (some hundred MB,
+#                                    needs NVRTC: tests/emulator/nvrtc.sh), for a machine that has no NVRTC of its own
 #   benches/gpu.sh run [OUT]         where the GPU is, with the repository and target/gpu: checks, then times, a table into OUT
 #
 # The comparison needs a python3 with PyTorch for CUDA (PYTHON names another).
@@ -17,13 +18,17 @@ method() { case $1 in self-forcing-*) echo self_forcing ;; *) echo "${1%%-*}" ;;
 
 prepare() {
   set -e
-  local arch=${1:-sm_90}
+  local arch=${1:-}
   mkdir -p "$here"
   if [ -z "${FGC_BIN:-}" ]; then
     cargo build --release -p fgc -p parity
     cp "${CARGO_TARGET_DIR:-target}"/release/{fgc,parity} "$here/"
   else
     cp "$FGC_BIN"/{fgc,parity} "$here/"
+  fi
+  strip "$here"/{fgc,parity}
+  if [ -z "$arch" ]; then
+    return
   fi
   # NVRTC itself stays here: only what it makes is carried.
   export FGC_CUDA_LIBS="${FGC_CUDA_LIBS:-${XDG_CACHE_HOME:-$HOME/.cache}/fgc/cuda}"
@@ -74,5 +79,5 @@ run() {
 case ${1:-} in
   prepare) shift; prepare "$@" ;;
   run) shift; run "$@" ;;
-  *) sed -n '2,9p' "$0"; exit 2 ;;
+  *) sed -n '2,10p' "$0"; exit 2 ;;
 esac

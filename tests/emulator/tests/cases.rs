@@ -44,3 +44,14 @@ fn steps_of_images() {
 fn steps_of_videos() {
     agree(&["self-forcing-student-vdit", "causal-sft-vdit"], &[1]);
 }
+
+/// Every recorded case; `cargo test -p emulator --test cases -- --ignored`.
+#[test]
+#[ignore = "takes ten minutes"]
+fn all_steps() {
+    let cases = std::fs::read_dir(case("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut cases: Vec<String> = cases.collect();
+    cases.sort();
+    assert!(!cases.is_empty());
+    cases.iter().for_each(|name| agree(&[name], &[1]));
+}
