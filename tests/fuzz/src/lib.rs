@@ -2,12 +2,15 @@
 //! with libFuzzer, `tests/short.rs` for a few seconds with inputs of its own, and again with all that ever failed.
 
 mod check;
+mod editor;
 mod edits;
+mod files;
 mod format;
 mod setups;
 
 pub use check::check;
-pub use edits::edits;
+pub use edits::{edits, unfinished};
+pub use files::{files, specs};
 pub use format::{format, parse};
 
 /// As deep as checking may recurse in `fgc`.

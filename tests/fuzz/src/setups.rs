@@ -10,7 +10,12 @@ pub fn fitting(text: &str) -> Setup {
     if text.contains("[B, T") { video() } else { points() }
 }
 
-pub fn points() -> Setup {
+/// Videos for the methods that need them.
+pub fn of_method(name: &str) -> Setup {
+    if name.starts_with("caus") || name == "self_forcing" { video() } else { points() }
+}
+
+fn points() -> Setup {
     let x = field(&["C"], &[2]);
     let path = field(&["P", "C"], &[4, 2]);
     let fields = [("x", x), ("c", field(&["K"], &[4])), ("path", path)];

@@ -1,6 +1,5 @@
 //! A few seconds of fuzzing without libFuzzer, and all inputs that ever failed.
 
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// For each target; an unoptimised build gets through a few hundred inputs.
@@ -25,31 +24,9 @@ impl Random {
     }
 }
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-/// The files of a folder of the repository and all below it whose names end so; sorted.
-fn files(folder: &str, extension: &str) -> Vec<(PathBuf, Vec<u8>)> {
-    let (mut pending, mut found) = (vec![root().join(folder)], Vec::new());
-    while let Some(dir) = pending.pop() {
-        for entry in std::fs::read_dir(&dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display())) {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                pending.push(path);
-            } else if extension.is_empty() || path.extension().is_some_and(|e| e == extension) {
-                let bytes = std::fs::read(&path).unwrap();
-                found.push((path, bytes));
-            }
-        }
-    }
-    found.sort();
-    found
-}
-
 /// Inputs that once failed, from `fuzz/regressions/TARGET`.
-fn regressions(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
-    let found = files(&format!("fuzz/regressions/{target}"), "");
+fn regressions(target: &str) -> Vec<(String, Vec<u8>)> {
+    let found = fgc_fuzzed::files(&[&format!("fuzz/regressions/{target}")], &[""]);
     assert!(!found.is_empty());
     found
 }
@@ -114,14 +91,10 @@ fn on_texts(name: &str, target: fn(&str)) {
     for (path, bytes) in regressions(name) {
         // libFuzzer hands on only what is UTF-8.
         let Ok(text) = std::str::from_utf8(&bytes) else { continue };
-        guard(&path.display().to_string(), text.as_bytes(), || target(text));
+        guard(&path, text.as_bytes(), || target(text));
     }
-    let specs: Vec<String> = ["methods", "stdlib", "compiler/tests/ui"]
-        .iter()
-        .flat_map(|folder| files(folder, "fg"))
-        .map(|(_, bytes)| String::from_utf8(bytes).unwrap())
-        .collect();
-    let texts: Vec<Vec<&str>> = specs.iter().map(|text| tokens(text)).collect();
+    let specs = fgc_fuzzed::specs();
+    let texts: Vec<Vec<&str>> = specs.iter().map(|(_, text)| tokens(text)).collect();
     let mut random = Random(1);
     let start = Instant::now();
     while start.elapsed() < TIME {
@@ -158,7 +131,7 @@ fn any_text_is_checked() {
 #[test]
 fn any_editing_is_served() {
     for (path, bytes) in regressions("edits") {
-        guard(&path.display().to_string(), &bytes, || fgc_fuzzed::edits(&bytes));
+        guard(&path, &bytes, || fgc_fuzzed::edits(&bytes));
     }
     let mut random = Random(2);
     let start = Instant::now();
