@@ -1,5 +1,6 @@
 //! What is known of one `.fg` file.
 
+use crate::context::{Context, value_start};
 use crate::text::Text;
 use fgc_compiler::check::facts::{Known, LossFact};
 use fgc_compiler::check::{Inspection, inspect};
@@ -10,12 +11,9 @@ use fgc_compiler::preset::Setup;
 use fgc_compiler::source::FileId;
 use fgc_grammar::Span;
 use fgc_grammar::ast::{Item, ItemKind};
-use indexmap::IndexMap;
 use rustc_hash::FxHashMap;
 use std::cell::OnceCell;
-
-/// As many take a second or two.
-const EVALUATIONS: u64 = 4_000_000;
+use std::rc::Rc;
 
 /// One version of a file, analysed.
 #[derive(Debug)]
@@ -27,14 +25,19 @@ pub struct Analysis {
     pub no_setup: Option<String>,
     /// Part of the standard library: functions for others, and no method.
     pub library: bool,
-    /// Hyper-parameters that the preset sets.
-    pub set: IndexMap<String, String>,
+    /// What it is checked on.
+    pub setup: Rc<Setup>,
     /// What names were last known to be, kept while the text around them is broken.
     remembered: FxHashMap<String, Known>,
     /// As `remembered`: the losses of the last version that checked.
     pub losses: Vec<LossFact>,
     /// Names of the other modules, as far as asked for.
     others: OnceCell<Vec<(ModuleId, Names)>>,
+}
+
+/// What takes longer than a person waits is a mistake while it is typed: as many evaluations take a second or two.
+pub fn limited(setup: Setup) -> Rc<Setup> {
+    Rc::new(Setup { evaluations: Some(4_000_000), ..setup })
 }
 
 /// Something that can be jumped to, found everywhere, renamed.
@@ -51,16 +54,14 @@ impl Analysis {
     pub fn new(
         name: &str,
         text: Text,
-        setup: Result<Setup, String>,
+        setup: Result<Rc<Setup>, String>,
         library: bool,
         before: Option<&Analysis>,
     ) -> Analysis {
         let (setup, no_setup) = match setup {
             Ok(setup) => (setup, None),
-            Err(message) => (Setup::default(), Some(message)),
+            Err(message) => (limited(Setup::default()), Some(message)),
         };
-        // What takes longer than a person waits is a mistake while it is typed.
-        let setup = Setup { evaluations: Some(EVALUATIONS), ..setup };
         let found = inspect(name, text.as_str(), &setup);
         let names = Names::of(found.user, &found.modules, &found.sources);
         let mut remembered = before.map(|b| b.remembered.clone()).unwrap_or_default();
@@ -76,7 +77,7 @@ impl Analysis {
             none if none.is_empty() => before.map(|b| b.losses.clone()).unwrap_or_default(),
             losses => losses.clone(),
         };
-        Analysis { text, found, names, no_setup, library, set: setup.set, remembered, losses, others: OnceCell::new() }
+        Analysis { text, found, names, no_setup, library, setup, remembered, losses, others: OnceCell::new() }
     }
 
     pub fn module(&self) -> &Module {
@@ -109,6 +110,20 @@ impl Analysis {
     pub fn known_symbol(&self, symbol: &Symbol, offset: usize) -> Option<&Known> {
         let at = self.known(symbol.site_at(offset));
         at.or_else(|| symbol.sites.iter().find_map(|&s| self.known(s))).or_else(|| self.remembered.get(&symbol.name))
+    }
+
+    /// The value that `context`, which holds at `offset`, has before its dot: the statement so far gives way to one that
+    /// binds it.
+    pub fn value_before_dot(&self, context: &Context, offset: usize) -> Option<Known> {
+        context.item()?;
+        let text = self.text.as_str();
+        let dot = offset - context.prefix.len() - 1;
+        let value = &text[..dot][value_start(&text[..dot])..];
+        let rest = text[offset..].find('\n').map_or("", |i| &text[offset + i..]);
+        let before = &text[..context.start];
+        let found = inspect("", &format!("{before}let it = {value}{rest}"), &self.setup);
+        let name = Span::new(before.len() + "let ".len(), before.len() + "let it".len());
+        found.facts.values.get(&Place { file: found.modules.module(found.user).file, span: name }).cloned()
     }
 
     /// What a name was last known to be.

@@ -1,13 +1,16 @@
 //! Names and values in words, for hovers and completions.
 
 use crate::analysis::{Analysis, Entity};
+use crate::context::{Context, Kind, is_word};
+use crate::words;
 use fgc_compiler::check::builtin;
 use fgc_compiler::check::facts::{Known, Members, NETWORK_MEMBERS, Signature};
 use fgc_compiler::diagnostic::Place;
+use fgc_compiler::module::item_name;
 use fgc_compiler::names::{Symbol, SymbolKind, Target};
 use fgc_compiler::source::FileId;
 use fgc_grammar::Span;
-use fgc_grammar::ast::{Body, Function, Item, ItemKind, ParamDecl};
+use fgc_grammar::ast::{Body, Item, ItemKind, ParamDecl};
 
 /// Code, and prose below it.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,14 +30,17 @@ impl Description {
     }
 }
 
-/// Functions with one expression for a body are shown whole up to this many characters: the formula says it best.
-const FORMULA: usize = 400;
+/// Functions are shown whole up to this many characters and lines: the formula says it best.
+const FORMULA: (usize, usize) = (700, 12);
 
 impl Analysis {
     /// What stands at `offset`, and its span.
     pub fn describe(&self, offset: usize) -> Option<(Description, Span)> {
         if let Some((entity, span)) = self.entity_at(offset) {
             return Some((self.describe_entity(&entity, offset)?, span));
+        }
+        if let Some(found) = self.word(offset) {
+            return Some(found);
         }
         if let Some(used) = self.names.use_at(offset) {
             let (name, span) = (used.name.as_str(), used.span);
@@ -60,10 +66,14 @@ impl Analysis {
                         Some(Description::new(code, format!("{}\n\n*{module}*", item.doc.trim()).trim_start()))
                     }
                     // A module, or a parameter.
-                    None if place.span == Span::default() => Some(Description::new(
-                        format!("use {}", home.name.trim_end_matches(".fg").replace('/', ".")),
-                        "",
-                    )),
+                    None if place.span == Span::default() => {
+                        let module = home.name.trim_end_matches(".fg").replace('/', ".");
+                        let items = fgc_grammar::parse(&home.text).file.items;
+                        let names: Vec<String> =
+                            items.iter().filter_map(|i| Some(format!("`{}`", item_name(i)?.text))).collect();
+                        let doc = format!("{}\n\n{}", file_doc(&home.text), names.join(", "));
+                        Some(Description::new(format!("use {module}"), doc.trim()))
+                    }
                     None => {
                         let param = self.parameter(*place)?;
                         Some(Description::new(declaration(param, &home.text), param.doc.clone()))
@@ -81,7 +91,11 @@ impl Analysis {
         let name = &symbol.name;
         let mut doc = symbol.doc.clone();
         let code = match symbol.kind {
-            SymbolKind::Fn | SymbolKind::Layer | SymbolKind::Schedule | SymbolKind::Method => {
+            SymbolKind::Method => {
+                doc = format!("{}\n\n{doc}", file_doc(text)).trim().to_owned();
+                format!("method {name}")
+            }
+            SymbolKind::Fn | SymbolKind::Layer | SymbolKind::Schedule => {
                 let place = self.place(symbol.site_at(offset));
                 self.item_at(place).map_or_else(|| name.clone(), |item| header(item, text))
             }
@@ -98,15 +112,21 @@ impl Analysis {
                 (None, None) => name.clone(),
             },
             SymbolKind::Loss => {
-                let reach = self.losses.iter().find(|l| l.name == *name).map(|l| l.reaches.join(", "));
-                if let Some(reach) = reach {
-                    doc = format!("Gradient reaches: {reach}\n\n{doc}").trim_end().to_owned();
+                if let Some(loss) = self.losses.iter().find(|l| l.name == *name) {
+                    let all = |nets: &[String]| if nets.is_empty() { "none".into() } else { nets.join(", ") };
+                    let (reaches, trains) = (all(&loss.reaches), all(&loss.trains));
+                    doc = format!("Gradient reaches: {reaches}. Trains: {trains}.\n\n{doc}").trim_end().to_owned();
                 }
                 format!("loss {name}")
             }
             SymbolKind::Metric => format!("metric {name}"),
             SymbolKind::Step => format!("step {name}"),
             SymbolKind::Sample => format!("sample {name}"),
+            SymbolKind::Net if shown.is_some() => {
+                let shown = shown.unwrap_or_default();
+                let prefix = format!("network {name}");
+                format!("net {name}{}", shown.strip_prefix(&prefix).unwrap_or(shown))
+            }
             kind => {
                 let word = match kind {
                     SymbolKind::Var => "var",
@@ -167,6 +187,39 @@ impl Analysis {
         Some(Description::new(format!("{name}: {}", known.shown), doc.map_or("", |(_, doc)| doc)))
     }
 
+    /// A word of the language: a keyword, a type, what a network learns with and its settings.
+    fn word(&self, offset: usize) -> Option<(Description, Span)> {
+        let text = self.text.as_str();
+        let start = offset - text[..offset].chars().rev().take_while(|&c| is_word(c)).count();
+        let name = &text[start..start + text[start..].find(|c| !is_word(c)).unwrap_or(text.len() - start)];
+        let context = Context::at_end_of(&text[..start]);
+        if name.is_empty() || context.prose {
+            return None;
+        }
+        let line: Vec<&str> = context.line.iter().map(String::as_str).collect();
+        let given =
+            context.call().filter(|call| matches!(call.callee.as_slice(), [name] if words::attribute(name).is_some()));
+        let inside = context.open.last().is_some_and(|b| b.kind == Kind::Paren);
+        let (_, written, doc) = match (context.before.as_str(), line.as_slice()) {
+            (":" | "->", _) if words::find(&words::TYPES, name).is_some() && line.first() != Some(&"loss") => {
+                words::find(&words::TYPES, name)?
+            }
+            ("(" | ",", ["net", ..]) if text[start + name.len()..].trim_start().starts_with('=') => {
+                words::find(words::attribute(&given?.callee[0])?.params, name)?
+            }
+            (_, ["net", _, "=", _, ..]) if !inside && words::attribute(name).is_some() => {
+                let callable = self.callable(&[name.to_owned()], offset)?;
+                let span = Span::new(start, start + name.len());
+                return Some((Description::new(callable.label, callable.doc), span));
+            }
+            _ if self.names.use_at(offset).is_some() || self.names.symbol_at(offset).is_some() => return None,
+            (_, []) if context.open.is_empty() => words::find(&words::ITEMS, name)?,
+            (_, []) => words::find(&words::STATEMENTS, name).or_else(|| words::find(&words::JOINING, name))?,
+            _ => words::find(&words::JOINING, name)?,
+        };
+        Some((Description::new(written, doc), Span::new(start, start + name.len())))
+    }
+
     /// The smallest expression around `offset` that is more than a word or a number.
     fn expression(&self, offset: usize) -> Option<(Span, &Known)> {
         let (file, text) = (self.file(), self.text.as_str());
@@ -224,7 +277,7 @@ pub fn header(item: &Item, text: &str) -> String {
     let until = |start: usize| slice(item.span.start, start).trim_end().trim_end_matches(['=', '{']).trim_end();
     match &item.kind {
         ItemKind::Let { .. } => one_line(whole),
-        ItemKind::Fn(Function { body: Body::Expr(_), .. }) if whole.len() <= FORMULA => whole.to_owned(),
+        ItemKind::Fn(_) if whole.len() <= FORMULA.0 && whole.lines().count() <= FORMULA.1 => whole.to_owned(),
         ItemKind::Fn(f) | ItemKind::Layer(f) => undocumented(until(match &f.body {
             Body::Expr(e) => e.span.start,
             Body::Block(b) => b.span.start,
@@ -233,6 +286,12 @@ pub fn header(item: &Item, text: &str) -> String {
         ItemKind::Schedule { name, .. } => format!("schedule {}", name.text),
         ItemKind::Use { .. } | ItemKind::Error => one_line(whole),
     }
+}
+
+/// What a file's `//!` lines say.
+fn file_doc(text: &str) -> String {
+    let lines = text.lines().map_while(|l| l.strip_prefix("//!"));
+    lines.map(str::trim).collect::<Vec<_>>().join("\n")
 }
 
 fn undocumented(code: &str) -> String {

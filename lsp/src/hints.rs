@@ -47,7 +47,7 @@ fn label(analysis: &Analysis, symbol: &Symbol, site: usize) -> Option<(String, O
             Some((format!(": {}", cut(shown)), Some(InlayHintKind::Type)))
         }
         SymbolKind::Hyper => {
-            let set = analysis.set.contains_key(&symbol.name);
+            let set = analysis.setup.set.contains_key(&symbol.name);
             let shown = shown().filter(|_| set)?;
             Some((format!("preset: {}", cut(shown)), None))
         }

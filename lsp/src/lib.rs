@@ -25,6 +25,7 @@ pub mod symbols;
 pub mod text;
 pub mod tokens;
 pub mod uri;
+mod words;
 pub mod workspace;
 
 pub use analysis::Analysis;

@@ -2,6 +2,7 @@
 
 use crate::analysis::{Analysis, Entity};
 use crate::describe::{declaration, params_of};
+use crate::words;
 use fgc_compiler::check::builtin;
 use fgc_compiler::check::facts::{Known, Members};
 use fgc_compiler::module::item_name;
@@ -173,21 +174,13 @@ fn built_in(label: &str, doc: &str) -> Callable {
     Callable { label: label.into(), doc: doc.into(), params }
 }
 
-/// What follows a network's name in its `net` statement.
-pub const ATTRIBUTES: [(&str, &[&str], &str); 6] = [
-    ("adamw", &["lr", "beta1", "beta2", "eps", "weight_decay", "betas"], "Learns with AdamW."),
-    ("adam", &["lr", "beta1", "beta2", "eps", "weight_decay", "betas"], "Learns with Adam."),
-    ("radam", &["lr", "beta1", "beta2", "eps", "weight_decay", "betas"], "Learns with RAdam."),
-    ("ema", &["decay", "half_life"], "Keeps a moving average of the weights, for sampling."),
-    ("clip", &["norm"], "Scales the gradients so that their norm is at most this."),
-    ("warmup", &["updates"], "The learning rate rises from 0 over so many updates."),
-];
-
+/// What may follow a network, called.
 fn attribute(name: &str) -> Option<Callable> {
-    let (name, params, doc) = ATTRIBUTES.iter().find(|(n, ..)| *n == name)?;
-    let params: Vec<_> = params.iter().map(|p| (p.to_string(), p.to_string(), String::new())).collect();
-    let shown: Vec<&str> = params.iter().map(|(p, ..)| p.as_str()).collect();
-    Some(Callable { label: format!("{name}({})", shown.join(", ")), doc: doc.to_string(), params })
+    let attribute = words::attribute(name)?;
+    let params: Vec<_> =
+        attribute.params.iter().map(|(n, shown, doc)| (n.to_string(), shown.to_string(), doc.to_string())).collect();
+    let shown: Vec<&str> = params.iter().map(|(_, shown, _)| shown.as_str()).collect();
+    Some(Callable { label: format!("{name}({})", shown.join(", ")), doc: attribute.doc.to_owned(), params })
 }
 
 /// A schedule as a value.

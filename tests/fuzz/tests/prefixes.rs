@@ -29,7 +29,7 @@ fn unfinished_files_are_served() {
     serve(if cfg!(debug_assertions) { 211 } else { 37 });
 }
 
-/// `cargo test --release -p fgc-fuzzed --test prefixes -- --ignored`: an hour of two cores.
+/// `cargo test --release -p fgc-fuzzed --test prefixes -- --ignored`: a quarter of an hour on two cores.
 #[test]
 #[ignore = "takes long; the other test takes samples"]
 fn every_unfinished_file_is_served() {
