@@ -5,36 +5,25 @@ use fgc_compiler::names::Names;
 use fgc_compiler::source::{SourceFile, Sources, standard_module, standard_modules};
 use fgc_grammar::Span;
 use gen_lsp_types::{BaseSymbolInformation, Location, Range, SymbolInformation, SymbolKind, Uri};
-use std::path::{Path, PathBuf};
+use ignore::{DirEntry, WalkBuilder};
+use std::path::PathBuf;
 
 /// More files than this are not looked through.
 const FILES: usize = 2000;
 /// Nor folders deeper than this.
 const DEPTH: usize = 8;
 
-/// The `.fg` files in folders, hidden ones and build folders left out.
+/// The `.fg` files in folders; hidden ones and those that git ignores are left out, such as the copies that runs keep.
 pub fn files(roots: &[PathBuf]) -> Vec<PathBuf> {
-    let mut out = Vec::new();
-    for root in roots {
-        walk(root, 0, &mut out);
-    }
+    let walk = |root: &PathBuf| {
+        let mut walk = WalkBuilder::new(root);
+        walk.max_depth(Some(DEPTH)).filter_entry(|entry| entry.file_name() != "node_modules");
+        walk.build().flatten().map(DirEntry::into_path).filter(|path| path.extension().is_some_and(|e| e == "fg"))
+    };
+    let mut out: Vec<PathBuf> = roots.iter().flat_map(walk).take(FILES).collect();
     out.sort();
     out.dedup();
     out
-}
-
-fn walk(folder: &Path, depth: usize, out: &mut Vec<PathBuf>) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        let (path, name) = (entry.path(), entry.file_name());
-        let name = name.to_string_lossy();
-        let Ok(kind) = entry.file_type() else { continue };
-        if kind.is_dir() && depth < DEPTH && !name.starts_with('.') && name != "target" && name != "node_modules" {
-            walk(&path, depth + 1, out);
-        } else if kind.is_file() && name.ends_with(".fg") && out.len() < FILES {
-            out.push(path);
-        }
-    }
 }
 
 /// The standard library as the compiler carries it.
