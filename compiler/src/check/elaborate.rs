@@ -54,6 +54,9 @@ pub struct DrawState {
     pub shape: Vec<usize>,
 }
 
+/// Tables made of lists so far, by where the list is and how deep; it is kept, so that no other comes to be there.
+pub type Tables = FxHashMap<(*const Vec<Value>, usize), (Rc<Vec<Value>>, NodeId)>;
+
 pub struct Elaborator<'a> {
     pub sources: &'a mut Sources,
     pub modules: &'a mut Modules,
@@ -68,6 +71,7 @@ pub struct Elaborator<'a> {
     pub functions: FxHashMap<(ModuleId, usize), Value>,
     pub nets: Vec<NetState>,
     pub draws: IndexMap<String, DrawState>,
+    pub tables: Tables,
     /// Names read so far, for what is never used.
     pub read: IndexSet<String>,
     pub frames: Vec<Frame>,

@@ -282,6 +282,7 @@ impl<'a> Elaborator<'a> {
             user,
             spent: 0,
             tensors: FxHashMap::default(),
+            tables: FxHashMap::default(),
             facts: Default::default(),
         }
     }

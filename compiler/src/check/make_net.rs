@@ -291,7 +291,10 @@ impl Elaborator<'_> {
         env.bind("classes", Value::Int(self.setup.classes() as i64), false);
         let schedule = self.preset_schedule(spec, place)?;
         env.bind("schedule", Value::Schedule(schedule), false);
-        if let (Some(mixture), Some(x)) = (&self.setup.mixture, self.setup.fields.get("x")) {
+        // A table of every mode takes long to make: only where the words name it.
+        if spec.network.contains("mixture")
+            && let (Some(mixture), Some(x)) = (&self.setup.mixture, self.setup.fields.get("x"))
+        {
             env.bind("mixture", mixture.to_value(x, self.setup.classes()), false);
         }
         let at = Place { file, span: callee.span };

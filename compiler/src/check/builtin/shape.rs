@@ -365,12 +365,20 @@ fn tensor(e: &mut Elaborator, args: Args) -> Result<Value> {
         .collect::<Result<Vec<_>>>()?;
     let (mut shape, mut values) = (Vec::new(), Vec::new());
     let source = args.positional.first().map(|(v, _)| v.clone()).unwrap_or(Value::None);
+    let list = if let Value::List(list) = &source { Some(list) } else { None };
+    let key = list.map(|list| (Rc::as_ptr(list), axes.len()));
+    if let Some((_, node)) = key.and_then(|key| e.tables.get(&key)) {
+        return made(e, *node, axes, &args);
+    }
     if axes.is_empty() || !flatten(&source, axes.len(), &mut shape, 0, &mut values) || values.is_empty() {
         let shown = e.show(&source);
         let message = format!("`tensor` needs numbers nested as deep as it has axes ({}), found {shown}", axes.len());
         return Err(e.error_help("FG0226", message, args.place, "in this call", "`tensor([[1, 2], [3, 4]], I, J)`"));
     }
     let node = e.graph.table(values, &shape);
+    if let (Some(key), Some(list)) = (key, list) {
+        e.tables.insert(key, (list.clone(), node));
+    }
     made(e, node, axes, &args)
 }
 
