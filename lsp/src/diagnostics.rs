@@ -4,12 +4,11 @@ use crate::analysis::Analysis;
 use fgc_compiler::diagnostic::{Diagnostic, Place, Severity};
 use gen_lsp_types as lsp;
 
-/// Diagnostics of the file. `location`: where a place of another file is.
-pub fn diagnostics(
-    analysis: &Analysis,
-    uri: &lsp::Uri,
-    location: &dyn Fn(Place) -> Option<lsp::Location>,
-) -> Vec<lsp::Diagnostic> {
+/// Where a place of another file is.
+pub type Locate<'a> = &'a dyn Fn(Place) -> Option<lsp::Location>;
+
+/// Diagnostics of the file.
+pub fn diagnostics(analysis: &Analysis, uri: &lsp::Uri, location: Locate) -> Vec<lsp::Diagnostic> {
     let mut out: Vec<lsp::Diagnostic> = analysis.diagnostics().map(|d| one(analysis, d, uri, location)).collect();
     if let Some(message) = &analysis.no_setup {
         let top = lsp::Range::default();
@@ -24,12 +23,8 @@ pub fn diagnostics(
     out
 }
 
-fn one(
-    analysis: &Analysis,
-    d: &Diagnostic,
-    uri: &lsp::Uri,
-    location: &dyn Fn(Place) -> Option<lsp::Location>,
-) -> lsp::Diagnostic {
+/// One of them.
+pub fn one(analysis: &Analysis, d: &Diagnostic, uri: &lsp::Uri, location: Locate) -> lsp::Diagnostic {
     let file = analysis.file();
     // The first label is the primary one; where that is elsewhere (in a setting), another of this file will do.
     let primary = d.labels.iter().position(|l| l.place.file == file);
@@ -37,6 +32,9 @@ fn one(
     let mut message = d.message.clone();
     if let Some(label) = primary.map(|i| &d.labels[i]).filter(|l| !l.text.is_empty()) {
         message += &format!("\n{}", label.text);
+    }
+    for note in &d.notes {
+        message += &format!("\nnote: {note}");
     }
     if let Some(help) = &d.help {
         message += &format!("\nhelp: {help}");

@@ -79,7 +79,7 @@ pub fn rename(analysis: &Analysis, position: Position, new: &str) -> Result<Vec<
 }
 
 /// A word that is not one of the language's.
-fn is_name(word: &str) -> bool {
+pub fn is_name(word: &str) -> bool {
     let reads = fgc_grammar::parse_expr(word);
     matches!(reads.map(|e| *e.kind), Ok(fgc_grammar::ast::ExprKind::Name(name)) if name == word)
 }

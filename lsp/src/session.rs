@@ -1,6 +1,6 @@
 //! A session with one editor: its documents, its requests.
 
-use crate::analysis::{Analysis, Entity};
+use crate::analysis::{Analysis, Entity, limited};
 use crate::library::Library;
 use crate::preset::{self, Presets};
 use crate::text::{Encoding, Text};
@@ -16,6 +16,7 @@ use lsp_server::ErrorCode;
 use rustc_hash::FxHashMap;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// What the program around the server knows that the compiler does not.
 pub struct Host {
@@ -35,7 +36,7 @@ pub struct Session {
     library: Library,
     documents: FxHashMap<lsp::Uri, Document>,
     /// Presets resolved, by path and method: until one changes.
-    setups: FxHashMap<(PathBuf, String), Result<Setup, String>>,
+    setups: FxHashMap<(PathBuf, String), Result<Rc<Setup>, String>>,
 }
 
 struct Document {
@@ -176,9 +177,10 @@ impl Session {
             let setup = match method_name(doc.text.as_str()) {
                 Some(method) => {
                     let key = (path.clone(), method.to_owned());
-                    self.setups.entry(key).or_insert_with(|| (self.host.setup)(&path, method)).clone()
+                    let resolve = || (self.host.setup)(&path, method).map(limited);
+                    self.setups.entry(key).or_insert_with(resolve).clone()
                 }
-                None => Ok(Setup::default()),
+                None => Ok(limited(Setup::default())),
             };
             let name = path.display().to_string();
             let analysis = Analysis::new(&name, doc.text.clone(), setup, library, doc.before.as_deref());
@@ -257,8 +259,17 @@ impl Session {
             }
             "textDocument/codeAction" => {
                 let p: lsp::CodeActionParams = parse(params)?;
+                let kind =
+                    |k: &lsp::CodeActionKind| matches!(k, lsp::CodeActionKind::Empty | lsp::CodeActionKind::QuickFix);
+                if p.context.only.as_ref().is_some_and(|only| !only.iter().any(kind)) {
+                    return give(Vec::<lsp::CodeAction>::new());
+                }
                 let uri = p.text_document.uri;
-                self.answer(&uri, |a| Some(actions::actions(a, &uri, p.range, &p.context.diagnostics)))
+                if let Some((path, doc)) = self.preset(&uri) {
+                    return give(preset::actions(&self.host.presets, &path, &doc.text, &uri, p.range));
+                }
+                let Some((analysis, library)) = self.analysis(&uri) else { return Ok(Value::Null) };
+                give(actions::actions(analysis, &uri, p.range, &|place| location(analysis, library, &uri, place)))
             }
             "textDocument/formatting" => {
                 let p: lsp::DocumentFormattingParams = parse(params)?;

@@ -16,6 +16,8 @@ pub struct Client {
     output: Receiver<Value>,
     next: i64,
     version: i64,
+    /// What the server can do.
+    pub capabilities: Value,
     /// The last diagnostics of each file, with the version they are of.
     pub diagnostics: HashMap<String, (i64, Vec<Value>)>,
     _cache: tempfile::TempDir,
@@ -44,10 +46,12 @@ impl Client {
         });
         let input = server.stdin.take();
         let diagnostics = HashMap::new();
-        let mut client = Client { server, input, output, next: 0, version: 0, diagnostics, _cache: cache };
+        let capabilities = Value::Null;
+        let mut client =
+            Client { server, input, output, next: 0, version: 0, capabilities, diagnostics, _cache: cache };
         let folder = json!({"uri": uri(root), "name": "root"});
         let params = json!({"processId": null, "rootUri": uri(root), "workspaceFolders": [folder], "capabilities": {}});
-        client.request("initialize", params);
+        client.capabilities = client.request("initialize", params)["capabilities"].clone();
         client.notify("initialized", json!({}));
         client
     }

@@ -16,7 +16,7 @@ use std::path::Path;
 
 pub use complete::completion;
 pub use outline::{Entry, Outline};
-pub use problems::problems;
+pub use problems::{actions, problems};
 
 /// What is wrong with a text, between two places: lines and columns, in characters, from 1.
 #[derive(Clone, Debug, PartialEq)]

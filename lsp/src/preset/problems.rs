@@ -1,6 +1,7 @@
 //! What is wrong with a preset: how it is written, and what its methods make of it.
 
 use super::{Entry, Misread, Outline, Presets};
+use crate::actions::{action, touch};
 use crate::text::Text;
 use fgc_compiler::check::{Inspection, inspect};
 use fgc_compiler::diagnostic::{Diagnostic, Label, Severity};
@@ -8,7 +9,7 @@ use fgc_grammar::Span;
 use gen_lsp_types as lsp;
 use std::path::Path;
 
-/// `thorough`: check every method on it, too.
+/// `thorough`: check every method on it, too. The data of a problem is a name to put in place of the one that is wrong.
 pub fn problems(presets: &Presets, path: &Path, text: &Text, thorough: bool) -> Vec<lsp::Diagnostic> {
     if let Err(misread) = (presets.read)(text.as_str()) {
         return vec![unreadable(text, &misread)];
@@ -27,7 +28,8 @@ pub fn problems(presets: &Presets, path: &Path, text: &Text, thorough: bool) -> 
                         let help =
                             near.map_or(format!("it has {}", known.join(", ")), |n| format!("did you mean `{n}`?"));
                         let message = format!("`{name}` has no hyper-parameter `{key}`\nhelp: {help}");
-                        out.push(diagnostic(text, set.key, "FG0701", Severity::Error, message));
+                        let problem = diagnostic(text, set.key, "FG0701", Severity::Error, message);
+                        out.push(lsp::Diagnostic { data: near.map(Into::into), ..problem });
                     }
                 }
             }
@@ -35,7 +37,8 @@ pub fn problems(presets: &Presets, path: &Path, text: &Text, thorough: bool) -> 
                 let near = fgc_compiler::diagnostic::nearest(name, presets.methods.iter().map(String::as_str));
                 let help = near.map_or(String::new(), |n| format!("\nhelp: did you mean `{n}`?"));
                 let message = format!("there is no method `{name}` beside the preset or built in{help}");
-                out.push(diagnostic(text, entry.key, "FG0902", Severity::Warning, message));
+                let problem = diagnostic(text, entry.key, "FG0902", Severity::Warning, message);
+                out.push(lsp::Diagnostic { data: near.map(Into::into), ..problem });
             }
         }
         if thorough && out.is_empty() {
@@ -43,6 +46,17 @@ pub fn problems(presets: &Presets, path: &Path, text: &Text, thorough: bool) -> 
         }
     }
     out
+}
+
+/// Cures for what is wrong in `range`.
+pub fn actions(presets: &Presets, path: &Path, text: &Text, uri: &lsp::Uri, range: lsp::Range) -> Vec<lsp::CodeAction> {
+    let cure = |problem: lsp::Diagnostic| {
+        let name = problem.data.as_ref()?.as_str()?.to_owned();
+        let edit = lsp::TextEdit { range: problem.range, new_text: name.clone() };
+        Some(action(format!("replace it by `{name}`"), uri, vec![edit], &problem, true))
+    };
+    let problems = problems(presets, path, text, false);
+    problems.into_iter().filter(|p| touch(p.range, range)).filter_map(cure).collect()
 }
 
 /// What checking a method on the preset finds.
