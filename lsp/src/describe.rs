@@ -2,6 +2,7 @@
 
 use crate::analysis::{Analysis, Entity};
 use crate::context::{Context, Kind, is_word};
+use crate::hints::cut;
 use crate::words;
 use fgc_compiler::check::builtin;
 use fgc_compiler::check::facts::{Known, Members, NETWORK_MEMBERS, Signature};
@@ -30,6 +31,8 @@ impl Description {
     }
 }
 
+/// Values are shown up to this many characters.
+const VALUE: usize = 200;
 /// Functions are shown whole up to this many characters and lines: the formula says it best.
 const FORMULA: (usize, usize) = (700, 12);
 
@@ -51,7 +54,7 @@ impl Analysis {
             };
         }
         let (span, known) = self.expression(offset)?;
-        Some((Description::new(&known.shown, ""), span))
+        Some((Description::new(cut(&known.shown, VALUE), ""), span))
     }
 
     pub fn describe_entity(&self, entity: &Entity, offset: usize) -> Option<Description> {
@@ -87,7 +90,8 @@ impl Analysis {
     fn symbol(&self, symbol: &Symbol, offset: usize) -> Description {
         let text = self.text.as_str();
         let known = self.known_symbol(symbol, offset);
-        let shown = known.map(|k| k.shown.as_str());
+        let shown = known.map(|k| cut(&k.shown, VALUE));
+        let shown = shown.as_deref();
         let name = &symbol.name;
         let mut doc = symbol.doc.clone();
         let code = match symbol.kind {

@@ -5,7 +5,7 @@ use fgc_compiler::names::{Symbol, SymbolKind};
 use gen_lsp_types::{InlayHint, InlayHintKind, Range};
 
 /// Longer values are cut.
-const LONGEST: usize = 60;
+pub const LONGEST: usize = 60;
 
 pub fn hints(analysis: &Analysis, range: Range) -> Vec<InlayHint> {
     let (from, to) = (analysis.text.offset(range.start), analysis.text.offset(range.end));
@@ -44,12 +44,12 @@ fn label(analysis: &Analysis, symbol: &Symbol, site: usize) -> Option<(String, O
             let written = symbol.values.get(site).copied().flatten();
             let written = written.and_then(|v| analysis.text.as_str().get(v.start..v.end));
             let shown = shown().filter(|&s| Some(s) != written && !s.starts_with("network "))?;
-            Some((format!(": {}", cut(shown)), Some(InlayHintKind::Type)))
+            Some((format!(": {}", cut(shown, LONGEST)), Some(InlayHintKind::Type)))
         }
         SymbolKind::Hyper => {
             let set = analysis.setup.set.contains_key(&symbol.name);
             let shown = shown().filter(|_| set)?;
-            Some((format!("preset: {}", cut(shown)), None))
+            Some((format!("preset: {}", cut(shown, LONGEST)), None))
         }
         SymbolKind::Loss => {
             let loss = analysis.losses.iter().find(|l| l.name == symbol.name)?;
@@ -60,8 +60,9 @@ fn label(analysis: &Analysis, symbol: &Symbol, site: usize) -> Option<(String, O
     }
 }
 
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(LONGEST) {
+/// At most so many characters of a value.
+pub fn cut(text: &str, longest: usize) -> String {
+    match text.char_indices().nth(longest) {
         Some((i, _)) => format!("{}…", &text[..i]),
         None => text.to_owned(),
     }

@@ -1,6 +1,7 @@
 //! Outlines of files, and names of the whole workspace.
 
 use crate::analysis::Analysis;
+use crate::hints::{LONGEST, cut};
 use fgc_compiler::module::item_name;
 use fgc_compiler::names::{Symbol, SymbolKind as Kind};
 use fgc_grammar::Span;
@@ -29,7 +30,7 @@ fn children(analysis: &Analysis, parent: Option<usize>) -> Vec<DocumentSymbol> {
 fn one(analysis: &Analysis, index: usize, symbol: &Symbol) -> DocumentSymbol {
     let name = symbol.sites[0];
     let inside = children(analysis, Some(index));
-    let known = analysis.known_symbol(symbol, name.start).map(|k| k.shown.clone());
+    let known = analysis.known_symbol(symbol, name.start).map(|k| cut(&k.shown, LONGEST));
     DocumentSymbol {
         name: symbol.name.clone(),
         detail: known.filter(|_| !matches!(symbol.kind, Kind::Fn | Kind::Layer | Kind::Schedule | Kind::Method)),

@@ -2,12 +2,13 @@
 
 use crate::analysis::Analysis;
 use crate::context::is_word;
+use crate::words;
 use fgc_compiler::names::{SymbolKind, Target};
 use fgc_grammar::Span;
 use fgc_grammar::ast::ItemKind;
 use gen_lsp_types::{SemanticToken, SemanticTokens, SemanticTokensLegend};
 
-const TYPES: [&str; 12] = [
+const TYPES: [&str; 13] = [
     "keyword",
     "comment",
     "string",
@@ -20,6 +21,7 @@ const TYPES: [&str; 12] = [
     "property",
     "enumMember",
     "method",
+    "type",
 ];
 const MODIFIERS: [&str; 4] = ["declaration", "readonly", "defaultLibrary", "modification"];
 
@@ -122,38 +124,67 @@ const JOINING: [&str; 7] = ["carry", "every", "from", "frozen", "otherwise", "ov
 fn words(text: &str) -> Vec<Token> {
     let mut out = Vec::new();
     let mut at = 0;
-    let mut first = true;
+    // The first word of the line or block, and the sign before.
+    let (mut first, mut before) = ("", "");
     while let Some(c) = text[at..].chars().next() {
         let rest = &text[at..];
+        let end = |stop: fn(char) -> bool| rest.find(stop).unwrap_or(rest.len());
         let (length, kind) = if rest.starts_with("//") {
-            (rest.find(['\n', '\r']).unwrap_or(rest.len()), Some("comment"))
+            (end(|c| c == '\n' || c == '\r'), "comment")
         } else if c == '"' {
-            (string(rest), Some("string"))
+            (string(rest), "string")
         } else if c.is_ascii_digit() {
-            (rest.find(|c| !is_word(c) && c != '.').unwrap_or(rest.len()), Some("number"))
+            (number(rest), "number")
         } else if is_word(c) {
-            let length = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
-            let word = &rest[..length];
-            let keyword = HARD.contains(&word) || first && SOFT.contains(&word) || JOINING.contains(&word);
-            (length, keyword.then_some("keyword"))
+            let (word, rest) = rest.split_at(end(|c| !is_word(c)));
+            (word.len(), word_kind(word, rest, first, before))
         } else {
-            (c.len_utf8(), None)
+            (if rest.starts_with("->") { 2 } else { c.len_utf8() }, "")
         };
-        let length = if kind == Some("number") && rest[..length].contains("..") {
-            rest.find("..").unwrap_or(length)
-        } else {
-            length
-        };
-        if let Some(kind) = kind {
+        let token = &rest[..length];
+        if !kind.is_empty() {
             out.push(Token { span: Span::new(at, at + length), kind, modifiers: 0 });
         }
-        first = match c {
-            '\n' | '{' | '}' => true,
-            _ => first && c.is_whitespace(),
-        };
+        match c {
+            '\n' | '{' | '}' => (first, before) = ("", token),
+            _ if c.is_whitespace() || kind == "comment" => {}
+            _ => {
+                first = if first.is_empty() { token } else { first };
+                before = token;
+            }
+        }
         at += length;
     }
     out
+}
+
+/// What a word is that follows the sign `before` in a line that begins with `first`; none where the names tell.
+fn word_kind(word: &str, rest: &str, first: &str, before: &str) -> &'static str {
+    let called = rest.starts_with('(');
+    let net = first == "net" && before != "net";
+    match word {
+        _ if matches!(before, ":" | "->") && words::find(&words::TYPES, word).is_some() => "type",
+        _ if HARD.contains(&word) || first.is_empty() && SOFT.contains(&word) || JOINING.contains(&word) => "keyword",
+        _ if net && called && words::attribute(word).is_some() => "function",
+        _ if net && rest.trim_start().starts_with('=') => "parameter",
+        _ => "",
+    }
+}
+
+/// Up to the end of a number: `1e-3`, the first of `0..3`.
+fn number(text: &str) -> usize {
+    let digits = |from: usize| from + text[from..].find(|c| !is_word(c)).unwrap_or(text.len() - from);
+    let follows = |at: usize, signs: &[char]| {
+        text[at..].strip_prefix(signs).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let mut end = digits(0);
+    if follows(end, &['.']) {
+        end = digits(end + 1);
+    }
+    if text[..end].ends_with(['e', 'E']) && follows(end, &['+', '-']) {
+        end = digits(end + 1);
+    }
+    end
 }
 
 /// Up to the end of a string, or of its line.
