@@ -1,4 +1,5 @@
--- Neovim (0.7 or newer) as an editor of dmd2.fg. The environment says which server (FGC) and which file (SPEC).
+-- Neovim (0.7 or newer) with editors/neovim as an editor of dmd2.fg. The environment says which server (FGC) and which
+-- file (SPEC).
 -- Ends with status 0, or prints what is wrong and ends with 1.
 
 local function fail(message)
@@ -14,14 +15,10 @@ local function check(condition, message)
 end
 
 local function main()
+  vim.g.fgc_path = vim.env.FGC
   vim.cmd('edit ' .. vim.env.SPEC)
   local buffer = vim.api.nvim_get_current_buf()
-  local config = { name = 'fgc', cmd = { vim.env.FGC, 'lsp' }, root_dir = vim.fn.fnamemodify(vim.env.SPEC, ':h') }
-  if vim.lsp.start then
-    vim.lsp.start(config)
-  else
-    vim.lsp.buf_attach_client(buffer, vim.lsp.start_client(config))
-  end
+  check(vim.bo.filetype == 'fg', 'the plugin does not know the file')
   local function client()
     local get = vim.lsp.get_clients or vim.lsp.buf_get_clients
     local found = vim.lsp.get_clients and get({ bufnr = buffer }) or get(buffer)

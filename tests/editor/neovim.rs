@@ -10,7 +10,9 @@ fn neovim_edits_a_method() {
     let spec = work.path().join("dmd2.fg");
     std::fs::copy(root.join("methods/dmd2.fg"), &spec).unwrap();
     let output = Command::new("nvim")
-        .args(["--headless", "-u", "NONE", "-i", "NONE", "-n", "-c"])
+        .args(["--headless", "-u", "NORC", "-i", "NONE", "-n", "--cmd"])
+        .arg(format!("set runtimepath^={}", root.join("editors/neovim").display()))
+        .arg("-c")
         .arg(format!("luafile {}", root.join("tests/editor/neovim.lua").display()))
         .env("FGC", env!("CARGO_BIN_EXE_fgc"))
         .env("SPEC", &spec)

@@ -64,6 +64,9 @@ fn all_queries_fit_the_grammar() {
         include_str!("../queries/folds.scm"),
         include_str!("../queries/indents.scm"),
         include_str!("../queries/locals.scm"),
+        include_str!("../../zed/languages/fg/brackets.scm"),
+        include_str!("../../zed/languages/fg/indents.scm"),
+        include_str!("../../zed/languages/fg/outline.scm"),
     ] {
         assert!(!captures(query).is_empty());
     }
