@@ -77,12 +77,14 @@ pub(super) fn fits_dense(graph: &Graph, id: NodeId) -> bool {
     product(graph, id, &a, &b).is_some()
 }
 
-/// What must be stored for the contraction to read its operands: the nodes they view, or else they themselves.
+/// What must be stored for the contraction to read its operands: the nodes they view, or else they themselves (before they
+/// are reshaped: elements lie the same, in loops as long as what they come from has).
 pub(super) fn operands(graph: &Graph, id: NodeId) -> [NodeId; 2] {
-    let own = [0, 1].map(|i| graph.node(id).inputs[i]);
-    let roots = own.map(|operand| strided::root(graph, operand, strided::is_view));
+    let inputs = [0, 1].map(|i| graph.node(id).inputs[i]);
+    let own = inputs.map(|operand| strided::root(graph, operand, |op| matches!(op, Op::Reshape | Op::Stop)));
+    let roots = inputs.map(|operand| strided::root(graph, operand, strided::is_view));
     for choice in [[roots[0], roots[1]], [roots[0], own[1]], [own[0], roots[1]]] {
-        let [a, b] = [0, 1].map(|i| strided::view(graph, own[i], |id| id == choice[i]));
+        let [a, b] = [0, 1].map(|i| strided::view(graph, inputs[i], |id| id == choice[i]));
         if let (Some(a), Some(b)) = (a, b)
             && product(graph, id, &a.strides, &b.strides).is_some_and(|p| worthwhile(&p))
         {

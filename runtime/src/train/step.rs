@@ -105,7 +105,9 @@ impl Model {
             {
                 continue;
             }
-            if !self.gradient_of(net, param)?.iter().all(|g| g.is_finite()) {
+            // Blocks that are looked through whole are vector code.
+            let finite = |block: &[f32]| block.iter().fold(true, |all, g| all & g.is_finite());
+            if !self.gradient_of(net, param)?.chunks(4096).all(finite) {
                 let net = &self.program.nets[net.0 as usize];
                 let param = net.params[param].name.clone();
                 return Err(TrainError::Gradient { iteration, net: net.name.clone(), param });
