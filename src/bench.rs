@@ -1,12 +1,12 @@
 //! `fgc bench`
 
 mod memory;
-mod profile;
 
 use crate::device::{Place, Where};
 use crate::kept;
 use crate::preset;
 use crate::problem::Problem;
+use crate::profile::Profile;
 use crate::setup::{compiled, level, setup};
 use crate::source::Source;
 use fgc_compiler::level::Level;
@@ -18,7 +18,6 @@ use fgc_runtime::cpu::{self, Backend, DeviceError};
 use fgc_runtime::data::{Dataset, Split};
 use fgc_runtime::train::{Model, NonFinite, Pins, TrainError, Weights};
 use memory::{Memory, mib};
-use profile::Profile;
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -202,7 +201,7 @@ fn native_seconds(program: &Arc<Program>, threads: usize) -> Result<[f64; 2], Pr
 }
 
 /// Each turn that comes, with the first iteration it comes at.
-fn first_iterations(steps: &[Turn]) -> Vec<(u64, &Turn)> {
+pub fn first_iterations(steps: &[Turn]) -> Vec<(u64, &Turn)> {
     let due = |at: u64| steps.iter().position(|turn| turn.every != 0 && at.is_multiple_of(turn.every as u64));
     let longest = steps.iter().map(|turn| turn.every as u64).max().unwrap_or(0);
     let mut first: Vec<(u64, &Turn)> = Vec::new();
@@ -213,7 +212,7 @@ fn first_iterations(steps: &[Turn]) -> Vec<(u64, &Turn)> {
 }
 
 /// The plans one step runs.
-fn plans<'a>(turns: &'a [(u64, &Turn)]) -> impl Iterator<Item = usize> + 'a {
+pub fn plans<'a>(turns: &'a [(u64, &Turn)]) -> impl Iterator<Item = usize> + 'a {
     turns.iter().flat_map(|(_, turn)| std::iter::once(turn.plan).chain(turn.updates.iter().map(|update| update.1)))
 }
 

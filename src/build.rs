@@ -3,11 +3,13 @@
 use crate::device::Numbers;
 use crate::preset;
 use crate::problem::Problem;
+use crate::report::report;
 use crate::setup::{compiled, level, setup};
 use crate::source::Source;
 use clap::ValueEnum;
 use fgc_compiler::graph;
 use fgc_compiler::level::{Level, Target};
+use fgc_compiler::lower::PlanGraph;
 use fgc_compiler::preset::Setup;
 use fgc_program::{c, cuda, print};
 use fgc_runtime::cuda::nvrtc;
@@ -23,8 +25,10 @@ pub enum Emit {
     Typed,
     /// The tensor graph, networks as calls.
     Graph,
-    /// The graph of each plan, differentiated, inlined and simplified.
+    /// The graph of each plan, differentiated and inlined.
     Grad,
+    /// The same, simplified and saturated.
+    Opt,
     /// The kernels as loop nests.
     Kernels,
     /// The kernels as C.
@@ -43,8 +47,12 @@ pub struct Args {
     /// The method: a .fg file, or the name of a built-in one.
     method: PathBuf,
     /// The stage.
-    #[arg(long, value_enum)]
-    emit: Emit,
+    #[arg(long, value_enum, required_unless_present = "report")]
+    emit: Option<Emit>,
+    /// Report how the method was compiled, and what its launches cost: seconds of each stage, rules that applied, e-graphs
+    /// and their limits, kernels, arithmetic, bytes, times predicted and measured.
+    #[arg(long, conflicts_with = "emit")]
+    report: bool,
     #[command(flatten)]
     preset: preset::Choice,
     /// How far to optimise: 0 each operation by itself, 1 fused kernels, 2 rewritten and fused.
@@ -60,30 +68,32 @@ pub struct Args {
 
 pub fn main(args: Args) -> Result<(), Problem> {
     let source = Source::read(&args.method)?;
-    if args.emit == Emit::Ast {
+    if args.emit == Some(Emit::Ast) {
         return say(&format!("{:#?}\n", fgc_grammar::parse(&source.text).file));
     }
     let (preset, _) = args.preset.resolve(&source.path, &source.method())?;
-    let target = if matches!(args.emit, Emit::Cuda | Emit::Cubin) { Target::Cuda } else { Target::Cpu };
+    let target = if matches!(args.emit, Some(Emit::Cuda | Emit::Cubin)) { Target::Cuda } else { Target::Cpu };
     let compiled = compiled(
         &source.name(),
         &source.text,
         &Setup { level: args.opt, target, ..setup(&preset, &preset.data.describe()?) },
     )?;
     let program = &compiled.program;
-    say(&match args.emit {
+    let plans = |plans: &[PlanGraph]| -> String {
+        let plan = |p: &PlanGraph| {
+            let nodes: Vec<_> = p.outputs.iter().map(|o| o.node).collect();
+            let outputs: String = p.outputs.iter().map(|o| format!("  {} = %{}\n", o.name, o.node.0)).collect();
+            format!("plan {}\n{}{outputs}\n", p.name, graph::print(&compiled.training.graph, &nodes))
+        };
+        plans.iter().map(plan).collect()
+    };
+    let Some(emit) = args.emit else { return say(&report(&compiled)?) };
+    say(&match emit {
         Emit::Ast => String::new(),
         Emit::Typed => compiled.checked.method.bindings.iter().map(|b| format!("{}: {}\n", b.name, b.shown)).collect(),
         Emit::Graph => graph::print(&compiled.checked.called.0, &compiled.checked.called.1),
-        Emit::Grad => {
-            let training = &compiled.training;
-            let plan = |p: &fgc_compiler::lower::PlanGraph| {
-                let nodes: Vec<_> = p.outputs.iter().map(|o| o.node).collect();
-                let outputs: String = p.outputs.iter().map(|o| format!("  {} = %{}\n", o.name, o.node.0)).collect();
-                format!("plan {}\n{}{outputs}\n", p.name, graph::print(&training.graph, &nodes))
-            };
-            training.plans.iter().map(plan).collect()
-        }
+        Emit::Grad => plans(&compiled.derived),
+        Emit::Opt => plans(&compiled.training.plans),
         Emit::Kernels => print::kernels(program),
         Emit::C => {
             let kernels = program.kernels.iter().enumerate();

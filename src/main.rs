@@ -12,6 +12,8 @@ mod lsp;
 mod misread;
 mod preset;
 mod problem;
+mod profile;
+mod report;
 mod run;
 mod sample;
 mod setup;

@@ -4,23 +4,33 @@ use crate::check::{Checked, check};
 use crate::diagnostic::{Diagnostic, Failure};
 use crate::graph::Source;
 use crate::level::{Level, Target};
-use crate::lower::lower_for;
+use crate::lower::{PlanGraph, lower_for};
+use crate::optimise::{Optimised, optimise};
 use crate::preset::Setup;
 use crate::training::{Training, training};
 use fgc_program::{Net, Param, Program, Sampler, Schedule, Stage, Turn};
+use std::time::{Duration, Instant};
 
 /// A compiled method with what each stage made of it.
 #[derive(Debug)]
 pub struct Compiled {
     pub checked: Checked,
+    /// What each plan computes, as differentiation leaves it.
+    pub derived: Vec<PlanGraph>,
+    /// The same, optimised.
     pub training: Training,
+    pub optimised: Optimised,
     pub program: Program,
+    /// How long each stage took, in order.
+    pub stages: Vec<(&'static str, Duration)>,
 }
 
 /// Compiles the method in `text` (of the file `name`) for a setup.
 pub fn compile(name: &str, text: &str, setup: &Setup) -> Result<Compiled, Failure> {
+    let mut clock = Clock::default();
     let checked = check(name, text, setup)?;
-    let mut training = match training(&checked, setup.batch, setup.level) {
+    clock.lap("check");
+    let mut training = match training(&checked, setup.batch) {
         Ok(training) => training,
         Err(e) => {
             let mut d = Diagnostic::error("FG0801", format!("the loss cannot be differentiated: {e}"))
@@ -31,8 +41,33 @@ pub fn compile(name: &str, text: &str, setup: &Setup) -> Result<Compiled, Failur
             return Err(Failure { sources: checked.sources, diagnostics: vec![d] });
         }
     };
+    clock.lap("derive");
+    let derived = training.plans.clone();
+    let optimised = optimise(&mut training, setup.level, setup.target);
+    clock.lap("optimise");
     let program = assemble(&mut training, setup.level, setup.target);
-    Ok(Compiled { checked, training, program })
+    clock.lap("lower");
+    Ok(Compiled { checked, derived, training, optimised, program, stages: clock.laps })
+}
+
+struct Clock {
+    begun: Instant,
+    laps: Vec<(&'static str, Duration)>,
+}
+
+impl Default for Clock {
+    fn default() -> Clock {
+        Clock { begun: Instant::now(), laps: Vec::new() }
+    }
+}
+
+impl Clock {
+    /// Ends a stage.
+    fn lap(&mut self, name: &'static str) {
+        let now = Instant::now();
+        self.laps.push((name, now - self.begun));
+        self.begun = now;
+    }
 }
 
 /// Lowers every plan and puts the program together.

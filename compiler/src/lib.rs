@@ -1,8 +1,8 @@
 //! From a `.fg` spec to a [`Program`](fgc_program::Program).
 //!
 //! The modules are the stages, in this order: [`source`] and [`module`] read files, [`check`] turns a method into a
-//! [`graph`], [`stages`] cuts samplers at their loops, [`training`] adds derivatives ([`derive`]) and updates ([`optimizer`]) and cleans up ([`simplify`]),
-//! [`lower`] makes kernels and plans. [`compile()`] runs them all. What is wrong with a spec is a value ([`diagnostic`]).
+//! [`graph`], [`stages`] cuts samplers at their loops, [`training`] adds derivatives ([`derive`]) and updates ([`optimizer`]),
+//! [`optimise`] rewrites ([`simplify`], [`saturate`]), [`lower`] makes kernels and plans. [`compile()`] runs them all. What is wrong with a spec is a value ([`diagnostic`]).
 
 pub mod check;
 mod compile;
@@ -13,8 +13,10 @@ pub mod level;
 pub mod lower;
 pub mod module;
 pub mod names;
+pub mod optimise;
 pub mod optimizer;
 pub mod preset;
+pub mod saturate;
 pub mod simplify;
 pub mod source;
 pub mod stages;

@@ -3,10 +3,8 @@
 use crate::check::{Checked, Elaborated, LossTerm, StateSpec, StepSpec};
 use crate::derive::{DeriveError, grad};
 use crate::graph::{Graph, NodeId, Op, Source, Ty, needed};
-use crate::level::Level;
 use crate::lower::{Computed, NetLayout, ParamLayout, PlanGraph, Role};
 use crate::optimizer::{self, MOMENTS};
-use crate::simplify::simplify;
 use crate::stages::{StageGraph, stages};
 use fgc_program::{DType, NetId};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -42,8 +40,8 @@ pub struct Training {
     pub samplers: Vec<SamplerGraph>,
 }
 
-/// Differentiates every step, adds updates, simplifies.
-pub fn training(checked: &Checked, batch: usize, level: Level) -> Result<Training, DeriveError> {
+/// Differentiates every step, adds updates.
+pub fn training(checked: &Checked, batch: usize) -> Result<Training, DeriveError> {
     let m = &checked.method;
     let mut graph = m.graph.clone();
     let mut plans = Vec::new();
@@ -95,12 +93,6 @@ pub fn training(checked: &Checked, batch: usize, level: Level) -> Result<Trainin
             updates.push((net, plans.len() - 1));
         }
         turns.push(TurnGraph { every: step.every.unwrap_or(1), step: plan, updates });
-    }
-    for plan in plans.iter_mut().filter(|_| level >= Level::Rewrite) {
-        let nodes: Vec<NodeId> = plan.outputs.iter().map(|o| o.node).collect();
-        for (output, node) in plan.outputs.iter_mut().zip(simplify(&mut graph, &nodes)) {
-            output.node = node;
-        }
     }
     Ok(Training { method: m.name.clone(), batch, graph, nets, plans, turns, samplers })
 }

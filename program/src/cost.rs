@@ -11,6 +11,27 @@ pub struct Cost {
     pub bytes: f64,
 }
 
+/// What a device does in a second.
+#[derive(Clone, Copy, Debug)]
+pub struct Rates {
+    pub flops: f64,
+    pub bytes: f64,
+    /// Seconds to start a launch.
+    pub launch: f64,
+}
+
+impl Rates {
+    /// Two cores with AVX-512, measured: `cargo run --release -p fgc-runtime --example cpu_speed`.
+    pub const CPU: Rates = Rates { flops: 300e9, bytes: 25e9, launch: 3e-6 };
+}
+
+impl Cost {
+    /// How long this takes at best, as one launch.
+    pub fn seconds(&self, rates: Rates) -> f64 {
+        rates.launch + (self.flops / rates.flops).max(self.bytes / rates.bytes)
+    }
+}
+
 impl Sum for Cost {
     fn sum<I: Iterator<Item = Cost>>(all: I) -> Cost {
         all.fold(Cost::default(), |a, b| Cost { flops: a.flops + b.flops, bytes: a.bytes + b.bytes })

@@ -29,3 +29,4 @@ pub use op::{FuncId, Node, NodeId, Op, ReduceOp, Source, Ty};
 pub use print::print;
 pub use tensor::{Data, Tensor};
 pub use traverse::{dependents, needed, substitute, substitute_with};
+pub use views::groups;

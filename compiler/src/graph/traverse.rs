@@ -76,9 +76,11 @@ pub(crate) fn rebuild_all(
 /// The node `like` with other inputs of the same types, built anew so that it folds.
 pub fn rebuild(graph: &mut Graph, like: NodeId, inputs: &[NodeId]) -> NodeId {
     let Node { op, inputs: old, ty } = graph.node(like).clone();
-    if old[..] == *inputs {
-        return like;
-    }
+    if old[..] == *inputs { like } else { build(graph, op, inputs, ty) }
+}
+
+/// The node of this op, inputs and type by the primitive's own builder, so that it folds.
+pub fn build(graph: &mut Graph, op: Op, inputs: &[NodeId], ty: Ty) -> NodeId {
     let shape = &ty.shape;
     match op {
         Op::Unary(op) => graph.unary(op, inputs[0]),
@@ -104,6 +106,8 @@ pub fn rebuild(graph: &mut Graph, like: NodeId, inputs: &[NodeId]) -> NodeId {
             let (args, tangents) = inputs.split_at(inputs.len() / 2);
             graph.jvp(func, args, tangents, output)
         }
-        Op::Const(_) | Op::Table(_) | Op::Source(_) | Op::Iota { .. } | Op::Argument { .. } => like,
+        Op::Const(_) | Op::Table(_) | Op::Source(_) | Op::Iota { .. } | Op::Argument { .. } => {
+            graph.intern(op, inputs, ty)
+        }
     }
 }

@@ -4,6 +4,7 @@ use super::build::Graph;
 use super::op::*;
 use fgc_program::{DType, Scalar};
 use smallvec::SmallVec;
+use std::ops::Range;
 
 impl Graph {
     /// Removes `axes` (in any order, no axis twice). Sum and extrema of floats and integers. The sum over an axis of
@@ -204,4 +205,30 @@ impl Graph {
         }
         self.intern(Op::Concat { axis }, &flat, Ty { dtype, shape })
     }
+}
+
+/// Splits a reshape of at least one element into the smallest runs of axes, before and after, with equal numbers of
+/// elements.
+pub fn groups(before: &[usize], after: &[usize]) -> Vec<(Range<usize>, Range<usize>)> {
+    let mut all = Vec::new();
+    let (mut i, mut j) = (0, 0);
+    while i < before.len() || j < after.len() {
+        let (start, first) = (i, j);
+        let (mut left, mut right) = (1, 1);
+        let mut begun = false;
+        // As long as one side has less, the other's total says that it has axes left.
+        while !begun || left != right {
+            if i < before.len() && (left < right || !begun) {
+                left *= before[i];
+                i += 1;
+            }
+            if j < after.len() && (right < left || !begun) {
+                right *= after[j];
+                j += 1;
+            }
+            begun = true;
+        }
+        all.push((start..i, first..j));
+    }
+    all
 }

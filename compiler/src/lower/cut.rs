@@ -199,7 +199,7 @@ fn store(graph: &Graph, id: NodeId, uses: Uses, cost: &Inline) -> bool {
 }
 
 /// Cost of one element, a multiplication being 1.
-pub(super) fn work(op: &Op) -> f32 {
+pub(crate) fn work(op: &Op) -> f32 {
     match op {
         Op::Unary(op) => match op {
             UnaryOp::Neg | UnaryOp::Abs | UnaryOp::Sign | UnaryOp::Floor | UnaryOp::IsFinite | UnaryOp::Not => 1.0,

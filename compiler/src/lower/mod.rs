@@ -30,6 +30,7 @@ mod units;
 mod weigh;
 
 pub use bind::NetBuffers;
+pub(crate) use cut::work;
 pub use lowering::{Lowered, lower_for, lower_plans};
 
 use crate::graph::NodeId;

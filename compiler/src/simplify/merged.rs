@@ -2,8 +2,7 @@
 
 use super::Uses;
 use super::products::Contraction;
-use super::reductions::groups;
-use crate::graph::{Graph, NodeId, Op};
+use crate::graph::{Graph, NodeId, Op, groups};
 
 /// Axes that are moved and then merged into one that is summed over, or of the batch, come last, if the innermost axis of
 /// what is moved is the innermost of them: so neighbours stay neighbours (heads' channels, merged behind tokens).

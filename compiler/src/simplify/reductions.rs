@@ -2,9 +2,8 @@
 
 use super::Uses;
 use super::algebra::scaled;
-use crate::graph::{Graph, Node, NodeId, Op, ReduceOp};
+use crate::graph::{Graph, Node, NodeId, Op, ReduceOp, groups};
 use fgc_program::BinaryOp;
-use std::ops::Range;
 
 struct Reduction {
     op: ReduceOp,
@@ -69,32 +68,6 @@ pub fn reduce_of_permute(graph: &mut Graph, _: &Uses, id: NodeId) -> Option<Node
     let order: Vec<usize> =
         order.iter().enumerate().filter(|(i, _)| !r.axes.contains(i)).map(|(_, &axis)| place(axis)).collect();
     Some(graph.permute(reduced, &order))
-}
-
-/// Splits a reshape of at least one element into the smallest runs of axes, before and after, with equal numbers of
-/// elements.
-pub(super) fn groups(before: &[usize], after: &[usize]) -> Vec<(Range<usize>, Range<usize>)> {
-    let mut all = Vec::new();
-    let (mut i, mut j) = (0, 0);
-    while i < before.len() || j < after.len() {
-        let (start, first) = (i, j);
-        let (mut left, mut right) = (1, 1);
-        let mut begun = false;
-        // As long as one side has less, the other's total says that it has axes left.
-        while !begun || left != right {
-            if i < before.len() && (left < right || !begun) {
-                left *= before[i];
-                i += 1;
-            }
-            if j < after.len() && (right < left || !begun) {
-                right *= after[j];
-                j += 1;
-            }
-            begun = true;
-        }
-        all.push((start..i, first..j));
-    }
-    all
 }
 
 /// Over whole runs of axes a reshape may come after the reduction, or go.

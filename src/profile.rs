@@ -1,6 +1,6 @@
 //! Where a step's time goes, by kinds of launches.
 
-use fgc_program::cost::{self, Cost};
+use fgc_program::cost::{self, Cost, Rates};
 use fgc_program::{Band, Launch, Plan, Program};
 use indexmap::IndexMap;
 use std::fmt::Write;
@@ -11,6 +11,8 @@ use std::time::Duration;
 struct Sum {
     launches: usize,
     seconds: f64,
+    /// Seconds by the model.
+    predicted: f64,
     cost: Cost,
 }
 
@@ -18,6 +20,7 @@ impl Sum {
     fn add(&mut self, other: Sum) {
         self.launches += other.launches;
         self.seconds += other.seconds;
+        self.predicted += other.predicted;
         self.cost.flops += other.cost.flops;
         self.cost.bytes += other.cost.bytes;
     }
@@ -39,10 +42,11 @@ impl Profile {
             // The launches of a band are timed together.
             let band = plan.bands.iter().find(|band| band.launches.start == i);
             let end = band.map_or(i + 1, |band| band.launches.end);
-            let cost = plan.launches[i..end].iter().map(|launch| cost::launch(program, launch)).sum();
+            let cost: Cost = plan.launches[i..end].iter().map(|launch| cost::launch(program, launch)).sum();
             let seconds = times[i..end.min(times.len())].iter().skip(1).fold(*time, |all, time| all + *time);
             let name = band.map_or_else(|| name(program, launch), |band| band_name(program, plan, band));
-            let sum = Sum { launches: end - i, seconds: seconds.as_secs_f64(), cost };
+            let predicted = cost.seconds(Rates::CPU);
+            let sum = Sum { launches: end - i, seconds: seconds.as_secs_f64(), predicted, cost };
             self.kinds.entry(name).or_default().add(sum);
             i = end;
         }
@@ -50,14 +54,15 @@ impl Profile {
 
     /// The classes of launches, then the kinds that took longest; per step, of `steps` that took `milliseconds`.
     pub fn table(&self, steps: usize, milliseconds: f64, rows: usize) -> String {
-        let mut out = "      ms     %      n   GFLOP/s    GB/s\n".to_string();
+        let mut out = "      ms  model     %      n   GFLOP/s    GB/s\n".to_string();
         let mut line = |sum: &Sum, name: &str| {
             let ms = sum.seconds * 1e3;
             let rate = |amount: f64| if sum.seconds > 0.0 { amount * 1e-9 / sum.seconds } else { 0.0 };
             _ = writeln!(
                 out,
-                "{:>8.3} {:>5.1} {:>6} {:>9.1} {:>7.1}  {name}",
+                "{:>8.3} {:>6.3} {:>5.1} {:>6} {:>9.1} {:>7.1}  {name}",
                 ms / steps as f64,
+                sum.predicted * 1e3 / steps as f64,
                 ms / milliseconds * 100.0,
                 sum.launches / steps,
                 rate(sum.cost.flops),

@@ -1,0 +1,218 @@
+//! Equality saturation of regions, with egg.
+//!
+//! After [`simplify`](crate::simplify), whose rules never make anything longer, what is left to gain lies behind rewrites
+//! that do so at first: factors collected over sums, what is repeated brought together before it meets what is not, sums
+//! and products joined. Here these are tried in all orders at once, region by region ([`region`]), until nothing new is
+//! found or a limit is reached; then the cheapest terms are taken ([`extract`]) by a model of the device ([`cost`]), never
+//! anything dearer than the input. Regions that are alike are done once. The rules are the table in [`rules`].
+
+mod cost;
+mod extract;
+mod region;
+mod rules;
+mod structure;
+mod term;
+#[cfg(test)]
+mod tests;
+
+use crate::graph::traverse::{build, rebuild};
+use crate::graph::{FuncId, Graph, NodeId, Op, Ty};
+use crate::level::Target;
+use cost::Machine;
+use egg::{Id, Language, Runner, SimpleScheduler, StopReason};
+use extract::{Choice, extract};
+use region::{Key, Part, Region, parts};
+use rules::rules;
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+use term::{Facts, Term, Terms, add};
+
+/// Operations of a region at most; larger ones stay as they are.
+const OPERATIONS: usize = 120;
+/// Below this there is nothing to combine.
+const FEWEST: usize = 3;
+/// Terms of a region's e-graph: growing ends when there are more.
+const TERMS: usize = 4000;
+/// Rounds of all rules.
+const ROUNDS: usize = 8;
+
+/// What was done, for reports.
+#[derive(Clone, Debug, Default)]
+pub struct Saturation {
+    /// Regions, and how many of them are unlike any other.
+    pub regions: usize,
+    pub distinct: usize,
+    /// Operations of the largest.
+    pub largest: usize,
+    /// Terms of all e-graphs.
+    pub terms: usize,
+    /// Left as they were, having too many operations.
+    pub too_large: usize,
+    /// Cut short by the limit of terms, or of rounds.
+    pub out_of_terms: usize,
+    pub out_of_rounds: usize,
+    /// Modelled nanoseconds of all regions, before and after.
+    pub cost: [f64; 2],
+    /// How many equalities each rule found.
+    pub applied: BTreeMap<&'static str, usize>,
+}
+
+/// Rewrites regions, and remembers those that it has met.
+pub struct Saturator {
+    machine: Machine,
+    rules: Vec<egg::Rewrite<Term, Facts>>,
+    known: FxHashMap<Key, Option<Rc<Recipe>>>,
+    pub done: Saturation,
+}
+
+/// A region's outputs from its leaves.
+#[derive(Debug)]
+struct Recipe {
+    /// Inputs count leaves first, then terms.
+    terms: Vec<(Op, Ty, SmallVec<[u32; 3]>)>,
+    outputs: Vec<u32>,
+    cost: [f64; 2],
+}
+
+impl Saturator {
+    pub fn new(target: Target) -> Saturator {
+        let machine = Machine::of(target);
+        Saturator { machine, rules: rules(), known: FxHashMap::default(), done: Saturation::default() }
+    }
+
+    /// `outputs` by cheaper operations, where there are such.
+    pub fn rewrite(&mut self, graph: &mut Graph, outputs: &[NodeId]) -> Vec<NodeId> {
+        let mut new: FxHashMap<NodeId, NodeId> = FxHashMap::default();
+        for part in parts(graph, outputs) {
+            match part {
+                Part::Node(id) => rebuilt(graph, id, &mut new),
+                Part::Region(region) => match self.recipe(graph, &region) {
+                    Some(recipe) => cook(graph, &recipe, &region, &mut new),
+                    None => region.members.iter().for_each(|&id| rebuilt(graph, id, &mut new)),
+                },
+            }
+        }
+        outputs.iter().map(|id| new[id]).collect()
+    }
+
+    /// How to make a region cheaper, if it can be.
+    fn recipe(&mut self, graph: &Graph, region: &Region) -> Option<Rc<Recipe>> {
+        let operations = region.operations(graph);
+        self.done.regions += 1;
+        self.done.largest = self.done.largest.max(operations);
+        if operations < FEWEST {
+            return None;
+        }
+        if operations > OPERATIONS {
+            self.done.too_large += 1;
+            return None;
+        }
+        let key = region.key(graph);
+        let known = self.known.get(&key).cloned();
+        let recipe = known.unwrap_or_else(|| {
+            self.done.distinct += 1;
+            let found = self.saturate(&key).map(Rc::new);
+            self.known.insert(key, found.clone());
+            found
+        });
+        if let Some(recipe) = &recipe {
+            (0..2).for_each(|i| self.done.cost[i] += recipe.cost[i]);
+        }
+        recipe
+    }
+
+    fn saturate(&mut self, key: &Key) -> Option<Recipe> {
+        let mut terms = Terms::new(Facts::default());
+        let mut ids: Vec<Id> = Vec::new();
+        for (index, ty) in key.leaves.iter().enumerate() {
+            let leaf = Op::Argument { func: FuncId(0), index };
+            ids.push(add(&mut terms, &leaf, ty, &[]));
+        }
+        for (op, ty, inputs) in &key.terms {
+            let inputs: Vec<Id> = inputs.iter().map(|&i| ids[i as usize]).collect();
+            ids.push(add(&mut terms, op, ty, &inputs));
+        }
+        let given: Vec<(Id, Term)> = ids.iter().map(|&id| (id, terms[id].nodes[0].clone())).collect();
+        let runner = Runner::<Term, Facts>::new(Facts::default())
+            .with_egraph(terms)
+            .with_scheduler(SimpleScheduler)
+            .with_node_limit(TERMS)
+            .with_iter_limit(ROUNDS)
+            // Results must not depend on how fast the machine is.
+            .with_time_limit(Duration::MAX)
+            .run(&self.rules);
+        match runner.stop_reason {
+            Some(StopReason::NodeLimit(_)) => self.done.out_of_terms += 1,
+            Some(StopReason::IterationLimit(_)) => self.done.out_of_rounds += 1,
+            _ => {}
+        }
+        let terms = runner.egraph;
+        self.done.terms += terms.total_number_of_nodes();
+        for iteration in &runner.iterations {
+            for (name, count) in &iteration.applied {
+                if let Some(name) = rules::names().find(|known| *known == name.as_str()) {
+                    *self.done.applied.entry(name).or_default() += count;
+                }
+            }
+        }
+        let mut choice = Choice::default();
+        for (id, term) in given {
+            let term = term.map_children(|id| terms.find(id));
+            choice.entry(terms.find(id)).or_insert(term);
+        }
+        let roots: Vec<Id> = key.outputs.iter().map(|&i| terms.find(ids[i as usize])).collect();
+        let found = extract(&terms, self.machine, choice, &roots);
+        (found.cost[1] < found.cost[0]).then(|| written(&terms, key.leaves.len(), &found.choice, &roots, found.cost))
+    }
+}
+
+/// A choice as a recipe.
+fn written(terms: &Terms, leaves: usize, choice: &Choice, roots: &[Id], cost: [f64; 2]) -> Recipe {
+    let mut recipe = Recipe { terms: Vec::new(), outputs: Vec::new(), cost };
+    let mut place: FxHashMap<Id, u32> = FxHashMap::default();
+    let mut stack: Vec<Id> = roots.iter().rev().copied().collect();
+    while let Some(&class) = stack.last() {
+        let term = &choice[&class];
+        let missing: Vec<Id> = term.inputs.iter().copied().filter(|input| !place.contains_key(input)).collect();
+        if place.contains_key(&class) || !missing.is_empty() {
+            if place.contains_key(&class) {
+                stack.pop();
+            }
+            stack.extend(missing);
+            continue;
+        }
+        stack.pop();
+        let (op, ty) = terms.analysis.operation(term, &terms[class].data.ty);
+        if let Op::Argument { index, .. } = op {
+            place.insert(class, index as u32);
+            continue;
+        }
+        place.insert(class, (leaves + recipe.terms.len()) as u32);
+        recipe.terms.push((op, ty, term.inputs.iter().map(|input| place[input]).collect()));
+    }
+    recipe.outputs = roots.iter().map(|root| place[root]).collect();
+    recipe
+}
+
+/// Makes a region's outputs by a recipe.
+fn cook(graph: &mut Graph, recipe: &Recipe, region: &Region, new: &mut FxHashMap<NodeId, NodeId>) {
+    let mut made: Vec<NodeId> = region.leaves.iter().map(|leaf| new[leaf]).collect();
+    for (op, ty, inputs) in &recipe.terms {
+        let inputs: Vec<NodeId> = inputs.iter().map(|&i| made[i as usize]).collect();
+        made.push(build(graph, op.clone(), &inputs, ty.clone()));
+    }
+    for (&output, &i) in region.outputs.iter().zip(&recipe.outputs) {
+        new.insert(output, made[i as usize]);
+    }
+}
+
+fn rebuilt(graph: &mut Graph, id: NodeId, new: &mut FxHashMap<NodeId, NodeId>) {
+    if !new.contains_key(&id) {
+        let inputs: Vec<NodeId> = graph.node(id).inputs.iter().map(|input| new[input]).collect();
+        let made = rebuild(graph, id, &inputs);
+        new.insert(id, made);
+    }
+}
