@@ -29,27 +29,40 @@ impl Machine {
 
     /// Nanoseconds. A fused elementwise operation takes no launch and moves nothing: which are fused is decided later.
     pub fn cost(&self, terms: &Terms, term: &Term) -> f64 {
-        let input = |i: usize| &terms[term.inputs[i]].data.ty;
-        let wide = |ty: &Ty| ty.len() as f64 * (ty.dtype.size() as f64 / 4.0).max(1.0);
-        let stored = |ty: &Ty| self.launch + 2.0 * (ty.len() * ty.dtype.size()) as f64 / self.bytes;
-        match term.head {
-            Head::Unary(op) => wide(input(0)) * work(&Op::Unary(op)) as f64 / self.vector,
-            Head::Binary(op) => wide(input(0)) * work(&Op::Binary(op)) as f64 / self.vector,
-            Head::Select => wide(input(1)) / self.vector,
-            Head::Literal(_) => 0.0,
-            Head::Form(_) => {
-                let Some((op, ty)) = terms.analysis.form(term.head) else { return 0.0 };
-                match op {
-                    Op::Reduce { .. } => wide(input(0)) / self.vector + stored(ty),
-                    Op::Contract { a_sum, .. } => {
-                        let summed: usize = a_sum.iter().map(|&axis| input(0).shape[axis]).product();
-                        wide(ty) * summed as f64 / self.product + stored(ty)
-                    }
-                    // Read in another order: neighbours are no longer neighbours.
-                    Op::Permute { .. } => 2.0 * wide(ty) / self.vector,
-                    op => wide(ty) * work(op) as f64 / self.vector,
-                }
+        let Some((op, ty)) = terms.analysis.form(term.head) else { return self.work(terms, term) };
+        let stored = self.launch + 2.0 * (ty.len() * ty.dtype.size()) as f64 / self.bytes;
+        match op {
+            Op::Reduce { .. } => self.work(terms, term) + stored,
+            Op::Contract { a_sum, .. } => {
+                let first = &terms[term.inputs[0]].data.ty.shape;
+                let summed: usize = a_sum.iter().map(|&axis| first[axis]).product();
+                wide(ty) * summed as f64 / self.product + stored
             }
+            _ => self.work(terms, term),
         }
     }
+
+    /// Nanoseconds of elementwise operations and of additions in sums.
+    pub fn work(&self, terms: &Terms, term: &Term) -> f64 {
+        let input = |i: usize| &terms[term.inputs[i]].data.ty;
+        let operations = match term.head {
+            Head::Unary(op) => wide(input(0)) * work(&Op::Unary(op)) as f64,
+            Head::Binary(op) => wide(input(0)) * work(&Op::Binary(op)) as f64,
+            Head::Select => wide(input(1)),
+            Head::Literal(_) => 0.0,
+            Head::Form(_) => match terms.analysis.form(term.head) {
+                Some((Op::Reduce { .. }, _)) => wide(input(0)),
+                // Read in another order: neighbours are no longer neighbours.
+                Some((Op::Permute { .. }, ty)) => 2.0 * wide(ty),
+                Some((op, ty)) => wide(ty) * work(op) as f64,
+                None => 0.0,
+            },
+        };
+        operations / self.vector
+    }
+}
+
+/// Elements, each counted as often as it takes vectors of f32.
+fn wide(ty: &Ty) -> f64 {
+    ty.len() as f64 * (ty.dtype.size() as f64 / 4.0).max(1.0)
 }

@@ -28,39 +28,17 @@ struct Extractor<'a> {
 pub fn extract(terms: &Terms, machine: Machine, given: Choice, roots: &[Id]) -> Extraction {
     let mut extractor = Extractor { terms, costs: FxHashMap::default(), machine };
     let before = extractor.total(&given, roots).map_or(f64::INFINITY, |(cost, _)| cost);
-    let mut choice = given;
-    let mut best = before;
-    for _ in 0..ROUNDS {
-        let Some((_, used)) = extractor.total(&choice, roots) else { break };
-        let cheapest = extractor.cheapest(&used);
-        let last = best;
-        for &class in used.iter().rev() {
-            let Some(current) = choice.get(&class).cloned() else { continue };
-            let mut kept = current.clone();
-            for term in &terms[class].nodes {
-                let term = term.clone().map_children(|id| terms.find(id));
-                if term == kept {
-                    continue;
-                }
-                let mut tried = choice.clone();
-                tried.insert(class, term.clone());
-                complete(&mut tried, &term, &cheapest);
-                if let Some((cost, _)) = extractor.total(&tried, roots)
-                    && cost < best * (1.0 - 1e-9)
-                {
-                    (best, kept, choice) = (cost, term, tried);
-                }
-            }
-        }
-        if best >= last {
-            break;
-        }
-    }
+    let near = extractor.improved(given, before, roots);
+    // What is cheapest by itself, though it shares less, may be the way out of where single changes end.
+    let cheapest = extractor.cheapest(&[]);
+    let far = extractor.total(&cheapest, roots).map(|(cost, _)| extractor.improved(cheapest, cost, roots));
+    let (choice, best) = far.into_iter().fold(near, |near, far| if far.1 < near.1 { far } else { near });
     Extraction { choice, cost: [before, best] }
 }
 
-/// Gives the cheapest terms to what a term needs and has no choice yet.
-fn complete(choice: &mut Choice, term: &Term, cheapest: &Choice) {
+/// Gives the cheapest terms to what a term needs and has no choice yet; which classes these are.
+fn complete(choice: &mut Choice, term: &Term, cheapest: &Choice) -> Vec<Id> {
+    let mut added = Vec::new();
     let mut stack: Vec<Id> = term.inputs.to_vec();
     while let Some(class) = stack.pop() {
         if !choice.contains_key(&class)
@@ -68,11 +46,45 @@ fn complete(choice: &mut Choice, term: &Term, cheapest: &Choice) {
         {
             stack.extend(&term.inputs);
             choice.insert(class, term.clone());
+            added.push(class);
         }
     }
+    added
 }
 
 impl Extractor<'_> {
+    /// A choice of this cost, made cheaper one class at a time.
+    fn improved(&mut self, mut choice: Choice, mut best: f64, roots: &[Id]) -> (Choice, f64) {
+        let terms = self.terms;
+        for _ in 0..ROUNDS {
+            let Some((_, used)) = self.total(&choice, roots) else { break };
+            let cheapest = self.cheapest(&used);
+            let last = best;
+            for &class in used.iter().rev() {
+                let Some(mut kept) = choice.get(&class).cloned() else { continue };
+                for term in &terms[class].nodes {
+                    let term = term.clone().map_children(|id| terms.find(id));
+                    if term == kept {
+                        continue;
+                    }
+                    choice.insert(class, term.clone());
+                    let added = complete(&mut choice, &term, &cheapest);
+                    match self.total(&choice, roots) {
+                        Some((cost, _)) if cost < best * (1.0 - 1e-9) => (best, kept) = (cost, term),
+                        _ => {
+                            added.iter().for_each(|class| _ = choice.remove(class));
+                            choice.insert(class, kept.clone());
+                        }
+                    }
+                }
+            }
+            if best >= last {
+                break;
+            }
+        }
+        (choice, best)
+    }
+
     fn cost(&mut self, term: &Term) -> f64 {
         if let Some(&known) = self.costs.get(term) {
             return known;

@@ -34,10 +34,12 @@ use term::{Facts, Term, Terms, add};
 const OPERATIONS: usize = 120;
 /// Below this there is nothing to combine.
 const FEWEST: usize = 3;
+/// Modelled nanoseconds of elementwise work and sums below which a region is not worth a search.
+const WORTH: f64 = 2e3;
 /// Terms of a region's e-graph: growing ends when there are more.
-const TERMS: usize = 4000;
-/// Rounds of all rules.
-const ROUNDS: usize = 8;
+const TERMS: usize = 1500;
+/// Rounds of all rules. More find next to nothing (`fgc build --report` prints the modelled cost) and take longer.
+const ROUNDS: usize = 5;
 
 /// What was done, for reports.
 #[derive(Clone, Debug, Default)]
@@ -134,6 +136,10 @@ impl Saturator {
         for (op, ty, inputs) in &key.terms {
             let inputs: Vec<Id> = inputs.iter().map(|&i| ids[i as usize]).collect();
             ids.push(add(&mut terms, op, ty, &inputs));
+        }
+        let work: f64 = ids.iter().map(|&id| self.machine.work(&terms, &terms[id].nodes[0])).sum();
+        if work < WORTH {
+            return None;
         }
         let given: Vec<(Id, Term)> = ids.iter().map(|&id| (id, terms[id].nodes[0].clone())).collect();
         let runner = Runner::<Term, Facts>::new(Facts::default())
