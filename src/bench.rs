@@ -7,9 +7,9 @@ use crate::kept;
 use crate::preset;
 use crate::problem::Problem;
 use crate::profile::Profile;
-use crate::setup::{compiled, level, setup};
+use crate::setup::{compiled, level, part, setup};
 use crate::source::Source;
-use fgc_compiler::level::Level;
+use fgc_compiler::level::{Level, Pass};
 use fgc_compiler::preset::Setup;
 use fgc_program::{Program, Turn, cost};
 use fgc_runtime::Device;
@@ -57,6 +57,9 @@ pub struct Args {
     /// How far to optimise: 0 each operation by itself, 1 fused kernels, 2 rewritten and fused.
     #[arg(long, value_name = "LEVEL", default_value = "2", value_parser = level)]
     opt: Level,
+    /// Leave out a part of level 2: rules, regions, recompute or bands. May be repeated.
+    #[arg(long, value_name = "PART", value_parser = part)]
+    without: Vec<Pass>,
     #[command(flatten)]
     place: Where,
     /// Do not measure compiling without kept kernels.
@@ -107,7 +110,12 @@ pub fn main(args: Args) -> Result<(), Problem> {
 
     args.place.check()?;
     let begun = Instant::now();
-    let setup = Setup { level: args.opt, target: args.place.target(), ..setup(&preset, &preset.data.describe()?) };
+    let setup = Setup {
+        level: args.opt,
+        without: args.without.clone(),
+        target: args.place.target(),
+        ..setup(&preset, &preset.data.describe()?)
+    };
     let program = compiled(&source.name(), &source.text, &setup)?.program;
     let front = begun.elapsed().as_secs_f64();
     let front = [front, if args.warm { front } else { kept_seconds(&source, &setup)? }];

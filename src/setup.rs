@@ -2,7 +2,7 @@
 
 use crate::preset::Preset;
 use crate::problem::{Problem, show};
-use fgc_compiler::level::Level;
+use fgc_compiler::level::{Level, Pass};
 use fgc_compiler::preset::{Field, Mixture, NetChoice, Setup};
 use fgc_compiler::{Compiled, compile};
 use fgc_runtime::data::Description;
@@ -31,6 +31,12 @@ pub fn level(text: &str) -> Result<Level, String> {
         "2" => Ok(Level::Rewrite),
         _ => Err("expected 0, 1 or 2".into()),
     }
+}
+
+/// A part of the optimiser by its name.
+pub fn part(text: &str) -> Result<Pass, String> {
+    let found = Pass::ALL.into_iter().find(|(name, _)| *name == text);
+    found.map(|(_, pass)| pass).ok_or_else(|| format!("expected {}", Pass::ALL.map(|(name, _)| name).join(", ")))
 }
 
 /// Axes for the shapes of a sample's fields: those of `x` by its rank, `K` for classes; a field of x's shape has its

@@ -3,7 +3,6 @@
 use crate::check::{Checked, check};
 use crate::diagnostic::{Diagnostic, Failure};
 use crate::graph::Source;
-use crate::level::{Level, Target};
 use crate::lower::{PlanGraph, lower_for};
 use crate::optimise::{Optimised, optimise};
 use crate::preset::Setup;
@@ -43,9 +42,9 @@ pub fn compile(name: &str, text: &str, setup: &Setup) -> Result<Compiled, Failur
     };
     clock.lap("derive");
     let derived = training.plans.clone();
-    let optimised = optimise(&mut training, setup.level, setup.target);
+    let optimised = optimise(&mut training, setup.level, &setup.without, setup.target);
     clock.lap("optimise");
-    let program = assemble(&mut training, setup.level, setup.target);
+    let program = assemble(&mut training, setup);
     clock.lap("lower");
     Ok(Compiled { checked, derived, training, optimised, program, stages: clock.laps })
 }
@@ -71,8 +70,9 @@ impl Clock {
 }
 
 /// Lowers every plan and puts the program together.
-fn assemble(training: &mut Training, level: Level, target: Target) -> Program {
-    let lowered = lower_for(target, &mut training.graph, &training.nets, &training.plans, level);
+fn assemble(training: &mut Training, setup: &Setup) -> Program {
+    let Setup { level, without, target, .. } = setup;
+    let lowered = lower_for(*target, &mut training.graph, &training.nets, &training.plans, *level, without);
     let nets = training.nets.iter().zip(lowered.nets).map(|(layout, buffers)| Net {
         name: layout.name.clone(),
         params: layout

@@ -12,6 +12,29 @@ pub enum Level {
     Rewrite,
 }
 
+/// What [`Level::Rewrite`] adds to fusion; each can be left out, to see what it is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pass {
+    /// Rules that always pay, over whole graphs.
+    Rules,
+    /// Equality saturation of regions.
+    Regions,
+    /// Cheap values computed again rather than kept.
+    Recompute,
+    /// Launches along the same rows taking turns. CPU only.
+    Bands,
+}
+
+impl Pass {
+    pub const ALL: [(&str, Pass); 4] =
+        [("rules", Pass::Rules), ("regions", Pass::Regions), ("recompute", Pass::Recompute), ("bands", Pass::Bands)];
+
+    /// Whether it runs.
+    pub fn runs(self, level: Level, without: &[Pass]) -> bool {
+        level >= Level::Rewrite && !without.contains(&self)
+    }
+}
+
 /// What a program is to run on. It may run elsewhere too, not as fast.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Target {

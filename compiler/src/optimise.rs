@@ -2,7 +2,7 @@
 //! region by region by equality saturation ([`saturate`](crate::saturate)), after which the first kind may apply again.
 
 use crate::graph::NodeId;
-use crate::level::{Level, Target};
+use crate::level::{Level, Pass, Target};
 use crate::saturate::{Saturation, Saturator};
 use crate::simplify::{Simplified, simplify_with};
 use crate::training::Training;
@@ -21,17 +21,18 @@ pub struct Optimised {
     pub saturating: Duration,
 }
 
-/// Rewrites all plans, from level [`Level::Rewrite`] on.
-pub fn optimise(training: &mut Training, level: Level, target: Target) -> Optimised {
+/// Rewrites all plans, from level [`Level::Rewrite`] on, without these parts.
+pub fn optimise(training: &mut Training, level: Level, without: &[Pass], target: Target) -> Optimised {
     let mut done = Optimised::default();
-    if level < Level::Rewrite {
-        return done;
-    }
+    let [rules, regions] = [Pass::Rules, Pass::Regions].map(|pass| pass.runs(level, without));
     let mut saturator = Saturator::new(target);
     let graph = &mut training.graph;
     for plan in &mut training.plans {
         let outputs: Vec<NodeId> = plan.outputs.iter().map(|o| o.node).collect();
         let mut simplify = |graph: &mut _, outputs: &[NodeId]| {
+            if !rules {
+                return outputs.to_vec();
+            }
             let begun = Instant::now();
             let Simplified { outputs, applied, converged } = simplify_with(graph, outputs, &mut |_, _| {});
             applied.into_iter().for_each(|(rule, n)| *done.simplified.entry(rule).or_default() += n);
@@ -41,7 +42,7 @@ pub fn optimise(training: &mut Training, level: Level, target: Target) -> Optimi
         };
         let short = simplify(graph, &outputs);
         let begun = Instant::now();
-        let cheap = saturator.rewrite(graph, &short);
+        let cheap = if regions { saturator.rewrite(graph, &short) } else { short.clone() };
         done.saturating += begun.elapsed();
         let cheap = if cheap == short { short } else { simplify(graph, &cheap) };
         for (output, node) in plan.outputs.iter_mut().zip(cheap) {

@@ -2,7 +2,7 @@
 //! needs of them ([`Setup`]).
 
 use crate::check::value::Value;
-use crate::level::{Level, Target};
+use crate::level::{Level, Pass, Target};
 use crate::optimizer::Optimizer;
 use fgc_program::DType;
 use indexmap::IndexMap;
@@ -151,6 +151,8 @@ pub struct Setup {
     /// Optimisers in place of the spec's, by network.
     pub optimizers: IndexMap<String, Optimizer>,
     pub level: Level,
+    /// Parts of the optimiser to leave out.
+    pub without: Vec<Pass>,
     pub target: Target,
 }
 

@@ -17,7 +17,7 @@ use super::units::{Kind, Unit};
 use super::{Computed, NetLayout, PlanGraph, Role};
 use crate::graph::op::FlatKind;
 use crate::graph::{Graph, NodeId, Op, Source, Ty};
-use crate::level::{Level, Target};
+use crate::level::{Level, Pass, Target};
 use fgc_program::{
     Band, Buffer, BufferId, Constant, Guard, Input, Kernel, KernelId, Known, Launch, Output, OutputKind, Place, Plan,
     PlanInput,
@@ -46,14 +46,22 @@ pub struct Lowered {
 /// Lowers `plans`, whose outputs are nodes of `graph` without calls, derivatives or arguments (else it panics: a bug of
 /// the caller).
 pub fn lower_plans(graph: &mut Graph, nets: &[NetLayout], plans: &[PlanGraph], level: Level) -> Lowered {
-    lower_for(Target::Cpu, graph, nets, plans, level)
+    lower_for(Target::Cpu, graph, nets, plans, level, &[])
 }
 
-/// As [`lower_plans`], for a target.
-pub fn lower_for(target: Target, graph: &mut Graph, nets: &[NetLayout], plans: &[PlanGraph], level: Level) -> Lowered {
+/// As [`lower_plans`], for a target, without these parts.
+pub fn lower_for(
+    target: Target,
+    graph: &mut Graph,
+    nets: &[NetLayout],
+    plans: &[PlanGraph],
+    level: Level,
+    without: &[Pass],
+) -> Lowered {
     let mut lowering = Lowering {
         nets,
         level,
+        without,
         target,
         buffers: Buffers::new(nets),
         kernels: Vec::new(),
@@ -73,6 +81,7 @@ pub fn lower_for(target: Target, graph: &mut Graph, nets: &[NetLayout], plans: &
 struct Lowering<'a> {
     nets: &'a [NetLayout],
     level: Level,
+    without: &'a [Pass],
     target: Target,
     buffers: Buffers,
     kernels: Vec<Kernel>,
@@ -115,7 +124,7 @@ impl Lowering<'_> {
         let mut outputs = prepare(graph, &outputs);
         let mut cut = Cut::new(graph, &outputs, self.level);
         let mut again = FxHashSet::default();
-        if self.level >= Level::Rewrite {
+        if Pass::Recompute.runs(self.level, self.without) {
             let recomputed = recompute(graph, &cut, &outputs);
             (outputs, again) = (recomputed.outputs, recomputed.again);
             cut = Cut::new(graph, &outputs, self.level);
@@ -144,7 +153,7 @@ impl Lowering<'_> {
         let kept: FxHashSet<NodeId> = kept.chain(overwrites.iter().map(|o| o.node)).collect();
         draft.groups = group(graph, &draft.cut, &draft.units, [&kept, &draft.again], self.level, &mut self.memo);
         let late: Vec<usize> = overwrites.into_iter().filter_map(|o| self.overwrite(&mut draft, o)).collect();
-        let bands = self.level >= Level::Rewrite && self.target == Target::Cpu;
+        let bands = Pass::Bands.runs(self.level, self.without) && self.target == Target::Cpu;
         let (tasks, formed) = draft.tasks(&late, &mut demand, &mut self.memo, bands);
         let conditions: Vec<Option<Known>> = tasks.iter().map(|task| task.when.clone()).collect();
         let (launches, at) = self.place(&draft, tasks, &formed);
