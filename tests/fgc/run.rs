@@ -174,6 +174,7 @@ fn every_stage_prints_itself() {
         ("typed", "eps: f32[B=32, C=2]"),
         ("graph", "call student"),
         ("grad", "plan step."),
+        ("opt", "plan step."),
         ("kernels", "grid i0 in"),
         ("c", "void k0("),
         ("plan", "plan step."),
@@ -183,6 +184,37 @@ fn every_stage_prints_itself() {
         let shown = String::from_utf8(output.stdout).unwrap();
         assert!(shown.contains(text), "{emit} does not show `{text}`:\n{}", &shown[..shown.len().min(2000)]);
     }
+}
+
+#[test]
+fn compilation_is_reported() {
+    let work = Work::new();
+    let output = ok(work.fgc(&["build", "sft.fg", "--preset", "tiny.ron", "--report"]));
+    let shown = String::from_utf8(output.stdout).unwrap();
+    for part in ["optimise", "regions", "limits:", "rules applied", "kernels", "model", "all of class kernel"] {
+        assert!(shown.contains(part), "no `{part}` in:\n{shown}");
+    }
+    let output = work.fgc(&["build", "sft.fg", "--preset", "tiny.ron"]);
+    assert_eq!(output.status.code(), Some(2), "one of --emit and --report must be given");
+}
+
+#[test]
+fn parts_of_the_optimiser_can_be_left_out() {
+    let work = Work::new();
+    let bench =
+        "(data: Noise(shape: [2]), batch: 64, iterations: 2, nets: {\"denoiser\": (network: \"mlp(hidden = 32)\")},
+        methods: {\"sft\": ()})";
+    work.write("bench.ron", bench);
+    let moved = |more: &[&str]| {
+        let output = ok(work.fgc(&[&["bench", "bench.ron", "--warm", "--json"], more].concat()));
+        let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        found["gigabytes"].as_f64().unwrap()
+    };
+    let (with, without) = (moved(&[]), moved(&["--without", "bands", "--without", "recompute"]));
+    assert!(with > 0.0 && with <= without, "{with} and {without}");
+    let output = work.fgc(&["bench", "bench.ron", "--without", "everything"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("rules, regions, recompute, bands"));
 }
 
 #[test]
