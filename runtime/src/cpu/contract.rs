@@ -103,7 +103,7 @@ impl<T: Real> Matrix<T> {
         Matrix { row: self.col, col: self.row, ..self }
     }
 
-    fn moved(self, elements: isize) -> Matrix<T> {
+    pub fn moved(self, elements: isize) -> Matrix<T> {
         Matrix { at: self.at.wrapping_offset(elements), ..self }
     }
 }

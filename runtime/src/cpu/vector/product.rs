@@ -27,26 +27,29 @@ const FEW: usize = 28;
 const PACKED: usize = 1 << 15;
 
 impl Units for Vector {
-    fn suits(&self, _: [usize; 3], c: Matrix<f32>) -> bool {
-        c.col == 1 || c.row != 1
+    fn suits(&self, [_, _, k]: [usize; 3], c: Matrix<f32>) -> bool {
+        k > 0 && (c.col == 1 || c.row != 1)
     }
 
-    fn keeps(&self, _: Shape, _: usize) -> bool {
-        true
+    fn keeps(&self, shape: Shape, _: usize) -> bool {
+        shape.k > 0
     }
 
     unsafe fn product(&self, [m, n, k]: [usize; 3], a: Matrix<f32>, b: Matrix<f32>, c: Matrix<f32>, add: bool) {
-        let (isa, width, depth) = (&self.isa, self.isa.width(), depth(k));
-        with_scratch(&OPERANDS, depth * width, |panel: &mut [f32]| {
-            for from in (0..k).step_by(depth) {
-                let depth = depth.min(k - from);
-                for left in (0..n).step_by(width) {
-                    let cols = width.min(n - left);
-                    // SAFETY: the caller's promise; the scratch has room for a panel.
+        let (isa, width, most) = (&self.isa, self.isa.width(), depth(k));
+        let own = Left::len(isa, [m, n, most], a);
+        with_scratch(&OPERANDS, own + most * width, |packed: &mut [f32]| {
+            let (own, panel) = packed.split_at_mut(own);
+            for from in (0..k).step_by(most) {
+                let depth = most.min(k - from);
+                // SAFETY: the caller's promise; the scratch has room for both.
+                let left = unsafe { Left::new(isa, [m, n, depth], a.from(0, from), own) };
+                for first in (0..n).step_by(width) {
+                    let cols = width.min(n - first);
+                    // SAFETY: as above.
                     unsafe {
-                        (isa.pack)(b.from(from, left), [depth, cols], panel.as_mut_ptr());
-                        let (a, c) = (a.from(0, from), c.from(0, left));
-                        strips(isa, [m, cols, depth], a, panel.as_ptr(), c, add || from > 0);
+                        (isa.pack)(b.from(from, first), [depth, cols], panel.as_mut_ptr());
+                        left.multiply(isa, panel.as_ptr(), c.from(0, first), cols, add || from > 0);
                     }
                 }
             }
@@ -165,35 +168,93 @@ unsafe fn multiply(
     add: bool,
 ) {
     let width = isa.width();
-    for from in (0..k).step_by(depth) {
-        let depth = depth.min(k - from);
-        for left in (0..n).step_by(width) {
-            let panel = panels.wrapping_add(left * k + from * width);
-            let size = [m, width.min(n - left), depth];
-            // SAFETY: the caller's promise.
-            unsafe { strips(isa, size, a.from(0, from), panel, c.from(0, left), add || from > 0) };
+    let own = Left::len(isa, [m, n, depth], a);
+    with_scratch(&OPERANDS, own, |own: &mut [f32]| {
+        for from in (0..k).step_by(depth) {
+            let depth = depth.min(k - from);
+            // SAFETY: the caller's promise; the scratch has room.
+            let left = unsafe { Left::new(isa, [m, n, depth], a.from(0, from), own) };
+            for first in (0..n).step_by(width) {
+                let panel = panels.wrapping_add(first * k + from * width);
+                // SAFETY: as above.
+                unsafe { left.multiply(isa, panel, c.from(0, first), width.min(n - first), add || from > 0) };
+            }
+        }
+    });
+}
+
+/// Rows of a left operand, in groups of two blocks, where they lie or packed.
+struct Left {
+    rows: usize,
+    depth: usize,
+    at: Matrix<f32>,
+    /// Elements from a group to the next if they are packed: then each is a panel, with rows for columns.
+    packed: Option<usize>,
+}
+
+impl Left {
+    /// Panels of the right operand from which packing rows pays that are no runs of memory.
+    const PANELS: usize = 3;
+
+    /// Elements that they take packed; none if they stay where they are.
+    fn len(isa: &Isa, [m, n, depth]: [usize; 3], a: Matrix<f32>) -> usize {
+        if a.col == 1 || n <= (Left::PANELS - 1) * isa.width() {
+            return 0;
+        }
+        m.div_ceil(2 * isa.rows) * depth * isa.width()
+    }
+
+    /// # Safety
+    /// As [`crate::cpu::contract::product`]; `own` has [`Left::len`] elements.
+    unsafe fn new(isa: &Isa, [m, n, depth]: [usize; 3], a: Matrix<f32>, own: &mut [f32]) -> Left {
+        if Left::len(isa, [m, n, depth], a) == 0 {
+            return Left { rows: m, depth, at: a, packed: None };
+        }
+        let group = depth * isa.width();
+        let at = own.as_mut_ptr();
+        let left = Left { rows: m, depth, at: Matrix { at, row: 1, col: isa.width() as isize }, packed: Some(group) };
+        for (i, rows) in left.groups(isa).enumerate() {
+            let source = a.from(rows.start, 0).transposed();
+            // SAFETY: the caller's promise; a group is not wider than a panel.
+            unsafe { (isa.pack)(source, [depth, rows.len()], at.add(i * group)) };
+        }
+        left
+    }
+
+    /// About equal shares of the rows.
+    fn groups(&self, isa: &Isa) -> impl Iterator<Item = Range<usize>> {
+        shares(self.rows, 2 * isa.rows)
+    }
+
+    /// `c = left·panel`, or added to what `c` holds.
+    ///
+    /// # Safety
+    /// As [`crate::cpu::contract::product`].
+    unsafe fn multiply(&self, isa: &Isa, panel: *const f32, c: Matrix<f32>, cols: usize, add: bool) {
+        for (i, group) in self.groups(isa).enumerate() {
+            let left = match self.packed {
+                Some(len) => self.at.moved((i * len) as isize),
+                None => self.at.from(group.start, 0),
+            };
+            for rows in shares(group.len(), isa.rows) {
+                let block = Block {
+                    left: left.from(rows.start, 0),
+                    runs: &[0],
+                    depth: self.depth,
+                    right: panel,
+                    out: c.from(group.start + rows.start, 0),
+                    size: [rows.len(), cols],
+                    add,
+                };
+                // SAFETY: the caller's promise; units exist only where the processor has them.
+                unsafe { isa.multiply(&block) };
+            }
         }
     }
 }
 
-/// As [`multiply`], of one chunk and one panel: blocks of about equal heights, one below the other.
-///
-/// # Safety
-/// As there.
-unsafe fn strips(isa: &Isa, [m, n, k]: [usize; 3], a: Matrix<f32>, panel: *const f32, c: Matrix<f32>, add: bool) {
-    let count = m.div_ceil(isa.rows);
-    for strip in 0..count {
-        let (first, end) = (m * strip / count, m * (strip + 1) / count);
-        let block = Block {
-            left: a.from(first, 0),
-            runs: &[0],
-            depth: k,
-            right: panel,
-            out: c.from(first, 0),
-            size: [end - first, n],
-            add,
-        };
-        // SAFETY: the caller's promise; units exist only where the processor has them.
-        unsafe { isa.multiply(&block) };
-    }
+/// `len` in the fewest shares of at most so many, about equal.
+fn shares(len: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = len.div_ceil(most);
+    (0..count).map(move |i| len * i / count..len * (i + 1) / count)
 }
