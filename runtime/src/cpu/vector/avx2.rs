@@ -1,6 +1,7 @@
 //! AVX2 with FMA: vectors of 8, of which 16 registers hold 6×2 sums, two of the right operand and one of the left.
 
 use super::kernel::{Block, Isa, kernels};
+use super::transform::{Grid, Transforms, transforms};
 use crate::cpu::contract::Matrix;
 use std::arch::x86_64::*;
 
@@ -9,6 +10,7 @@ type Vector = __m256;
 const LANES: usize = 8;
 
 kernels!("avx2,fma", 1 2 3 4 5 6);
+transforms!("avx2,fma");
 
 #[inline]
 #[target_feature(enable = "avx2,fma")]
@@ -20,6 +22,18 @@ fn zero() -> Vector {
 #[target_feature(enable = "avx2,fma")]
 fn add(a: Vector, b: Vector) -> Vector {
     _mm256_add_ps(a, b)
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn subtract(a: Vector, b: Vector) -> Vector {
+    _mm256_sub_ps(a, b)
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn constant(x: f32) -> Vector {
+    _mm256_set1_ps(x)
 }
 
 #[inline]

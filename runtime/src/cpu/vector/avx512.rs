@@ -1,6 +1,7 @@
 //! AVX-512: vectors of 16, of which 32 registers hold 14×2 sums, two of the right operand and one of the left.
 
 use super::kernel::{Block, Isa, kernels};
+use super::transform::{Grid, Transforms, transforms};
 use crate::cpu::contract::Matrix;
 use std::arch::x86_64::*;
 
@@ -9,6 +10,7 @@ type Vector = __m512;
 const LANES: usize = 16;
 
 kernels!("avx512f", 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+transforms!("avx512f");
 
 #[inline]
 #[target_feature(enable = "avx512f")]
@@ -20,6 +22,18 @@ fn zero() -> Vector {
 #[target_feature(enable = "avx512f")]
 fn add(a: Vector, b: Vector) -> Vector {
     _mm512_add_ps(a, b)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn subtract(a: Vector, b: Vector) -> Vector {
+    _mm512_sub_ps(a, b)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn constant(x: f32) -> Vector {
+    _mm512_set1_ps(x)
 }
 
 #[inline]

@@ -1,5 +1,6 @@
 //! Blocks of the output, summed up in registers; and what it takes to bring operands into their order.
 
+use super::transform::Transforms;
 use crate::cpu::contract::Matrix;
 
 /// A block: `out[i, j] = Σ left[i, l]·right[l, j]`, or added to what `out` holds.
@@ -28,6 +29,7 @@ pub struct Isa {
     pub blocks: &'static [[unsafe fn(&Block); 2]],
     /// Packs a matrix of this size, not wider than a panel, as a part of one, with zeros to the right.
     pub pack: unsafe fn(Matrix<f32>, [usize; 2], *mut f32),
+    pub transforms: Transforms,
 }
 
 impl Isa {
@@ -49,7 +51,7 @@ impl Isa {
 /// Defines, from a vector type and its operations in scope, the functions of an [`Isa`].
 macro_rules! kernels {
     ($features:literal, $($rows:literal)*) => {
-        pub const ISA: Isa = Isa { rows: ROWS, lanes: LANES, blocks: &BLOCKS, pack };
+        pub const ISA: Isa = Isa { rows: ROWS, lanes: LANES, blocks: &BLOCKS, pack, transforms: TRANSFORMS };
 
         const ROWS: usize = [$($rows),*].len();
 

@@ -11,6 +11,8 @@ mod avx2;
 mod avx512;
 mod kernel;
 mod product;
+mod transform;
+pub mod winograd;
 
 use kernel::Isa;
 use std::sync::OnceLock;

@@ -27,12 +27,12 @@ const FEW: usize = 28;
 const PACKED: usize = 1 << 15;
 
 impl Units for Vector {
-    fn suits(&self, [_, _, k]: [usize; 3], c: Matrix<f32>) -> bool {
-        k > 0 && (c.col == 1 || c.row != 1)
+    fn suits(&self, size: [usize; 3], c: Matrix<f32>) -> bool {
+        size.iter().all(|len| *len > 0) && (c.col == 1 || c.row != 1)
     }
 
     fn keeps(&self, shape: Shape, _: usize) -> bool {
-        shape.k > 0
+        shape.n > 0 && shape.k > 0
     }
 
     unsafe fn product(&self, [m, n, k]: [usize; 3], a: Matrix<f32>, b: Matrix<f32>, c: Matrix<f32>, add: bool) {
@@ -120,7 +120,7 @@ impl Units for Vector {
 }
 
 /// Elements of k in a chunk.
-fn depth(k: usize) -> usize {
+pub fn depth(k: usize) -> usize {
     k.div_ceil(k.div_ceil(DEEP).max(1)).max(1)
 }
 
@@ -138,7 +138,7 @@ fn cut(isa: &Isa, [m, n, k]: [usize; 3], entries: usize) -> [usize; 2] {
 ///
 /// # Safety
 /// The operand's elements are valid, and `to` has room for all panels, of which nobody else uses the parts'.
-unsafe fn pack(isa: &Isa, [n, k]: [usize; 2], b: Matrix<f32>, which: Range<usize>, parts: usize, to: *mut f32) {
+pub unsafe fn pack(isa: &Isa, [n, k]: [usize; 2], b: Matrix<f32>, which: Range<usize>, parts: usize, to: *mut f32) {
     let width = isa.width();
     let share = |len: usize| len * which.start / parts..len * which.end / parts;
     let (rows, panels) = if b.col == 1 { (share(k), 0..n.div_ceil(width)) } else { (0..k, share(n.div_ceil(width))) };
@@ -158,7 +158,7 @@ unsafe fn pack(isa: &Isa, [n, k]: [usize; 2], b: Matrix<f32>, which: Range<usize
 ///
 /// # Safety
 /// As [`crate::cpu::contract::product`].
-unsafe fn multiply(
+pub unsafe fn multiply(
     isa: &Isa,
     [m, n, k]: [usize; 3],
     depth: usize,
