@@ -1,11 +1,12 @@
 //! Bands: launches that take turns on blocks of rows, so that what passes between them stays in a thread's cache.
 
 use crate::cpu::compile::Entry;
-use crate::cpu::contract::{Held, Matrix, product};
+use crate::cpu::contract::{Matrix, product};
 use crate::cpu::memory::{Memory, View};
 use crate::cpu::packs::{Packable, Packs};
 use crate::cpu::pool::Pool;
 use crate::cpu::scratch::{BAND, HELD, SHARED_OPERAND, Shared, with_scratch};
+use crate::cpu::units::{Held, Shape};
 use fgc_program::{Along, BatchDim, BufferId, Contract, Launch, Operand, Place, Plan, Program};
 use std::ffi::c_void;
 
@@ -157,7 +158,7 @@ impl Band {
             for (product, held) in self.held(true) {
                 // SAFETY: the caller's promise.
                 if let Some(kept) = product.kept.and_then(|kept| unsafe { packs.packed(kept, pool) }) {
-                    shared.push(Shared(kept.cast_mut()));
+                    shared.push(Shared(kept.at.cast_mut()));
                     continue;
                 }
                 let right = product.right(0);
@@ -259,7 +260,7 @@ impl Product {
         };
         let operands = [(address(a.buffer)?, a), (address(b.buffer)?, b), (address(out.buffer)?, out)];
         let sums = along == Along::K;
-        let held = if sums { None } else { Held::of(size[1], size[2], out.col == 1) };
+        let held = if sums { None } else { Held::of(Shape { n: size[1], k: size[2], by_rows: out.col == 1 }, size[0]) };
         let shared = batch.iter().all(|dim| dim.b == 0 || dim.extent == 1);
         Some(Product { sums, size, operands, batch, held, shared, kept: None })
     }

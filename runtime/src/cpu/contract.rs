@@ -3,50 +3,13 @@
 //! The crate's own threads split badly and differently for each count of them; here products are cut into tiles that
 //! depend only on their shape, each computed by one thread.
 
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-use crate::cpu::amx;
 use crate::cpu::memory::{Element, View};
 use crate::cpu::packs::Packable;
 use crate::cpu::pool::Pool;
 use crate::cpu::scratch::Plain;
+use crate::cpu::units::{Held, Shape, suiting};
 use fgc_program::{Contract, DType};
 use gemm::Parallelism;
-
-/// How a right operand is packed once for products with several left ones.
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-pub use amx::product::Held;
-
-/// Elsewhere there is no such way.
-#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-#[derive(Clone, Copy, PartialEq)]
-pub enum Held {}
-
-#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-impl Held {
-    pub fn of(_: usize, _: usize, _: bool) -> Option<Held> {
-        None
-    }
-
-    pub fn len(self) -> usize {
-        match self {}
-    }
-
-    pub fn parts(self) -> usize {
-        match self {}
-    }
-
-    /// # Safety
-    /// Never called.
-    pub unsafe fn pack(self, _: usize, _: Matrix<f32>, _: *mut u8) {
-        match self {}
-    }
-
-    /// # Safety
-    /// Never called.
-    pub unsafe fn product(self, _: usize, _: Matrix<f32>, _: *const u8, _: Matrix<f32>) {
-        match self {}
-    }
-}
 
 /// f32 or f64.
 pub trait Real: Element + Plain + std::ops::AddAssign {
@@ -74,24 +37,27 @@ impl Real for f32 {
     const ZERO: f32 = 0.0;
     const ONE: f32 = 1.0;
 
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     unsafe fn product(size: [usize; 3], a: Matrix<f32>, b: Matrix<f32>, c: Matrix<f32>, add: bool) -> bool {
-        let suits = amx::product::suits(size, c);
-        if suits {
+        let units = suiting(size, c);
+        if let Some(units) = units {
             // SAFETY: the caller's promise.
-            unsafe { amx::product::product(size, a, b, c, add) };
+            unsafe { units.product(size, a, b, c, add) };
         }
-        suits
+        units.is_some()
     }
 
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     unsafe fn tiled(size: [usize; 3], rows: &Rows<f32>, b: Right<f32>, pool: &mut Pool) -> bool {
-        let suits = amx::product::suits(size, (rows.at)(0).1);
-        if suits {
+        if let Some(packed) = b.packed {
             // SAFETY: the caller's promise.
-            unsafe { amx::product::tiled(size, rows, b, pool) };
+            unsafe { packed.held.tiled(size[0], rows, b, pool) };
+            return true;
         }
-        suits
+        let units = suiting(size, (rows.at)(0).1);
+        if let Some(units) = units {
+            // SAFETY: the caller's promise.
+            unsafe { units.tiled(size, rows, b, pool) };
+        }
+        units.is_some()
     }
 }
 
@@ -137,7 +103,7 @@ impl<T: Real> Matrix<T> {
         Matrix { row: self.col, col: self.row, ..self }
     }
 
-    fn moved(self, elements: isize) -> Matrix<T> {
+    pub fn moved(self, elements: isize) -> Matrix<T> {
         Matrix { at: self.at.wrapping_offset(elements), ..self }
     }
 }
@@ -157,6 +123,10 @@ pub unsafe fn product<T: Real>([m, n, k]: [usize; 3], a: Matrix<T>, b: Matrix<T>
             unsafe { *c.from(i, j).at = T::ZERO };
         }
         return;
+    }
+    if c.col != 1 && c.row == 1 {
+        // SAFETY: the caller's promise.
+        return unsafe { product([n, m, k], b.transposed(), a.transposed(), c.transposed(), add) };
     }
     // SAFETY: the caller's promise; gemm reads and writes exactly these elements.
     unsafe {
@@ -187,12 +157,24 @@ pub unsafe fn product<T: Real>([m, n, k]: [usize; 3], a: Matrix<T>, b: Matrix<T>
     }
 }
 
-/// A right operand; also `packed` as its [`Held`] packs it, if it is.
+/// A right operand; also packed, if it is.
 #[derive(Clone, Copy)]
 pub struct Right<T> {
     pub matrix: Matrix<T>,
-    pub packed: Option<*const u8>,
+    pub packed: Option<Packed>,
 }
+
+/// Where an operand lies packed, and how.
+#[derive(Clone, Copy)]
+pub struct Packed {
+    pub held: Held,
+    pub at: *const u8,
+}
+
+// SAFETY: an address; those who read through it say why they may.
+unsafe impl Send for Packed {}
+// SAFETY: as above.
+unsafe impl Sync for Packed {}
 
 /// Left operands that are multiplied by one right operand, and where each product goes.
 pub struct Rows<'a, T> {
@@ -206,6 +188,15 @@ pub struct Rows<'a, T> {
 /// # Safety
 /// As [`product`]; elements of all entries' `c` are distinct.
 pub unsafe fn tiled<T: Real>(size: [usize; 3], rows: &Rows<T>, b: Right<T>, pool: &mut Pool) {
+    let [m, n, k] = size;
+    if let (1, None, (a, c)) = (rows.entries, b.packed, (rows.at)(0))
+        && c.col != 1
+        && c.row == 1
+    {
+        let turned = Rows { entries: 1, at: &|_| (b.matrix.transposed(), c.transposed()) };
+        // SAFETY: the caller's promise.
+        return unsafe { tiled([n, m, k], &turned, Right { matrix: a.transposed(), packed: None }, pool) };
+    }
     // SAFETY: the caller's promise.
     if unsafe { T::tiled(size, rows, b, pool) } {
         return;
@@ -250,15 +241,12 @@ pub fn packable(contract: &Contract, b: View) -> Option<Packable> {
     let merged = merged(contract);
     let shared = merged.batch.iter().all(|dim| dim.b == 0);
     let runs = merged.c.row == 1 || merged.c.col == 1;
-    if contract.dtype != DType::F32 || !shared || !runs || merged.m < PACKED_ROWS {
+    if contract.dtype != DType::F32 || !shared || !runs {
         return None;
     }
-    let held = Held::of(merged.n, merged.k, merged.c.col == 1)?;
+    let held = Held::of(Shape { n: merged.n, k: merged.k, by_rows: merged.c.col == 1 }, merged.m)?;
     Some(Packable { held, matrix: matrix(b, merged.b), buffer: merged.b.buffer })
 }
-
-/// Rows that packing an operand of pays for.
-const PACKED_ROWS: usize = 24;
 
 /// An operand in its buffer.
 fn matrix<T>(view: View, operand: fgc_program::Operand) -> Matrix<T> {
@@ -270,7 +258,7 @@ fn matrix<T>(view: View, operand: fgc_program::Operand) -> Matrix<T> {
 ///
 /// # Safety
 /// The launch has passed [`fgc_program::validate`] with these views as its buffers, whose memory nobody else uses.
-pub unsafe fn run(contract: &Contract, [a, b, c]: [View; 3], packed: Option<*const u8>, pool: &mut Pool) {
+pub unsafe fn run(contract: &Contract, [a, b, c]: [View; 3], packed: Option<Packed>, pool: &mut Pool) {
     // SAFETY: the caller's promise.
     unsafe {
         match contract.dtype {
@@ -283,7 +271,7 @@ pub unsafe fn run(contract: &Contract, [a, b, c]: [View; 3], packed: Option<*con
 
 /// # Safety
 /// As [`run`], and T is the launch's dtype.
-unsafe fn run_as<T: Real>(contract: &Contract, views: [View; 3], packed: Option<*const u8>, pool: &mut Pool) {
+unsafe fn run_as<T: Real>(contract: &Contract, views: [View; 3], packed: Option<Packed>, pool: &mut Pool) {
     let contract = &merged(contract);
     let a: Matrix<T> = matrix(views[0], contract.a);
     let b: Matrix<T> = matrix(views[1], contract.b);

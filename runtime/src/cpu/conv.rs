@@ -9,6 +9,8 @@ use crate::cpu::contract::{Matrix, Real, Right, Rows, product, tiled};
 use crate::cpu::memory::View;
 use crate::cpu::pool::Pool;
 use crate::cpu::scratch::{PATCHES, SHARED, Shared, with_scratch};
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::vector;
 use fgc_program::{Conv, ConvRole, DType};
 use std::ops::Range;
 
@@ -31,6 +33,8 @@ pub unsafe fn run(conv: &Conv, [x, w, y]: [View; 3], pool: &mut Pool) {
         match conv.dtype {
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
             DType::F32 if amx::conv::run(conv, [x, w, y].map(|v| Shared(v.as_ptr().cast())), pool) => {}
+            #[cfg(target_arch = "x86_64")]
+            DType::F32 if vector::winograd::run(conv, [x, w, y].map(|v| Shared(v.as_ptr().cast())), pool) => {}
             DType::F32 => run_as::<f32>(conv, [x, w, y], pool),
             DType::F64 => run_as::<f64>(conv, [x, w, y], pool),
             DType::Bool | DType::I64 => {}
@@ -113,7 +117,7 @@ impl Patches {
         }
     }
 
-    fn rows(&self) -> usize {
+    pub fn rows(&self) -> usize {
         self.batch * self.out[0] * self.out[1]
     }
 

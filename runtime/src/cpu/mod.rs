@@ -20,5 +20,8 @@ mod packs;
 pub mod pool;
 mod scratch;
 pub mod special;
+mod units;
+#[cfg(target_arch = "x86_64")]
+mod vector;
 
 pub use device::{Backend, Device, DeviceError};

@@ -1,8 +1,9 @@
 //! Right operands packed once for all launches of a plan that read them: weights, where a network is called many times.
 
-use crate::cpu::contract::{Held, Matrix};
+use crate::cpu::contract::{Matrix, Packed};
 use crate::cpu::memory::OwnedView;
 use crate::cpu::pool::Pool;
+use crate::cpu::units::Held;
 use fgc_program::{Access, BufferId, DType, Launch, Place, Plan, Program};
 use rustc_hash::FxHashSet;
 use std::cmp::Reverse;
@@ -91,16 +92,16 @@ impl Packs {
     ///
     /// # Safety
     /// The operand's buffer lives, and nobody writes it meanwhile.
-    pub unsafe fn packed(&mut self, place: usize, pool: &mut Pool) -> Option<*const u8> {
+    pub unsafe fn packed(&mut self, place: usize, pool: &mut Pool) -> Option<Packed> {
         let slot = self.0.get_mut(place)?;
         let to = slot.packed.view();
+        let Packable { held, matrix, .. } = slot.right;
         if !slot.ready {
-            let Packable { held, matrix, .. } = slot.right;
             // SAFETY: the caller's promise; there is room, and parts are apart.
             pool.run(held.parts(), &|part| unsafe { held.pack(part, matrix, to.as_ptr()) });
             slot.ready = true;
         }
-        Some(to.as_ptr())
+        Some(Packed { held, at: to.as_ptr() })
     }
 }
 

@@ -6,6 +6,7 @@ use super::tile::Tiles;
 use crate::cpu::contract::{Matrix, Right, Rows};
 use crate::cpu::pool::Pool;
 use crate::cpu::scratch::{OPERANDS, SHARED_OPERAND, Shared, with_scratch};
+use crate::cpu::units::{Shape, Units};
 
 /// Elements of k packed at a time: two left panels and a right one, 36 KB, fit a first-level cache.
 const DEEP: usize = 512;
@@ -16,162 +17,134 @@ const SHARE: usize = 4 << 20;
 /// Lines of a task at most: packed they take a tenth of a second-level cache.
 const MOST: usize = 256;
 
-/// Whether the units are there and a product is large enough that packing for them pays.
-pub fn suits([m, n, k]: [usize; 3], c: Matrix<f32>) -> bool {
-    m >= 24 && n >= 24 && k >= 24 && (c.row == 1 || c.col == 1) && super::available()
-}
+/// Lines and elements of a line below which packing for the units does not pay.
+const LEAST: usize = 24;
 
-/// As [`crate::cpu::contract::product`].
-///
-/// # Safety
-/// As there, and [`suits`].
-pub unsafe fn product(size: [usize; 3], a: Matrix<f32>, b: Matrix<f32>, c: Matrix<f32>, add: bool) {
-    let ([m, n, k], a, b, c) = upright(size, a, b, c);
-    // SAFETY: the units are there.
-    let _tiles = unsafe { Tiles::configure() };
-    let rows = m.min(MOST);
-    let panel = panel_len(k.min(DEEP));
-    let (a_len, b_len) = (Side::Left.panels(rows) * panel, Side::Right.panels(n) * panel);
-    with_scratch(&OPERANDS, a_len + b_len, |packed: &mut [u8]| {
-        let (a_packed, b_packed) = (packed.as_mut_ptr(), packed[a_len..].as_mut_ptr());
-        for from in (0..k).step_by(DEEP) {
-            let depth = DEEP.min(k - from);
-            // SAFETY: the caller's promise; the scratch has room.
-            unsafe { pack(Side::Right, b.from(from, 0).transposed(), n, depth, b_packed) };
-            for first in (0..m).step_by(rows) {
-                let count = rows.min(m - first);
-                // SAFETY: as above.
-                unsafe {
-                    pack(Side::Left, a.from(first, from), count, depth, a_packed);
-                    multiply([a_packed, b_packed], [count, n, depth], c.from(first, 0), add || from > 0);
-                }
-            }
-        }
-    });
-}
-
-/// As [`crate::cpu::contract::tiled`].
-///
-/// # Safety
-/// As there, and [`suits`] of every entry.
-pub unsafe fn tiled([m, n, k]: [usize; 3], rows: &Rows<f32>, b: Right<f32>, pool: &mut Pool) {
-    let tasks = task([m, n, k.min(DEEP)], rows.entries, pool.threads());
-    let (down, across) = (m.div_ceil(tasks[0]), n.div_ceil(tasks[1]));
-    // The output's rows are runs of memory, or its columns.
-    let own = if (rows.at)(0).1.col == 1 { Side::Left } else { Side::Right };
-    let panels = own.other().panels(n);
-    let chunk_len = panels * panel_len(k.min(DEEP));
-    let together = if b.packed.is_some() { k } else { (SHARE / chunk_len).max(1) * DEEP };
-    for from in (0..k).step_by(together) {
-        let until = k.min(from + together);
-        let chunks = (until - from).div_ceil(DEEP);
-        let own_len = if b.packed.is_some() { 0 } else { chunks * chunk_len };
-        with_scratch(&SHARED_OPERAND, own_len, |packed: &mut [u8]| {
-            // Tasks read it, once it is packed.
-            let shared = Shared(b.packed.map_or(packed.as_mut_ptr(), <*const u8>::cast_mut));
-            // Even, for panels that go in pairs.
-            let group = (32 * 1024 / (k.min(DEEP) * LINES)).max(1) * 2;
-            let groups = if b.packed.is_some() { 0 } else { panels.div_ceil(group) };
-            pool.run(chunks * groups, &|task| {
-                let (chunk, first) = (task / groups, task % groups * group);
-                let (at, from) = (chunk * chunk_len, from + chunk * DEEP);
-                let count = (group * LINES).min(n - first * LINES);
-                let source = b.matrix.from(from, first * LINES).transposed();
-                let depth = DEEP.min(until - from);
-                // SAFETY: the caller's promise; each task packs panels of its own.
-                unsafe { pack(own.other(), source, count, depth, shared.at(at + first * panel_len(depth))) };
-            });
-            pool.run(rows.entries * down * across, &|task| {
-                let (entry, task) = (task / (down * across), task % (down * across));
-                let (first, left) = (task / across * tasks[0], task % across * tasks[1]);
-                let (a, c) = (rows.at)(entry);
-                let (count, cols) = (tasks[0].min(m - first), tasks[1].min(n - left));
-                let c = c.from(first, left);
-                // SAFETY: the units are there.
-                let _tiles = unsafe { Tiles::configure() };
-                with_scratch(&OPERANDS, own.panels(count) * panel_len(k.min(DEEP)), |packed: &mut [u8]| {
-                    let packed = packed.as_mut_ptr();
-                    for chunk in 0..chunks {
-                        let from = from + chunk * DEEP;
-                        let depth = DEEP.min(until - from);
-                        let shared = shared.at(chunk * chunk_len + left / LINES * panel_len(depth));
-                        let add = from > 0;
-                        // SAFETY: the caller's promise; tasks write blocks of their own.
-                        unsafe {
-                            pack(own, a.from(first, from), count, depth, packed);
-                            match own {
-                                Side::Left => multiply([packed, shared], [count, cols, depth], c, add),
-                                Side::Right => multiply([shared, packed], [cols, count, depth], c.transposed(), add),
-                            }
-                        }
-                    }
-                });
-            });
-        });
-    }
-}
-
-/// Lines of a part of a held operand: whole panels, in pairs.
+/// Lines of a part of a right operand that is packed once: whole panels, in pairs.
 const PART: usize = 64;
 
-/// How a right operand is packed once for products with several left ones.
-#[derive(Clone, Copy, PartialEq)]
-pub struct Held {
-    n: usize,
-    k: usize,
-    /// The left operands' side: results are runs of memory by rows, or by columns.
-    own: Side,
-}
+/// The tile units, on a machine that has them.
+pub struct Tiled;
 
-impl Held {
-    /// For right operands of this size and results whose rows (or else columns) are runs of memory; None if the units are
-    /// not there or do not pay.
-    pub fn of(n: usize, k: usize, by_rows: bool) -> Option<Held> {
-        let own = if by_rows { Side::Left } else { Side::Right };
-        (n >= 24 && k >= 24 && super::available()).then_some(Held { n, k, own })
+impl Units for Tiled {
+    fn suits(&self, [m, n, k]: [usize; 3], c: Matrix<f32>) -> bool {
+        m >= LEAST && n >= LEAST && k >= LEAST && (c.row == 1 || c.col == 1)
     }
 
-    /// Bytes of a chunk of k.
-    fn chunk(self) -> usize {
-        self.own.other().panels(self.n) * panel_len(self.k.min(DEEP))
+    fn keeps(&self, shape: Shape, rows: usize) -> bool {
+        rows >= LEAST && shape.n >= LEAST && shape.k >= LEAST
     }
 
-    /// Bytes, packed.
-    pub fn len(self) -> usize {
-        self.k.div_ceil(DEEP) * self.chunk()
+    unsafe fn product(&self, [m, n, k]: [usize; 3], a: Matrix<f32>, b: Matrix<f32>, c: Matrix<f32>, add: bool) {
+        // SAFETY: the units are there.
+        let _tiles = unsafe { Tiles::configure() };
+        let rows = m.min(MOST);
+        let panel = panel_len(k.min(DEEP));
+        let (a_len, b_len) = (Side::Left.panels(rows) * panel, Side::Right.panels(n) * panel);
+        with_scratch(&OPERANDS, a_len + b_len, |packed: &mut [u8]| {
+            let (a_packed, b_packed) = (packed.as_mut_ptr(), packed[a_len..].as_mut_ptr());
+            for from in (0..k).step_by(DEEP) {
+                let depth = DEEP.min(k - from);
+                // SAFETY: the caller's promise; the scratch has room.
+                unsafe { pack(Side::Right, b.from(from, 0).transposed(), n, depth, b_packed) };
+                for first in (0..m).step_by(rows) {
+                    let count = rows.min(m - first);
+                    // SAFETY: as above.
+                    unsafe {
+                        pack(Side::Left, a.from(first, from), count, depth, a_packed);
+                        multiply([a_packed, b_packed], [count, n, depth], c.from(first, 0), add || from > 0);
+                    }
+                }
+            }
+        });
     }
 
-    /// Parts that may be packed at once.
-    pub fn parts(self) -> usize {
-        self.n.div_ceil(PART)
-    }
-
-    /// # Safety
-    /// The operand's elements are valid; `to`, aligned to 64, has room for [`Held::len`] bytes, of which nobody else uses
-    /// the part's.
-    pub unsafe fn pack(self, part: usize, b: Matrix<f32>, to: *mut u8) {
-        let (first, count) = (part * PART, PART.min(self.n - part * PART));
-        for (i, from) in (0..self.k).step_by(DEEP).enumerate() {
-            let source = b.from(from, first).transposed();
-            let depth = DEEP.min(self.k - from);
-            let to = to.wrapping_add(i * self.chunk() + first / LINES * panel_len(depth));
-            // SAFETY: the caller's promise; the units are there.
-            unsafe { pack(self.own.other(), source, count, depth, to) };
+    unsafe fn tiled(&self, [m, n, k]: [usize; 3], rows: &Rows<f32>, b: Right<f32>, pool: &mut Pool) {
+        let tasks = task([m, n, k.min(DEEP)], rows.entries, pool.threads());
+        let (down, across) = (m.div_ceil(tasks[0]), n.div_ceil(tasks[1]));
+        // The output's rows are runs of memory, or its columns.
+        let own = if (rows.at)(0).1.col == 1 { Side::Left } else { Side::Right };
+        let panels = own.other().panels(n);
+        let chunk_len = panels * panel_len(k.min(DEEP));
+        let together = if b.packed.is_some() { k } else { (SHARE / chunk_len).max(1) * DEEP };
+        for from in (0..k).step_by(together) {
+            let until = k.min(from + together);
+            let chunks = (until - from).div_ceil(DEEP);
+            let own_len = if b.packed.is_some() { 0 } else { chunks * chunk_len };
+            with_scratch(&SHARED_OPERAND, own_len, |packed: &mut [u8]| {
+                // Tasks read it, once it is packed.
+                let shared = Shared(b.packed.map_or(packed.as_mut_ptr(), |packed| packed.at.cast_mut()));
+                // Even, for panels that go in pairs.
+                let group = (32 * 1024 / (k.min(DEEP) * LINES)).max(1) * 2;
+                let groups = if b.packed.is_some() { 0 } else { panels.div_ceil(group) };
+                pool.run(chunks * groups, &|task| {
+                    let (chunk, first) = (task / groups, task % groups * group);
+                    let (at, from) = (chunk * chunk_len, from + chunk * DEEP);
+                    let count = (group * LINES).min(n - first * LINES);
+                    let source = b.matrix.from(from, first * LINES).transposed();
+                    let depth = DEEP.min(until - from);
+                    // SAFETY: the caller's promise; each task packs panels of its own.
+                    unsafe { pack(own.other(), source, count, depth, shared.at(at + first * panel_len(depth))) };
+                });
+                pool.run(rows.entries * down * across, &|task| {
+                    let (entry, task) = (task / (down * across), task % (down * across));
+                    let (first, left) = (task / across * tasks[0], task % across * tasks[1]);
+                    let (a, c) = (rows.at)(entry);
+                    let (count, cols) = (tasks[0].min(m - first), tasks[1].min(n - left));
+                    let c = c.from(first, left);
+                    // SAFETY: the units are there.
+                    let _tiles = unsafe { Tiles::configure() };
+                    with_scratch(&OPERANDS, own.panels(count) * panel_len(k.min(DEEP)), |packed: &mut [u8]| {
+                        let packed = packed.as_mut_ptr();
+                        for chunk in 0..chunks {
+                            let from = from + chunk * DEEP;
+                            let depth = DEEP.min(until - from);
+                            let shared = shared.at(chunk * chunk_len + left / LINES * panel_len(depth));
+                            let add = from > 0;
+                            // SAFETY: the caller's promise; tasks write blocks of their own.
+                            unsafe {
+                                pack(own, a.from(first, from), count, depth, packed);
+                                match own {
+                                    Side::Left => multiply([packed, shared], [count, cols, depth], c, add),
+                                    Side::Right => {
+                                        multiply([shared, packed], [cols, count, depth], c.transposed(), add)
+                                    }
+                                }
+                            }
+                        }
+                    });
+                });
+            });
         }
     }
 
-    /// `c[m,n] = a·b` with the packed `b`.
-    ///
-    /// # Safety
-    /// As [`product`]; `b` was packed by the same.
-    pub unsafe fn product(self, m: usize, a: Matrix<f32>, b: *const u8, c: Matrix<f32>) {
-        let Held { n, k, own } = self;
+    fn packed_len(&self, shape: Shape) -> usize {
+        shape.k.div_ceil(DEEP) * chunk(shape)
+    }
+
+    fn parts(&self, shape: Shape) -> usize {
+        shape.n.div_ceil(PART)
+    }
+
+    unsafe fn pack(&self, shape: Shape, part: usize, b: Matrix<f32>, to: *mut u8) {
+        let (first, count) = (part * PART, PART.min(shape.n - part * PART));
+        for (i, from) in (0..shape.k).step_by(DEEP).enumerate() {
+            let source = b.from(from, first).transposed();
+            let depth = DEEP.min(shape.k - from);
+            let to = to.wrapping_add(i * chunk(shape) + first / LINES * panel_len(depth));
+            // SAFETY: the caller's promise; the units are there.
+            unsafe { pack(own(shape).other(), source, count, depth, to) };
+        }
+    }
+
+    unsafe fn multiply(&self, shape: Shape, m: usize, a: Matrix<f32>, b: *const u8, c: Matrix<f32>) {
+        let (Shape { n, k, .. }, own) = (shape, own(shape));
         // SAFETY: the units are there.
         let _tiles = unsafe { Tiles::configure() };
         with_scratch(&OPERANDS, own.panels(m) * panel_len(k.min(DEEP)), |packed: &mut [u8]| {
             let packed = packed.as_mut_ptr();
             for (i, from) in (0..k).step_by(DEEP).enumerate() {
-                let (depth, b) = (DEEP.min(k - from), b.wrapping_add(i * self.chunk()));
+                let (depth, b) = (DEEP.min(k - from), b.wrapping_add(i * chunk(shape)));
                 // SAFETY: the caller's promise.
                 unsafe {
                     pack(own, a.from(0, from), m, depth, packed);
@@ -183,6 +156,16 @@ impl Held {
             }
         });
     }
+}
+
+/// The left operands' side: results are runs of memory by rows, or by columns.
+fn own(shape: Shape) -> Side {
+    if shape.by_rows { Side::Left } else { Side::Right }
+}
+
+/// Bytes of a chunk of k of a packed right operand.
+fn chunk(shape: Shape) -> usize {
+    own(shape).other().panels(shape.n) * panel_len(shape.k.min(DEEP))
 }
 
 /// Rows and columns of a task, such that the last thread is done soonest.
@@ -206,14 +189,4 @@ fn task([m, n, k]: [usize; 3], entries: usize, threads: usize) -> [usize; 2] {
         (4 * rounds + 1) * (rows * (cols + PACK) + cols * READ + START / k)
     };
     choices.min_by_key(|&size| time(size)).unwrap_or([MOST, share(n, 1)])
-}
-
-/// The product, or the transposed one, whichever writes rows as runs of memory.
-fn upright(
-    [m, n, k]: [usize; 3],
-    a: Matrix<f32>,
-    b: Matrix<f32>,
-    c: Matrix<f32>,
-) -> ([usize; 3], Matrix<f32>, Matrix<f32>, Matrix<f32>) {
-    if c.col == 1 { ([m, n, k], a, b, c) } else { ([n, m, k], b.transposed(), a.transposed(), c.transposed()) }
 }
