@@ -9,6 +9,9 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use std::rc::Rc;
 
+/// What a value's source is called that a preset or the command line gives, after the hyper-parameter's name.
+pub const OUTSIDE: &str = ", set from outside";
+
 /// A preset as written. `D` describes the data set and is the runtime's.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
