@@ -43,7 +43,7 @@ pub struct Preset<D> {
     pub evaluate: usize,
 }
 
-/// A network and where it differs from the preset's schedule and prediction type.
+/// A network and where it differs from what the preset says of all.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetChoice {
@@ -55,6 +55,8 @@ pub struct NetChoice {
     pub predicts: Option<String>,
     #[serde(default)]
     pub precondition: Option<String>,
+    #[serde(default)]
+    pub sigma_data: Option<f64>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -100,7 +102,7 @@ impl<D> Preset<D> {
             schedule: n.schedule.clone().unwrap_or_else(|| self.schedule.clone()),
             predicts: n.predicts.clone().unwrap_or_else(|| self.predicts.clone()),
             precondition: n.precondition.clone().unwrap_or_else(|| self.precondition.clone()),
-            sigma_data: self.sigma_data,
+            sigma_data: n.sigma_data.unwrap_or(self.sigma_data),
         };
         self.nets.iter().map(|(name, n)| (name.clone(), spec(n))).collect()
     }

@@ -365,7 +365,7 @@ for s, net in dict(edm={}, rf=RF, trig=TRIG).items():
         ladd = {k: v for k, v in every.items() if k != "gan_weight"}
         case(f"all-ladd-{role}-{s}", "ladd", ladd | judge | dict(steps=4), iteration=it, **net)
 # A fake score that predicts something else than the teacher learns the teacher's type, unless told another.
-case("fake-eps-dmd2", "dmd2", every, iteration=1, fake="eps")
+case("dmd2-fake-of-another-type", "dmd2", every, iteration=1, fake="eps")
 case("fake-flow-fdistill", "f_distill", every, iteration=1, fake="flow")
 case("fake-eps-dmd2-told", "dmd2", every | dict(fake_score_predicts="flow"), iteration=1, fake="eps")
 case("fake-x0-dmd2-rf", "dmd2", every | dict(steps=2), iteration=1, fake="x0", **RF)
