@@ -87,6 +87,12 @@ fn diagnostic(error: &SpannedError, place: Place) -> Diagnostic {
         Error::ExpectedComma => Diagnostic::error("FG0901", "a comma is wanted here")
             .label(place, "not a comma")
             .help("entries are separated by commas: is one missing before this?"),
+        Error::InvalidIntegerDigit { .. } => Diagnostic::error("FG0901", "a whole number is wanted here")
+            .label(place, "not a digit")
+            .help("it is written out: `iterations: 4000`"),
+        Error::ExpectedIdentifier => Diagnostic::error("FG0901", "the name of a field is wanted here")
+            .label(place, "not a name")
+            .help("names of fields are written without quotes: `batch: 256`"),
         other => {
             let text = other.to_string();
             let mut letters = text.chars();

@@ -10,6 +10,7 @@ use fgc_compiler::level::Level;
 use fgc_compiler::preset::Setup;
 use fgc_runtime::checkpoint::Checkpoint;
 use fgc_runtime::data::{Dataset, Split};
+use fgc_runtime::names::closest;
 use fgc_runtime::progress::clock;
 use fgc_runtime::train::{Cadence, Model, NonFinite, RunDir, TrainError, Trainer, Weights, evaluate, run};
 use std::path::PathBuf;
@@ -98,9 +99,12 @@ pub fn main(args: Args) -> Result<(), Problem> {
         &source.text,
         &Setup { level: args.opt, target: args.device.place.target(), ..setup(&preset, &description) },
     )?;
-    if let Some(net) = weights.nets.keys().find(|name| program.nets.iter().all(|net| net.name != **name)) {
+    let nets: Vec<&str> = program.nets.iter().map(|net| net.name.as_str()).collect();
+    if let Some(net) = weights.nets.keys().find(|name| !nets.contains(&name.as_str())) {
+        let help = closest(net, nets.iter().copied())
+            .map_or_else(|| format!("it has {}", nets.join(", ")), |near| format!("did you mean `{near}`?"));
         return Err(Problem::new(format!(
-            "method `{}` has no network `{net}` for --teacher or --init to fill",
+            "method `{}` has no network `{net}` for --teacher or --init to fill; {help}",
             program.method
         )));
     }

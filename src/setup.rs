@@ -93,6 +93,7 @@ pub fn trained(run: &Path, net: &str, preset: &mut Preset) -> Result<(String, In
             schedule: Some(spec.schedule.clone()),
             predicts: Some(spec.predicts.clone()),
             precondition: Some(spec.precondition.clone()),
+            sigma_data: Some(spec.sigma_data),
         },
     );
     let named = |prefix: &str| -> IndexMap<String, Tensor> {

@@ -9,6 +9,9 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use std::rc::Rc;
 
+/// What a value's source is called that a preset or the command line gives, after the hyper-parameter's name.
+pub const OUTSIDE: &str = ", set from outside";
+
 /// A preset as written. `D` describes the data set and is the runtime's.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,7 +43,7 @@ pub struct Preset<D> {
     pub evaluate: usize,
 }
 
-/// A network and where it differs from the preset's schedule and prediction type.
+/// A network and where it differs from what the preset says of all.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetChoice {
@@ -52,6 +55,8 @@ pub struct NetChoice {
     pub predicts: Option<String>,
     #[serde(default)]
     pub precondition: Option<String>,
+    #[serde(default)]
+    pub sigma_data: Option<f64>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -97,7 +102,7 @@ impl<D> Preset<D> {
             schedule: n.schedule.clone().unwrap_or_else(|| self.schedule.clone()),
             predicts: n.predicts.clone().unwrap_or_else(|| self.predicts.clone()),
             precondition: n.precondition.clone().unwrap_or_else(|| self.precondition.clone()),
-            sigma_data: self.sigma_data,
+            sigma_data: n.sigma_data.unwrap_or(self.sigma_data),
         };
         self.nets.iter().map(|(name, n)| (name.clone(), spec(n))).collect()
     }

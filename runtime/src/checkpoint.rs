@@ -146,7 +146,7 @@ impl Checkpoints {
     /// The steps of the checkpoints there are; none if there is no directory.
     fn steps(&self) -> io::Result<Vec<u64>> {
         match fs::read_dir(&self.dir) {
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(Vec::new()),
             entries => {
                 let names = entries?.map(|entry| Ok(entry?.file_name()));
                 let names: Vec<_> = names.collect::<io::Result<_>>()?;

@@ -3,6 +3,7 @@
 use super::elaborate::{Elaborator, Result};
 use super::value::*;
 use crate::diagnostic::{Diagnostic, Place};
+use crate::preset::OUTSIDE;
 use fgc_grammar::Span;
 use fgc_grammar::ast::{Expr, ExprKind, Name, ParamDecl, RangeDecl, TypeKind};
 
@@ -36,7 +37,7 @@ impl Elaborator<'_> {
         let what = format!("hyper-parameter `{name}`");
         let (value, place) = match (self.setup.set.get(name).cloned(), &param.default) {
             (Some(text), _) => {
-                let file = self.sources.add(&format!("{name}, set from outside"), &text, false);
+                let file = self.sources.add(&format!("{name}{OUTSIDE}"), &text, false);
                 let place = Place { file, span: Span::new(0, text.len()) };
                 let is_str = matches!(&param.ty, Some(t) if matches!(&t.kind, TypeKind::Named(n) if n.text == "str"));
                 if is_str && text != "none" && !text.trim_start().starts_with('"') {

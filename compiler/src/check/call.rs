@@ -99,7 +99,7 @@ impl Elaborator<'_> {
                 format!("`@{prefix}` names the parameters of a layer, and this is {shown}"),
                 place,
                 "not a layer",
-                "call it without `@…`",
+                "call it without `@…`; products of matrices are `dot(a, b over C)`",
             ));
         }
         match f {

@@ -4,8 +4,10 @@ use super::elaborate::{Elaborator, Result};
 use super::value::*;
 use crate::diagnostic::{Diagnostic, Edit, Fix, Label, Place, nearest};
 use crate::module::Definition;
+use crate::preset::OUTSIDE;
 use fgc_grammar::Span;
 use fgc_grammar::ast::*;
+use fgc_grammar::code::FOREIGN;
 use indexmap::IndexMap;
 use std::rc::Rc;
 
@@ -215,8 +217,16 @@ impl Elaborator<'_> {
         }
         let missing = |message: String| Diagnostic::error("FG0104", message).label(place, "not found here");
         if self.setup.fields.contains_key(name) {
-            let help = format!("it is a field of the data: `data x, {name}`");
+            let help = match name {
+                "x" => "it is a field of the data: `data x`".into(),
+                _ => format!("it is a field of the data: `data x, {name}`"),
+            };
             return Err(self.report(missing(format!("`{name}` is not defined")).help(help)));
+        }
+        // The syntax said what to write instead of this word.
+        let foreign = |d: &Diagnostic| d.code == FOREIGN && d.labels.iter().any(|l| l.place == place);
+        if self.diagnostics.iter().any(foreign) {
+            return Err(super::Reported);
         }
         if let Some(help) = super::habits::name(name) {
             return Err(self.report(missing(format!("there is no `{name}`")).help(help)));
@@ -249,9 +259,18 @@ impl Elaborator<'_> {
         let elsewhere: IndexMap<&str, &String> = elsewhere.collect();
         let d = match nearest(name, elsewhere.keys().copied()) {
             Some(n) => d.help(format!("did you mean `{n}` of `{}`?", elsewhere[n])),
+            None if self.from_outside(place) => d.help(
+                "what is set is a number, `true`, `none`, a list such as `[80, 2, 0]`, or a call such as \
+                 `lognormal(-1.2, 1.2)`",
+            ),
             None => d.help("names are bound by `let`, `draw`, `data`, `net`, or brought in by `use`"),
         };
         Err(self.report(d))
+    }
+
+    /// Whether a place is in a value from a preset or the command line.
+    fn from_outside(&self, place: Place) -> bool {
+        self.sources.file(place.file).name.ends_with(OUTSIDE)
     }
 
     /// Adds a place to the report of a name that is not defined, if there is one already.

@@ -1,7 +1,7 @@
 //! What names of other frameworks are called here.
 
 /// Names that stand alone, and what to write.
-const NAMES: [(&[&str], &str); 14] = [
+const NAMES: [(&[&str], &str); 15] = [
     (&["randn_like", "randn", "rand", "noise_like"], "what is random is drawn: `draw eps ~ normal(x)`"),
     (&["where"], "write `select(condition, a, b)`"),
     (&["clamp", "clip"], "write `min(max(x, low), high)`"),
@@ -15,6 +15,7 @@ const NAMES: [(&[&str], &str); 14] = [
     (&["range"], "ranges are written `0..n`"),
     (&["grad", "autograd"], "losses are differentiated by themselves; `jvp(f, [x], [dx])` is a derivative as a value"),
     (&["print"], "a value is shown by `metric name = …`"),
+    (&["c_neg", "uncond", "null", "neg"], "the null condition is `none`: `net.x0(y, t, none)`"),
     (&["square"], "write `x ^ 2`"),
     (&["pow"], "write `x ^ n`"),
     (&["relu"], "write `max(x, 0)`"),

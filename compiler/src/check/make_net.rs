@@ -200,7 +200,13 @@ impl Elaborator<'_> {
             };
             if !fits {
                 let message = format!("`{key}` of `{name}` must be {range}, and is {x}");
-                return Err(self.error("FG0616", message, at, "out of range"));
+                let help = match key {
+                    "decay" => "it is the share of the average that each update keeps: `ema(0.999)`",
+                    "beta1" | "beta2" => "`betas = [0.9, 0.999]` are usual",
+                    "lr" => "`lr = 1e-4` is usual",
+                    _ => "",
+                };
+                return Err(self.error_help("FG0616", message, at, "out of range", help));
             }
         }
         let get = |key: &str, default: f64| values.get(key).copied().unwrap_or(default);
@@ -242,6 +248,11 @@ impl Elaborator<'_> {
                 let help = format!("`{field}` is one of {}", known.join(", "));
                 return Err(self.error_help("FG0615", message, place, "of this network", help));
             }
+        }
+        if spec.sigma_data.is_nan() || spec.sigma_data <= 0.0 {
+            let message = format!("the preset says `sigma_data: {}`", spec.sigma_data);
+            let help = "it is the standard deviation of the data, above 0: `sigma_data: 0.5`";
+            return Err(self.error_help("FG0615", message, place, "of this network", help));
         }
         Ok(())
     }

@@ -322,15 +322,15 @@ impl Elaborator<'_> {
                 Place { span: fgc_grammar::Span::new(place.span.start, end), ..place }
             };
             let text = self.sources.file(place.file).text.clone();
-            return Err(self.report(
-                Diagnostic::error("FG0610", format!("step `{label}` never runs"))
+            self.report(
+                Diagnostic::warning("FG0610", format!("step `{label}` never runs"))
                     .label(head(place, &text), "never reached")
                     .label(head(first, &text), format!("this step {why}"))
                     .help(
                         "at each iteration one step runs, the first that is due: put losses that belong together in \
                          one step, or say `step every k { … }` of the rarer one and `step otherwise { … }` after it",
                     ),
-            ));
+            );
         }
         let state = self.state_updates(env, place)?;
         self.steps.push(StepSpec { name: label, every, losses, metrics, state, place });

@@ -225,6 +225,12 @@ impl Elaborator<'_> {
                         "a time law is called with its numbers before its schedule: `lognormal(-1.2, 1.2)(s)`".into(),
                     ),
                     Value::Function(_) | Value::Network(_) | Value::View(..) => self.uncalled(value),
+                    Value::Str(_) if want.contains("number") => Some("numbers are written without quotes".into()),
+                    Value::Tensor(_) if what.starts_with("data ") => Some(
+                        "the preset's data are of another shape: choose another preset (`moving` has videos, [B, C, T, \
+                         H, W]), or declare the axes that these data have"
+                            .into(),
+                    ),
                     _ => None,
                 }),
         )

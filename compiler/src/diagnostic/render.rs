@@ -18,13 +18,18 @@ pub fn render(diagnostic: &Diagnostic, sources: &Sources, color: bool) -> String
     );
     report.help = diagnostic.help.clone().or_else(|| Some(diagnostic.fixes.first()?.title.clone()));
     let mut elsewhere = Vec::new();
+    let inner = |outer: Span| {
+        let others = diagnostic.labels.iter().filter(|l| l.place.file == primary).map(|l| l.place.span);
+        others.filter(|s| outer.start <= s.start && s.end <= outer.end && *s != outer).collect::<Vec<_>>()
+    };
     for (i, label) in diagnostic.labels.iter().enumerate() {
         if label.place.file != primary {
             let one = Diagnostic { labels: vec![label.clone()], ..diagnostic.clone() };
             elsewhere.push(format!("{}: {}", one.position(sources).unwrap_or_default(), label.text));
             continue;
         }
-        let span = visible(sources.file(label.place.file), label.place.span);
+        let file = sources.file(label.place.file);
+        let span = visible(file, uncovered(file, label.place.span, &inner(label.place.span)));
         let text = (!label.text.is_empty()).then(|| label.text.clone());
         report = report.and_label(if i == 0 {
             LabeledSpan::new_primary_with_span(text, span)
@@ -62,6 +67,20 @@ fn notes(diagnostic: &Diagnostic) -> String {
 
 fn indented(text: &str) -> String {
     text.replace('\n', "\n        ")
+}
+
+/// Of what a label underlines, the part before (else after) the places in it that have labels of their own: miette draws
+/// one line under both, and puts the inner ones past its end.
+fn uncovered(file: &SourceFile, outer: Span, inner: &[Span]) -> Span {
+    let Some(first) = inner.iter().map(|s| s.start).min() else { return outer };
+    let last = inner.iter().map(|s| s.end).max().unwrap_or(outer.end);
+    let (outer, [first, last]) = (file.clamp(outer), [first, last].map(|at| file.clamp(Span::new(at, at)).start));
+    let (before, after) = (file.text[outer.start..first].trim_end(), file.text[last..outer.end].trim_start());
+    match (before.is_empty(), after.is_empty()) {
+        (false, _) => Span::new(outer.start, outer.start + before.len()),
+        (true, false) => Span::new(outer.end - after.len(), outer.end),
+        (true, true) => outer,
+    }
 }
 
 /// What to underline: miette panics on a label past the end, and hides an empty one there.

@@ -118,6 +118,10 @@ fn sign(s: &Scene) -> Option<Cure> {
         "=" if s.expects("`{`") || s.expects("`then`") || s.expects("`)`") => {
             return help("equality is written `==`");
         }
+        ":" | ".." if before == "[" || s.expects("`]`") => {
+            return help("axes have names: `take(x, C, 0)` is one entry, `slice(x, C, 0, 4)` the first four");
+        }
+        "==" if s.expects("`=`") => return help("a name is bound by `=`; `==` compares"),
         "=" | "+=" if second == "(" || second == "[" || second == "." => {
             return help("only a variable can be assigned; a function starts with `fn`");
         }
@@ -224,6 +228,7 @@ fn no_keyword(s: &Scene, first: &str, second: &str) -> Option<Cure> {
             let advice = "bind it with `let name = …`, give it back with `return`, or show it with `metric name = …`";
             instead(code::UNEXPECTED, "a value alone is not a statement", advice)
         }
+        "}" => help(format!("a function gives its value back with `return {first}`; other statements start with a keyword")),
         _ => help("a statement starts with a keyword, or is `name = …`"),
     }
 }

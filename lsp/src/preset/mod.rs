@@ -54,11 +54,12 @@ const FIELDS: [(&str, &str); 11] = [
 ];
 
 /// Of a network.
-const NETWORK: [(&str, &str); 4] = [
+const NETWORK: [(&str, &str); 5] = [
     ("network", "A layer with its sizes: `mlp(hidden = 128)`."),
     ("schedule", "Where it differs from the preset's."),
     ("predicts", "Where it differs from the preset's."),
     ("precondition", "Where it differs from the preset's."),
+    ("sigma_data", "Where it differs from the preset's."),
 ];
 
 /// Of what differs for one method.

@@ -5,6 +5,7 @@ use crate::actions::{action, touch};
 use crate::text::Text;
 use fgc_compiler::check::{Inspection, inspect};
 use fgc_compiler::diagnostic::{Diagnostic, Label, Severity};
+use fgc_compiler::preset::OUTSIDE;
 use fgc_grammar::Span;
 use gen_lsp_types as lsp;
 use std::path::Path;
@@ -82,7 +83,7 @@ fn of_method(presets: &Presets, path: &Path, text: &Text, outline: &Outline, ent
 fn setting(found: &Inspection, label: &Label, text: &Text, outline: &Outline, method: &str) -> Option<Span> {
     let file = found.sources.file(label.place.file);
     let value = |e: &Entry| text.as_str().get(e.value.start..e.value.end) == Some(&*file.text);
-    let entry = match file.name.strip_suffix(", set from outside") {
+    let entry = match file.name.strip_suffix(OUTSIDE) {
         Some(name) => outline.find(&["methods", method, "set", name]).or_else(|| outline.find(&["set", name]))?,
         None => {
             file.name.strip_prefix("network of ")?;

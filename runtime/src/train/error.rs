@@ -76,7 +76,7 @@ pub enum TrainError {
     Loader,
     #[error("{path} already holds a run; choose another name with --name, or go on with --resume", path = path.display())]
     Exists { path: PathBuf },
-    #[error("there is no run at {path}: it has no checkpoint", path = path.display())]
+    #[error("there is no run at {path}: a run is a directory with checkpoints, such as runs/sft-ring-1", path = path.display())]
     NoRun { path: PathBuf },
     #[error("cannot write {path}: {source}", path = path.display())]
     Write { path: PathBuf, source: io::Error },

@@ -10,7 +10,7 @@ RF, TRIG = dict(schedule="rf", predicts="flow"), dict(schedule="trig", predicts=
 
 
 def case(name, method, hyper=None, *, iteration=0, steps=1, batch=6, schedule="edm", predicts="x0", labels=True,
-         frames=6, chunk=2, dim=8, noise=False, change=None, optimizer=None, seed=0):  # fmt: skip
+         frames=6, chunk=2, dim=8, noise=False, change=None, optimizer=None, fake=None, seed=0):  # fmt: skip
     video = method in ("causal_sft", "causal_kd", "causvid", "self_forcing")
     hyper = dict(hyper or {})
     if video:
@@ -19,7 +19,7 @@ def case(name, method, hyper=None, *, iteration=0, steps=1, batch=6, schedule="e
     CASES.append(dict(
         name=f"{name}-{'vdit' if video else 'mlp'}", method=method, hyper=hyper, iteration=iteration, steps=steps,
         batch=batch, schedule=schedule, predicts=predicts, labels=labels, frames=frames, chunk=chunk, dim=dim,
-        noise=noise, change=change, optimizer=optimizer, seed=seed, video=video,
+        noise=noise, change=change, optimizer=optimizer, fake=fake, seed=seed, video=video,
     ))  # fmt: skip
 
 
@@ -51,7 +51,7 @@ case("sft-radam-decay", "sft", steps=12, optimizer=dict(student=adam("radam", we
 case("sft-radam-betas", "sft", steps=12, optimizer=dict(student=adam("radam", betas=(0.9, 0.99), eps=1e-3)), **RF)
 
 # causal_sft
-for T, n in [(7, 2), (7, 3), (6, 1), (3, 8), (5, 5), (8, 3)]:
+for T, n in [(7, 2), (7, 3), (6, 1), (5, 5), (8, 3)]:
     case(f"causal-sft-{T}by{n}", "causal_sft", dict(cond_dropout_prob=0.5), frames=T, chunk=n)
 case("causal-sft-plain", "causal_sft", frames=4)
 
@@ -351,7 +351,63 @@ opts = dict(student=quiet, fake_score=quiet, discriminator=quiet)
 case("causvid-train", "causvid", V | dict(guidance=1.5, r1_weight=1.0), steps=4, iteration=1, frames=4, optimizer=opts)
 case("causal-sft-train", "causal_sft", dict(cond_dropout_prob=0.2), steps=5, frames=5, optimizer=dict(student=quiet))
 case("causal-sft-1by1", "causal_sft", frames=1, chunk=1)
-case("causal-kd-1by2", "causal_kd", dict(steps=2), frames=1, chunk=2, change=pinned(t_index=[[1], [2]]))
+case("causal-kd-1by1", "causal_kd", dict(steps=2), frames=1, chunk=1, change=pinned(t_index=[[1], [2]]))
+
+# Options together.
+every = dict(features=[1, 0], gan_weight=0.05, student_every=2)
+judge = dict(same_t_noise=True, r1_weight=3.0, r1_alpha=0.5)
+for s, net in dict(edm={}, rf=RF, trig=TRIG).items():
+    for role, it in (("student", 0), ("critic", 1)):
+        case(f"all-dmd2-{role}-{s}", "dmd2", every | judge | dict(steps=3, guidance=0.5, fake_score_predicts="eps"),
+             iteration=it, **net)  # fmt: skip
+        case(f"all-fdistill-{role}-{s}", "f_distill", every | judge | dict(steps=2, guidance=2.0, f_div="sh",
+             fake_score_predicts="x0", ratio_bins=4, ratio_ema_rate=0.6), iteration=it, **net)  # fmt: skip
+        ladd = {k: v for k, v in every.items() if k != "gan_weight"}
+        case(f"all-ladd-{role}-{s}", "ladd", ladd | judge | dict(steps=4), iteration=it, **net)
+# A fake score that predicts something else than the teacher learns the teacher's type, unless told another.
+case("dmd2-fake-of-another-type", "dmd2", every, iteration=1, fake="eps")
+case("fake-flow-fdistill", "f_distill", every, iteration=1, fake="flow")
+case("fake-eps-dmd2-told", "dmd2", every | dict(fake_score_predicts="flow"), iteration=1, fake="eps")
+case("fake-x0-dmd2-rf", "dmd2", every | dict(steps=2), iteration=1, fake="x0", **RF)
+case("fake-eps-dmd2-student", "dmd2", every | dict(guidance=1.5), fake="eps")
+cd = dict(use_cd=True, guidance=1.6)
+case("all-cm-cd-r0", "cm", cd | dict(ratio=0.5), change=pinned(t=[0.1, 0.3, 0.5, 0.7, 0.9, 0.999]), **RF)
+case("all-cm-cd-collide", "cm", close | cd | dict(min_r=0.5, weighting="c_out_sq"), change=pinned(t=at))
+case("all-cm-collide-top-squared", "cm", close | dict(use_squared_l2=True, weighting="sigma_sq"), change=pinned(t=at))
+case("all-cm-nonfinite-quantize", "cm", R | cd | dict(quantize=True, weighting="sqrt"), change=broken_teacher)
+case("all-tcm-k0-quantize", "tcm", dict(ratio=0.9, quantize=True), batch=3, change=pinned(u_boundary=[0.1, 0.9, 0.24]))
+case("all-tcm-k0-quantize-cd", "tcm", cd | dict(ratio=0.8, quantize=True, boundary_prob=0.3, weighting="c_out"),
+     batch=3, change=pinned(u_boundary=[0.1, 0.9, 0.29]))  # fmt: skip
+case("all-tcm-cd-list", "tcm", cd | dict(ratio=0.7, transition_t=2.0, min_r=0.5, use_squared_l2=True, weighting="one"),
+     change=pinned(t=[2.1, 2.0, 4.0, 9.0, 30.0, 80.0]))  # fmt: skip
+case("all-scm-fd-cd-off", "scm", W | FD | cd | dict(jvp_finite_diff_eps=0.02, quantize=True, prior_weighting=False,
+     g_norm_spatial_invariance=False, divide_x_0_spatial_dim=False), iteration=800, change=mid)  # fmt: skip
+case("all-scm-fd-trig", "scm", W | FD | cd | dict(jvp_finite_diff_eps=0.02), iteration=800, **TRIG)
+mixed = window | dict(guidance=2.0, guidance_mixture=0.3, cond_dropout_prob=0.4)
+case("all-meanflow-l2", "meanflow", M | mixed | dict(loss_type="l2", tangent_spatial_invariance=True, norm_method="exp_0.5_-0.2",
+     tangent_warmup_steps=50), iteration=20, change=inside, **RF)  # fmt: skip
+case("all-meanflow-opt", "meanflow", M | mixed | dict(tangent_spatial_invariance=True, norm_method="exp_0.5_-0.2",
+     tangent_warmup_steps=50), iteration=20, change=inside, **RF)  # fmt: skip
+case("all-meanflow-cd", "meanflow", M | mixed | dict(use_cd=True, loss_type="l2", tangent_spatial_invariance=True,
+     tangent_warmup_steps=50), iteration=20, change=inside, **RF)  # fmt: skip
+case("all-meanflow-mixture-alone", "meanflow", M | window | dict(guidance_mixture=0.3, cond_dropout_prob=0.0),
+     change=inside, **RF)  # fmt: skip
+fd = dict(jvp_finite_diff=True, jvp_finite_diff_eps=0.01, r_sample_ratio=1.0)
+case("all-meanflow-fd-cd", "meanflow", fd | dict(use_cd=True, guidance=1.5, cond_dropout_prob=0.5,
+     tangent_spatial_invariance=True), change=ends, **RF)  # fmt: skip
+case("all-meanflow-fd-mixed", "meanflow", fd | mixed | dict(loss_type="l2"), change=ends, **RF)
+case("all-causvid-7by2", "causvid", V | judge | dict(guidance=0.5, fake_score_predicts="x0"), iteration=1, frames=7)
+case("all-causvid-student-7by2", "causvid", V | judge | dict(guidance=0.5, steps=2), frames=7)
+context = off | dict(context_noise=0.15, sample_type="ode", start_gradient_frame=3)
+for n, steps in ((2, [2, 0, 3]), (3, [3, 1])):
+    exits = pinned(exit_step=steps)
+    case(f"all-sf-ode-7by{n}", "self_forcing", S | context, frames=7, chunk=n, change=exits)
+    case(f"all-sf-last-7by{n}", "self_forcing", S | dict(last_step_only=True, context_noise=0.15), frames=7, chunk=n)
+    case(f"all-sf-critic-7by{n}", "self_forcing", S | context | judge | dict(fake_score_predicts="x0"), iteration=1,
+         frames=7, chunk=n, change=exits)  # fmt: skip
+    case(f"all-sf-nograd-7by{n}", "self_forcing", S | off | dict(gradient_in_rollout=False, context_noise=0.1),
+         frames=7, chunk=n, change=exits)  # fmt: skip
+    case(f"all-kd-7by{n}", "causal_kd", dict(t_list=[0.999, 0.7, 0.3, 0.1, 0.0]), frames=7, chunk=n)
 
 # Samplers, by parity --samples.
 for kind in ("sde", "ode"):
@@ -369,4 +425,5 @@ case("sampler-sft-guided", "sft", dict(guidance=2.0, steps=10, cond_dropout_prob
 case("sampler-sft-rf-guided", "sft", dict(guidance=2.0, steps=10), **RF)
 case("sampler-sft-trig", "sft", dict(steps=10), **TRIG)
 case("sampler-causal-sft", "causal_sft", dict(steps=6), frames=5)
+case("sampler-causal-sft-guided", "causal_sft", dict(steps=3, guidance=2.0, context_noise=0.1), frames=5)
 case("sampler-causal-kd", "causal_kd", dict(steps=2), frames=7, chunk=2)

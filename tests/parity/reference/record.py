@@ -144,11 +144,17 @@ def network_text(o):
         if o["method"] in CRITICS:
             return f"student {student}; teacher, fake_score vdit(dim={o['dim']})"
         return student
+    fakes = f"; fake_score {mlp_text(o, o['fake'])}" if o["fake"] else ""
+    return ("student, teacher " if fakes else "") + mlp_text(o, o["predicts"]) + fakes
+
+
+def mlp_text(o, predicts):
     text = f"mlp(label_dim={4 if o['labels'] else 0}, hidden={o['dim']}, blocks=2, emb=8)"
     if o["method"] == "meanflow":
         text = text.replace(")", ", r_timestep=true)")
-    if o["schedule"] != "edm" or o["predicts"] != "x0":
-        text += f", schedule {o['schedule']}, predicts {o['predicts']}, no preconditioning"
+    if o["schedule"] != "edm" or predicts != "x0" or o["fake"]:
+        text += f", schedule {o['schedule']}, predicts {predicts}"
+        text += "" if o["fake"] and o["schedule"] == "edm" else ", no preconditioning"
     return text
 
 

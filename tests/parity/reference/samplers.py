@@ -79,11 +79,12 @@ def mean_flow(net, x, c, ts, kind):
     return y
 
 
-def rollout(net, x, c, ts, h):
-    """Chunk by chunk, with a cache of finished chunks. Noise is drawn for all frames in every step."""
+def rollout(net, x, c, ts, h, c_neg=None, guidance=None):
+    """Chunk by chunk, with a cache of finished chunks; with guidance, one for each condition. Noise is drawn for all frames in
+    every step."""
     frames, b = x.shape[2], len(x)
     z = net.sch.latents(drawn(x.shape, 0, "z"))
-    of, cache, done, step = [chunk_of(f, frames, h.chunk) for f in range(frames)], [], [], 0
+    of, cache, bare, done, step = [chunk_of(f, frames, h.chunk) for f in range(frames)], [], [], [], 0
     for k in range(of[-1] + 1):
         at = [f for f in range(frames) if of[f] == k]
         y = z[:, :, at]
@@ -91,6 +92,8 @@ def rollout(net, x, c, ts, h):
             step += 1
             t = full(net, b, s)
             x0 = net.x0(y, t, c, first=at[0], cache=cache)
+            if guidance is not None:
+                x0 = cfg(x0, net.x0(y, t, c_neg, first=at[0], cache=bare), guidance)
             if s_next > 0:
                 eps = drawn(x.shape, step, "noise")[:, :, at]
                 if h.sample_type == "ode":
@@ -101,7 +104,10 @@ def rollout(net, x, c, ts, h):
         if h.context_noise > 0:
             step += 1
             y = net.sch.noised(x0, full(net, b, h.context_noise), drawn(x.shape, step, "noise")[:, :, at])
-        cache = net.raw(y, full(net, b, float(h.context_noise)), c, first=at[0], cache=cache)[2]
+        t = full(net, b, float(h.context_noise))
+        cache = net.raw(y, t, c, first=at[0], cache=cache)[2]
+        if guidance is not None:
+            bare = net.raw(y, t, c_neg, first=at[0], cache=bare)[2]
     return torch.cat(done, 2)
 
 
@@ -114,7 +120,8 @@ def sample(method, n, d, h):
     elif method == "meanflow":
         out["method"] = mean_flow(net, d.x, d.c, ts, h.sample_type)
     elif method == "causal_sft":
-        out["method"] = rollout(net, d.x, d.c, ts, SimpleNamespace(**{**vars(h), "sample_type": "ode"}))
+        ode_kind = SimpleNamespace(**{**vars(h), "sample_type": "ode"})
+        out["method"] = rollout(net, d.x, d.c, ts, ode_kind, d.c_neg, h.guidance)
     elif method in ("causal_kd", "causvid", "self_forcing"):
         out["method"] = rollout(net, d.x, d.c, ts, h)
     elif method == "tcm":

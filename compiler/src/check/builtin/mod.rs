@@ -80,7 +80,13 @@ impl Elaborator<'_> {
                 (None, Some(_)) if !over => format!("`{signature}` takes no `over`"),
                 _ => format!("`{signature}` takes {}, and has {}", plural(N), plural(args.positional.len())),
             };
-            return Err(self.error("FG0216", message, args.place, "in this call"));
+            let help = match args.named.first() {
+                Some((name, ..)) if over && ["dim", "axis", "axes", "dims"].contains(&&**name) => {
+                    "axes have names, and stand after `over`: `sum(x over C)`, `mean(x over not B)`"
+                }
+                _ => "",
+            };
+            return Err(self.error_help("FG0216", message, args.place, "in this call", help));
         }
         if args.positional.iter().any(|(v, _)| matches!(v, Value::Error)) {
             return Err(super::Reported);

@@ -16,13 +16,12 @@ pub const TABLE: &[Builtin] = &[
         signature: "normal(x)",
         doc: "Standard normal numbers with the axes of x (f32).",
         run: |e, args| {
-            if let Some((v @ Value::Axis(_), at)) = args.positional.first() {
-                let shown = e.show(v);
+            if let Some((Value::Axis(_), at)) = args.positional.first() {
                 return Err(e.error_help(
                     "FG0202",
                     "`normal(x)` takes a tensor, whose axes the noise gets",
                     *at,
-                    &format!("{shown} is an axis"),
+                    "an axis, no tensor",
                     "`draw eps ~ normal(x)` is noise shaped like the data",
                 ));
             }
