@@ -1,13 +1,14 @@
 //! All stages in a row.
 
-use crate::check::{Checked, check};
-use crate::diagnostic::{Diagnostic, Failure};
-use crate::graph::Source;
+use crate::check::{Checked, check, underived};
+use crate::diagnostic::{Diagnostic, Failure, Place};
+use crate::graph::{NodeId, Source};
 use crate::level::{Level, Target};
 use crate::lower::lower_for;
 use crate::preset::Setup;
-use crate::training::{Training, training};
+use crate::training::{Training, TrainingError, training};
 use fgc_program::{Net, Param, Program, Sampler, Schedule, Stage, Turn};
+use rustc_hash::FxHashMap;
 
 /// A compiled method with what each stage made of it.
 #[derive(Debug)]
@@ -20,19 +21,30 @@ pub struct Compiled {
 /// Compiles the method in `text` (of the file `name`) for a setup.
 pub fn compile(name: &str, text: &str, setup: &Setup) -> Result<Compiled, Failure> {
     let checked = check(name, text, setup)?;
-    let mut training = match training(&checked, setup.batch, setup.level) {
+    let mut training = match training(&checked, setup.batch, setup.level, setup.target) {
         Ok(training) => training,
         Err(e) => {
-            let mut d = Diagnostic::error("FG0801", format!("the loss cannot be differentiated: {e}"))
-                .help("put it under `stop(…)`, or write it with operations that have derivatives");
-            if let Some(&place) = checked.method.places.get(&e.node()) {
-                d = d.label(place, "made here");
-            }
+            let d = refusal(&e, &checked.method.places);
             return Err(Failure { sources: checked.sources, diagnostics: vec![d] });
         }
     };
     let program = assemble(&mut training, setup.level, setup.target);
     Ok(Compiled { checked, training, program })
+}
+
+/// What cannot be computed, or not here, at the place that asks for it.
+fn refusal(error: &TrainingError, places: &FxHashMap<NodeId, Place>) -> Diagnostic {
+    match error {
+        TrainingError::Derive(e) => underived(e, places),
+        TrainingError::NoReference { kernel, node } => {
+            let d = Diagnostic::error("FG0803", format!("`{kernel}` is code for a GPU, and this is compiled for the CPU"));
+            let d = match places.get(node) {
+                Some(&place) => d.label(place, "called here"),
+                None => d,
+            };
+            d.help("add `reference = f` to it, an ordinary function that computes the same; or run with `--device cuda`")
+        }
+    }
 }
 
 /// Lowers every plan and puts the program together.
@@ -78,6 +90,7 @@ fn assemble(training: &mut Training, level: Level, target: Target) -> Program {
         buffers: lowered.buffers,
         constants: lowered.constants,
         kernels: lowered.kernels,
+        codes: lowered.codes,
         plans: lowered.plans,
         schedule: Schedule { steps },
         samplers,

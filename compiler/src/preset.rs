@@ -152,6 +152,8 @@ pub struct Setup {
     pub optimizers: IndexMap<String, Optimizer>,
     pub level: Level,
     pub target: Target,
+    /// Where the files of `extern kernel`s are looked for; beside the spec without.
+    pub folder: Option<std::path::PathBuf>,
 }
 
 impl Setup {

@@ -2,8 +2,8 @@
 
 use crate::check::{Checked, Elaborated, LossTerm, StateSpec, StepSpec};
 use crate::derive::{DeriveError, grad};
-use crate::graph::{Graph, NodeId, Op, Source, Ty, needed};
-use crate::level::Level;
+use crate::graph::{Graph, NodeId, Op, Source, Ty, needed, with_references};
+use crate::level::{Level, Target};
 use crate::lower::{Computed, NetLayout, ParamLayout, PlanGraph, Role};
 use crate::optimizer::{self, MOMENTS};
 use crate::simplify::simplify;
@@ -42,8 +42,17 @@ pub struct Training {
     pub samplers: Vec<SamplerGraph>,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TrainingError {
+    #[error(transparent)]
+    Derive(#[from] DeriveError),
+    /// A kernel from outside that the target cannot run.
+    #[error("`{kernel}` has no reference")]
+    NoReference { kernel: String, node: NodeId },
+}
+
 /// Differentiates every step, adds updates, simplifies.
-pub fn training(checked: &Checked, batch: usize, level: Level) -> Result<Training, DeriveError> {
+pub fn training(checked: &Checked, batch: usize, level: Level, target: Target) -> Result<Training, TrainingError> {
     let m = &checked.method;
     let mut graph = m.graph.clone();
     let mut plans = Vec::new();
@@ -96,13 +105,27 @@ pub fn training(checked: &Checked, batch: usize, level: Level) -> Result<Trainin
         }
         turns.push(TurnGraph { every: step.every.unwrap_or(1), step: plan, updates });
     }
-    for plan in plans.iter_mut().filter(|_| level >= Level::Rewrite) {
-        let nodes: Vec<NodeId> = plan.outputs.iter().map(|o| o.node).collect();
-        for (output, node) in plan.outputs.iter_mut().zip(simplify(&mut graph, &nodes)) {
+    for plan in &mut plans {
+        let mut nodes: Vec<NodeId> = plan.outputs.iter().map(|o| o.node).collect();
+        if target == Target::Cpu {
+            nodes = with_references(&mut graph, &nodes).map_err(|node| unknown(&graph, node))?;
+        }
+        if level >= Level::Rewrite {
+            nodes = simplify(&mut graph, &nodes);
+        }
+        for (output, node) in plan.outputs.iter_mut().zip(nodes) {
             output.node = node;
         }
     }
     Ok(Training { method: m.name.clone(), batch, graph, nets, plans, turns, samplers })
+}
+
+fn unknown(graph: &Graph, node: NodeId) -> TrainingError {
+    let kernel = match graph.op(node) {
+        Op::Extern { kernel } => graph.external(*kernel).name.clone(),
+        _ => String::new(),
+    };
+    TrainingError::NoReference { kernel, node }
 }
 
 /// Parameters that have a gradient.

@@ -104,6 +104,7 @@ pub fn rebuild(graph: &mut Graph, like: NodeId, inputs: &[NodeId]) -> NodeId {
             let (args, tangents) = inputs.split_at(inputs.len() / 2);
             graph.jvp(func, args, tangents, output)
         }
+        Op::Extern { .. } | Op::Along { .. } => graph.intern(op, inputs, ty),
         Op::Const(_) | Op::Table(_) | Op::Source(_) | Op::Iota { .. } | Op::Argument { .. } => like,
     }
 }
