@@ -51,7 +51,8 @@ mod tests {
             let x = i as f32 * 0.1;
             let (found, wanted) = (exp(x), x.exp());
             // Below the normal numbers a unit in the last place is larger.
-            assert!((found - wanted).abs() <= 4e-7 * wanted + 2e-45, "e^{x} is {wanted}, not {found}");
+            let close = (found - wanted).abs() <= 4e-7 * wanted + 2e-45;
+            assert!(found == wanted || close, "e^{x} is {wanted}, not {found}");
         }
         assert_eq!(exp(0.0), 1.0);
         assert!(exp(f32::NAN).is_nan());

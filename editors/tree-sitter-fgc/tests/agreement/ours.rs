@@ -63,7 +63,6 @@ impl Out {
                 }
                 self.put("string", e.file_span);
                 for clause in &e.clauses {
-                    self.put("clause", clause.span);
                     self.name(&clause.name);
                     self.expr(&clause.value);
                 }
