@@ -37,12 +37,15 @@ fn refusal(error: &TrainingError, places: &FxHashMap<NodeId, Place>) -> Diagnost
     match error {
         TrainingError::Derive(e) => underived(e, places),
         TrainingError::NoReference { kernel, node } => {
-            let d = Diagnostic::error("FG0803", format!("`{kernel}` is code for a GPU, and this is compiled for the CPU"));
+            let d =
+                Diagnostic::error("FG0803", format!("`{kernel}` is code for a GPU, and this is compiled for the CPU"));
             let d = match places.get(node) {
                 Some(&place) => d.label(place, "called here"),
                 None => d,
             };
-            d.help("add `reference = f` to it, an ordinary function that computes the same; or run with `--device cuda`")
+            d.help(
+                "add `reference = f` to it, an ordinary function that computes the same; or run with `--device cuda`",
+            )
         }
     }
 }

@@ -214,7 +214,8 @@ mod tests {
 
     #[test]
     fn nothing_is_seen_in_anything_else() {
-        for text in ["", "__global__", "__global__ void f(", "__global__ void (x)", ".entry", ".entry (", "/*", "a / b"] {
+        for text in ["", "__global__", "__global__ void f(", "__global__ void (x)", ".entry", ".entry (", "/*", "a / b"]
+        {
             for language in [Language::Cuda, Language::Ptx] {
                 let names: Vec<String> = found(language, text).into_iter().map(|(name, _)| name).collect();
                 assert!(names.is_empty(), "{text}: {names:?}");

@@ -140,3 +140,18 @@ fn programs_carry_their_kernels() {
         assert!(refused.contains("code for a GPU"), "{refused}");
     }
 }
+
+/// The code on the page is that of the files beside it.
+#[test]
+fn the_page_shows_its_files() {
+    let page = include_str!("../../docs/extern.md");
+    let files = [SPECS[0].1, include_str!("../../docs/extern/scale_shift.cu")];
+    for (kind, file) in ["fg", "cuda"].into_iter().zip(files) {
+        let blocks: Vec<&str> = page.split(&format!("```{kind}\n")).skip(1).collect();
+        assert!(!blocks.is_empty(), "the page shows {kind}");
+        for block in blocks {
+            let block = block.split("```").next().expect("the block");
+            assert!(file.contains(block), "not in the file:\n{block}");
+        }
+    }
+}

@@ -3,7 +3,13 @@
 /// e^x to about 2 units in the last place; 0 and infinity beyond what f32 holds.
 pub fn exp(x: f32) -> f32 {
     // e^x = 2^n e^r, |r| ≤ ln 2 / 2.
-    let clamped = if x < -104.0 { -104.0 } else if x > 89.0 { 89.0 } else { x };
+    let clamped = if x < -104.0 {
+        -104.0
+    } else if x > 89.0 {
+        89.0
+    } else {
+        x
+    };
     let scaled = clamped * core::f32::consts::LOG2_E;
     let n = (scaled + if scaled < 0.0 { -0.5 } else { 0.5 }) as i32;
     let r = clamped - n as f32 * 0.693_359_4 - n as f32 * -2.121_944_4e-4;

@@ -36,7 +36,8 @@ fn toolchain() -> Result<(String, PathBuf), String> {
 
 /// Runs the compiler for a GPU.
 fn compile(rustc: &str, args: &[&str], source: &Path, libraries: &Path) {
-    let target = ["--target", "nvptx64-nvidia-cuda", "-C", "target-cpu=sm_90", "-C", "opt-level=3", "-C", "panic=abort"];
+    let target =
+        ["--target", "nvptx64-nvidia-cuda", "-C", "target-cpu=sm_90", "-C", "opt-level=3", "-C", "panic=abort"];
     let output = Command::new(rustc)
         .args(target)
         .args(["--edition", "2024", "--cap-lints", "allow", "-L"])

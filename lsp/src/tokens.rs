@@ -116,8 +116,8 @@ fn of_symbol(kind: SymbolKind) -> (&'static str, u32) {
 const HARD: [&str; 15] =
     ["and", "else", "false", "fn", "for", "if", "in", "let", "none", "not", "or", "return", "then", "true", "var"];
 const SOFT: [&str; 15] = [
-    "data", "draw", "extern", "layer", "loss", "method", "metric", "net", "param", "sample", "scan", "schedule", "state", "step",
-    "use",
+    "data", "draw", "extern", "layer", "loss", "method", "metric", "net", "param", "sample", "scan", "schedule",
+    "state", "step", "use",
 ];
 const JOINING: [&str; 7] = ["carry", "every", "from", "frozen", "otherwise", "over", "weight"];
 

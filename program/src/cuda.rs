@@ -101,7 +101,10 @@ pub struct Call {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum More {
     /// A pointer to this byte of a buffer.
-    Within { buffer: BufferId, byte: usize },
+    Within {
+        buffer: BufferId,
+        byte: usize,
+    },
     Number(i64),
 }
 
@@ -249,8 +252,7 @@ impl Builder<'_> {
     }
 
     fn external(&mut self, e: &Extern) -> Call {
-        let outside =
-            Outside { code: self.codes[e.code].clone(), entry: e.entry.clone(), parameters: e.parameters() };
+        let outside = Outside { code: self.codes[e.code].clone(), entry: e.entry.clone(), parameters: e.parameters() };
         let same = |f: &Function| f.threads == e.threads && f.outside.as_ref() == Some(&outside);
         let functions = &mut self.module.functions;
         let function = functions.iter().position(same).unwrap_or_else(|| {
@@ -309,7 +311,13 @@ impl Builder<'_> {
         );
         self.module.scratch = self.module.scratch.max(4);
         let function = self.function("whether gradients are finite", 256, text);
-        Call { function, blocks: len.div_ceil(1024).clamp(1, 4096), buffers: vec![grads], scratches: true, more: Vec::new() }
+        Call {
+            function,
+            blocks: len.div_ceil(1024).clamp(1, 4096),
+            buffers: vec![grads],
+            scratches: true,
+            more: Vec::new(),
+        }
     }
 
     /// The function with this text; equal ones are one.

@@ -143,9 +143,7 @@ fn external(
             let results = graph.instantiate(jvp, &all);
             Ok(graph.pack(kernel, &results))
         }
-        (Purpose::Transpose, None, None) => {
-            Err(DeriveError::Undeclared { kernel: name, missing: "vjp", node: id })
-        }
+        (Purpose::Transpose, None, None) => Err(DeriveError::Undeclared { kernel: name, missing: "vjp", node: id }),
         (Purpose::Value, None, _) => Err(DeriveError::Undeclared { kernel: name, missing: "jvp", node: id }),
     }
 }

@@ -1,8 +1,8 @@
 //! Reverse mode: linearise, then transpose.
 
-use super::transpose::transpose;
 use super::DeriveError;
 use super::jvp::linearise;
+use super::transpose::transpose;
 use crate::graph::{Graph, NodeId, Ty, dependents};
 use rustc_hash::{FxHashMap, FxHashSet};
 

@@ -176,7 +176,12 @@ fn apply(op: &Op, inputs: &[&Tensor], ty: &Ty) -> Data {
             }
             floats(ty.dtype, sums)
         }
-        Op::Source(_) | Op::Call { .. } | Op::Jvp { .. } | Op::Argument { .. } | Op::Extern { .. } | Op::Along { .. } => {
+        Op::Source(_)
+        | Op::Call { .. }
+        | Op::Jvp { .. }
+        | Op::Argument { .. }
+        | Op::Extern { .. }
+        | Op::Along { .. } => {
             unreachable!("{op:?} is not a primitive")
         }
     }

@@ -26,8 +26,8 @@ mod tests;
 
 pub use build::{Func, Graph};
 pub use eval::{EvalError, eval};
-pub use inline::{inline, inline_with};
 pub use external::{Extern, with_references};
+pub use inline::{inline, inline_with};
 pub use op::{ExternId, FuncId, Node, NodeId, Op, ReduceOp, Source, Ty};
 pub use print::print;
 pub use tensor::{Data, Tensor};

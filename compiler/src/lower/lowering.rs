@@ -19,8 +19,8 @@ use crate::graph::op::FlatKind;
 use crate::graph::{Graph, NodeId, Op, Source, Ty};
 use crate::level::{Level, Target};
 use fgc_program::{
-    Band, Buffer, BufferId, Constant, DeviceCode, Extern, Guard, Input, Kernel, KernelId, Known, Launch, Output, OutputKind, Place, Plan,
-    PlanInput,
+    Band, Buffer, BufferId, Constant, DeviceCode, Extern, Guard, Input, Kernel, KernelId, Known, Launch, Output,
+    OutputKind, Place, Plan, PlanInput,
 };
 use indexmap::IndexMap;
 use rustc_hash::{FxHashMap, FxHashSet};

@@ -8,13 +8,9 @@ impl Printer<'_> {
     pub(super) fn external(&mut self, e: &Extern, docs: Vec<String>, item: &Item, indent: usize) {
         let results = e.results.first().map_or(e.file_span.start, |r| r.ty.span.start);
         let params = self.params(&e.params, results);
-        let head = vec![
-            Doc::text(format!("extern kernel {}", e.name.text)),
-            params,
-            Doc::text(" -> "),
-            self.results(&e.results),
-            Doc::nest(vec![Doc::Line, Doc::text(format!("from {}", &self.source[e.file_span.start..e.file_span.end]))]),
-        ];
+        let file = Doc::text(format!("from {}", &self.source[e.file_span.start..e.file_span.end]));
+        let results = vec![Doc::Line, Doc::text("-> "), self.results(&e.results), Doc::group(vec![Doc::Line, file])];
+        let head = vec![Doc::text(format!("extern kernel {}", e.name.text)), params, Doc::nest(results)];
         let moved = self.comments_before(e.file_span.end);
         self.head_lines(docs, moved, indent);
         let head = Doc::group(head);

@@ -80,7 +80,8 @@ impl Declared {
 
     /// What the kernel is told, in order: the axes by name.
     pub fn told(&self) -> Vec<String> {
-        let types = self.item.params.iter().filter_map(|p| p.ty.as_ref()).chain(self.item.results.iter().map(|r| &r.ty));
+        let types =
+            self.item.params.iter().filter_map(|p| p.ty.as_ref()).chain(self.item.results.iter().map(|r| &r.ty));
         let mut told: Vec<String> = Vec::new();
         for ty in types {
             let TypeKind::Tensor { axes: Some(axes), .. } = &ty.kind else { continue };

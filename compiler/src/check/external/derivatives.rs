@@ -8,7 +8,7 @@ use super::super::value::*;
 use super::declared::{Clauses, Declared, Types};
 use super::{Extents, Shape};
 use crate::diagnostic::{Diagnostic, Place};
-use crate::graph::{ExternId, FuncId, NodeId, Ty, inline};
+use crate::graph::{ExternId, FuncId, NodeId, Op, Ty, inline, with_references};
 use fgc_program::DType;
 
 /// A tensor to be: its name for messages, element type and axes.
@@ -42,14 +42,20 @@ impl Elaborator<'_> {
             .collect();
         let floats: Vec<Wanted> = params.iter().filter(|(_, dtype, _)| dtype.is_float()).cloned().collect();
         let with = |more: &[Wanted]| params.iter().chain(more).cloned().collect::<Vec<Wanted>>();
-        let roles: [(&str, Vec<Wanted>, &[Wanted]); 3] =
-            [("reference", params.clone(), &results), ("jvp", with(&floats), &results), ("vjp", with(&results), &floats)];
+        let roles: [(&str, Vec<Wanted>, &[Wanted]); 3] = [
+            ("reference", params.clone(), &results),
+            ("jvp", with(&floats), &results),
+            ("vjp", with(&results), &floats),
+        ];
         for (clause, takes, gives) in roles {
             let Some(found) = clauses.get(clause) else { continue };
             let at = Place { file: kernel.closure.env.file, span: found.value.span };
             let f = self.expr(&found.value, &kernel.closure.env)?;
             let what = format!("`{clause}` of `{}`", item.name.text);
             let func = self.expanded(&f, &what, &takes, gives, at, place)?;
+            if clause == "reference" {
+                self.alone(func, &what, at)?;
+            }
             self.graph.set_extern(id, |kernel| match clause {
                 "reference" => kernel.reference = Some(func),
                 "jvp" => kernel.jvp = Some(func),
@@ -72,9 +78,10 @@ impl Elaborator<'_> {
         let types: Vec<Ty> = takes.iter().map(|(_, dtype, (_, shape))| Ty::new(*dtype, shape)).collect();
         let func = self.graph.new_func(what, &types);
         let nodes = self.graph.func(func).args.clone();
-        let values = takes.iter().zip(nodes).map(|((_, _, (axes, _)), node)| {
-            Value::Tensor(Tensor { node, axes: axes.clone(), clock: None })
-        });
+        let values = takes
+            .iter()
+            .zip(nodes)
+            .map(|((_, _, (axes, _)), node)| Value::Tensor(Tensor { node, axes: axes.clone(), clock: None }));
         let values: Vec<Value> = values.collect();
         let args = Args { positional: Vec::new(), named: Vec::new(), over: None, place: at };
         let value = invoke(self, f, values, &args)?;
@@ -113,6 +120,27 @@ impl Elaborator<'_> {
         };
         self.graph.set_outputs(func, outputs);
         Ok(func)
+    }
+
+    /// Replaces the kernels that a reference calls by theirs. Those that have none yet may be the one under way: a
+    /// reference that leads back to it would have no end.
+    fn alone(&mut self, func: FuncId, what: &str, at: Place) -> Result<()> {
+        let outputs = self.graph.func(func).outputs.clone();
+        match with_references(&mut self.graph, &outputs) {
+            Ok(outputs) => {
+                self.graph.set_outputs(func, outputs);
+                Ok(())
+            }
+            Err(node) => {
+                let other = match self.graph.op(node) {
+                    Op::Extern { kernel } => self.graph.external(*kernel).name.clone(),
+                    _ => String::new(),
+                };
+                let message = format!("{what} calls `{other}`, which has no reference of its own");
+                let help = "a reference is written in the language, in the end";
+                Err(self.error_help("FG0807", message, at, "this function", help))
+            }
+        }
     }
 
     /// What a function gave, as what is wanted of it.

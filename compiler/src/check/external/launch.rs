@@ -3,8 +3,8 @@
 
 use super::super::elaborate::{Elaborator, Result};
 use super::super::value::*;
-use super::declared::{Clauses, Declared};
 use super::Extents;
+use super::declared::{Clauses, Declared};
 use crate::diagnostic::Place;
 use crate::graph::Ty;
 use fgc_grammar::ast::{Expr, ExprKind};

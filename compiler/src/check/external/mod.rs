@@ -124,7 +124,8 @@ impl Elaborator<'_> {
                 AxisDecl::Axis { name: axis, .. } => {
                     let Some(extent) = self.extent(tensor, &axis.text) else {
                         let shown = self.show(&Value::Tensor(tensor.clone()));
-                        let message = format!("`{name}` of `{}` must have an axis {}", kernel.item.name.text, axis.text);
+                        let message =
+                            format!("`{name}` of `{}` must have an axis {}", kernel.item.name.text, axis.text);
                         return Err(self.error("FG0206", message, place, &format!("`{name}` is {shown}")));
                     };
                     match extents.named.get(axis.text.as_str()) {
