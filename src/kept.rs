@@ -2,6 +2,7 @@
 
 use crate::problem::Problem;
 use crate::setup::compiled;
+use fgc_compiler::device_code;
 use fgc_compiler::preset::Setup;
 use fgc_program::Program;
 use fgc_runtime::cpu::compile::cache_dir;
@@ -16,7 +17,7 @@ const MOST: usize = 64;
 ///
 /// What is left lies in `programs` of [`cache_dir`]. Whatever goes wrong there costs time, nothing else.
 pub fn program(name: &str, text: &str, setup: &Setup) -> Result<Program, Problem> {
-    let place = cache_dir().and_then(|dir| Some(dir.join("programs").join(key(text, setup)?)));
+    let place = cache_dir().and_then(|dir| Some(dir.join("programs").join(key(name, text, setup)?)));
     if let Some(known) = place.as_deref().and_then(read) {
         return Ok(known);
     }
@@ -28,15 +29,19 @@ pub fn program(name: &str, text: &str, setup: &Setup) -> Result<Program, Problem
     Ok(compiled.program)
 }
 
-/// All that decides what program comes out. Methods read no files but the library, which is part of the executable; None
-/// if that cannot be told from others.
-fn key(text: &str, setup: &Setup) -> Option<String> {
+/// All that decides what program comes out. Methods read no files but those of their kernels and the library, which is part
+/// of the executable; None if that cannot be told from others.
+fn key(name: &str, text: &str, setup: &Setup) -> Option<String> {
     let own = std::env::current_exe().and_then(std::fs::metadata).ok()?;
     let made = own.modified().ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
     let mut hash = blake3::Hasher::new();
     for part in [text, &format!("{setup:?}"), &format!("{} {made:?}", own.len())] {
         hash.update(&(part.len() as u64).to_le_bytes());
         hash.update(part.as_bytes());
+    }
+    for file in device_code::named(text) {
+        // What cannot be read is no program's.
+        hash.update(&std::fs::read(device_code::locate(setup, name, &file)).ok()?);
     }
     Some(hash.finalize().to_hex()[..32].to_string())
 }
@@ -74,7 +79,7 @@ mod tests {
     fn keys_tell_texts_and_setups_apart() {
         let plain = Setup::default();
         let other = Setup { level: Level::None, ..Setup::default() };
-        let key = |text: &str, setup: &Setup| key(text, setup).expect("this test's own executable is there");
+        let key = |text: &str, setup: &Setup| key("m.fg", text, setup).expect("this test's own executable is there");
         assert_eq!(key("method a {}", &plain), key("method a {}", &plain));
         assert_ne!(key("method a {}", &plain), key("method b {}", &plain));
         assert_ne!(key("method a {}", &plain), key("method a {}", &other));

@@ -119,5 +119,6 @@ fn name(program: &Program, launch: &Launch) -> String {
             "convolution {:?} {}×{} {}×{}×{}×{} → {}",
             c.role, c.kernel[0], c.kernel[1], c.batch, c.height, c.width, c.channels, c.filters
         ),
+        Launch::Extern(e) => format!("extern kernel {} ({} blocks of {})", e.entry, e.blocks, e.threads),
     }
 }

@@ -6,6 +6,7 @@ use crate::preset::{self, Preset};
 use crate::problem::Problem;
 use crate::setup::{level, setup, trained};
 use crate::source::Source;
+use fgc_compiler::device_code;
 use fgc_compiler::level::Level;
 use fgc_compiler::preset::Setup;
 use fgc_runtime::checkpoint::Checkpoint;
@@ -17,6 +18,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+/// Copies the files of the spec's kernels to where its copy looks for them.
+fn keep_kernels(dir: &RunDir, source: &Source, setup: &Setup) -> Result<(), Problem> {
+    for name in device_code::named(&source.text) {
+        let from = device_code::locate(setup, &source.name(), &name);
+        let Some(to) = from.file_name().map(|bare| dir.path().join(bare)) else { continue };
+        if from != to {
+            let failed = |e| Problem::new(format!("cannot keep {} in {}: {e}", from.display(), dir.path().display()));
+            std::fs::copy(&from, &to).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
 
 /// Train with a method.
 ///
@@ -94,11 +108,8 @@ pub fn main(args: Args) -> Result<(), Problem> {
     args.device.place.check()?;
     let begun = Instant::now();
     let description = preset.data.describe()?;
-    let program = kept::program(
-        &source.name(),
-        &source.text,
-        &Setup { level: args.opt, target: args.device.place.target(), ..setup(&preset, &description) },
-    )?;
+    let setup = Setup { level: args.opt, target: args.device.place.target(), ..setup(&preset, &description) };
+    let program = kept::program(&source.name(), &source.text, &setup)?;
     let nets: Vec<&str> = program.nets.iter().map(|net| net.name.as_str()).collect();
     if let Some(net) = weights.nets.keys().find(|name| !nets.contains(&name.as_str())) {
         let help = closest(net, nets.iter().copied())
@@ -144,6 +155,7 @@ pub fn main(args: Args) -> Result<(), Problem> {
         None => RunDir::create(&args.out, args.name.as_deref(), &stem)?,
     };
     dir.write("spec.fg", &source.text)?;
+    keep_kernels(&dir, &source, &setup)?;
     dir.write("preset.ron", &text)?;
     eprintln!("run {}", dir.path().display());
     let iterations = preset.iterations as u64;

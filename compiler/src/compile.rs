@@ -1,13 +1,14 @@
 //! All stages in a row.
 
-use crate::check::{Checked, check};
-use crate::diagnostic::{Diagnostic, Failure};
-use crate::graph::Source;
+use crate::check::{Checked, check, underived};
+use crate::diagnostic::{Diagnostic, Failure, Place};
+use crate::graph::{NodeId, Source};
 use crate::lower::{PlanGraph, lower_for};
 use crate::optimise::{Optimised, optimise};
 use crate::preset::Setup;
-use crate::training::{Training, training};
+use crate::training::{Training, TrainingError, training};
 use fgc_program::{Net, Param, Program, Sampler, Schedule, Stage, Turn};
+use rustc_hash::FxHashMap;
 use std::time::{Duration, Instant};
 
 /// A compiled method with what each stage made of it.
@@ -29,14 +30,10 @@ pub fn compile(name: &str, text: &str, setup: &Setup) -> Result<Compiled, Failur
     let mut clock = Clock::default();
     let checked = check(name, text, setup)?;
     clock.lap("check");
-    let mut training = match training(&checked, setup.batch) {
+    let mut training = match training(&checked, setup.batch, setup.target) {
         Ok(training) => training,
         Err(e) => {
-            let mut d = Diagnostic::error("FG0801", format!("the loss cannot be differentiated: {e}"))
-                .help("put it under `stop(…)`, or write it with operations that have derivatives");
-            if let Some(&place) = checked.method.places.get(&e.node()) {
-                d = d.label(place, "made here");
-            }
+            let d = refusal(&e, &checked.method.places);
             return Err(Failure { sources: checked.sources, diagnostics: vec![d] });
         }
     };
@@ -66,6 +63,24 @@ impl Clock {
         let now = Instant::now();
         self.laps.push((name, now - self.begun));
         self.begun = now;
+    }
+}
+
+/// What cannot be computed, or not here, at the place that asks for it.
+fn refusal(error: &TrainingError, places: &FxHashMap<NodeId, Place>) -> Diagnostic {
+    match error {
+        TrainingError::Derive(e) => underived(e, places),
+        TrainingError::NoReference { kernel, node } => {
+            let d =
+                Diagnostic::error("FG0803", format!("`{kernel}` is code for a GPU, and this is compiled for the CPU"));
+            let d = match places.get(node) {
+                Some(&place) => d.label(place, "called here"),
+                None => d,
+            };
+            d.help(
+                "add `reference = f` to it, an ordinary function that computes the same; or run with `--device cuda`",
+            )
+        }
     }
 }
 
@@ -113,6 +128,7 @@ fn assemble(training: &mut Training, setup: &Setup) -> Program {
         buffers: lowered.buffers,
         constants: lowered.constants,
         kernels: lowered.kernels,
+        codes: lowered.codes,
         plans: lowered.plans,
         schedule: Schedule { steps },
         samplers,

@@ -7,6 +7,7 @@
 pub mod check;
 mod compile;
 pub mod derive;
+pub mod device_code;
 pub mod diagnostic;
 pub mod graph;
 pub mod level;

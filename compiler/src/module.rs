@@ -261,6 +261,7 @@ pub fn item_name(item: &Item) -> Option<&Name> {
     match &item.kind {
         ItemKind::Let { name, .. } | ItemKind::Schedule { name, .. } | ItemKind::Method { name, .. } => Some(name),
         ItemKind::Fn(f) | ItemKind::Layer(f) => Some(&f.name),
+        ItemKind::Extern(e) => Some(&e.name),
         ItemKind::Use { .. } | ItemKind::Error => None,
     }
 }

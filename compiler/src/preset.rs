@@ -159,6 +159,8 @@ pub struct Setup {
     /// Parts of the optimiser to leave out.
     pub without: Vec<Pass>,
     pub target: Target,
+    /// Where the files of `extern kernel`s are looked for; beside the spec without.
+    pub folder: Option<std::path::PathBuf>,
 }
 
 impl Setup {

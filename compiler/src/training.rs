@@ -2,7 +2,8 @@
 
 use crate::check::{Checked, Elaborated, LossTerm, StateSpec, StepSpec};
 use crate::derive::{DeriveError, grad};
-use crate::graph::{Graph, NodeId, Op, Source, Ty, needed};
+use crate::graph::{Graph, NodeId, Op, Source, Ty, needed, with_references};
+use crate::level::Target;
 use crate::lower::{Computed, NetLayout, ParamLayout, PlanGraph, Role};
 use crate::optimizer::{self, MOMENTS};
 use crate::stages::{StageGraph, stages};
@@ -40,8 +41,17 @@ pub struct Training {
     pub samplers: Vec<SamplerGraph>,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TrainingError {
+    #[error(transparent)]
+    Derive(#[from] DeriveError),
+    /// A kernel from outside that the target cannot run.
+    #[error("`{kernel}` has no reference")]
+    NoReference { kernel: String, node: NodeId },
+}
+
 /// Differentiates every step, adds updates.
-pub fn training(checked: &Checked, batch: usize) -> Result<Training, DeriveError> {
+pub fn training(checked: &Checked, batch: usize, target: Target) -> Result<Training, TrainingError> {
     let m = &checked.method;
     let mut graph = m.graph.clone();
     let mut plans = Vec::new();
@@ -94,7 +104,22 @@ pub fn training(checked: &Checked, batch: usize) -> Result<Training, DeriveError
         }
         turns.push(TurnGraph { every: step.every.unwrap_or(1), step: plan, updates });
     }
+    for plan in plans.iter_mut().filter(|_| target == Target::Cpu) {
+        let nodes: Vec<NodeId> = plan.outputs.iter().map(|o| o.node).collect();
+        let nodes = with_references(&mut graph, &nodes).map_err(|node| unknown(&graph, node))?;
+        for (output, node) in plan.outputs.iter_mut().zip(nodes) {
+            output.node = node;
+        }
+    }
     Ok(Training { method: m.name.clone(), batch, graph, nets, plans, turns, samplers })
+}
+
+fn unknown(graph: &Graph, node: NodeId) -> TrainingError {
+    let kernel = match graph.op(node) {
+        Op::Extern { kernel } => graph.external(*kernel).name.clone(),
+        _ => String::new(),
+    };
+    TrainingError::NoReference { kernel, node }
 }
 
 /// Parameters that have a gradient.

@@ -23,7 +23,7 @@
     table))
 
 (defvar fgc-font-lock-keywords
-  `((,(regexp-opt '("use" "let" "var" "fn" "layer" "schedule" "method" "data" "draw" "net" "state" "param" "loss"
+  `((,(regexp-opt '("use" "let" "var" "fn" "layer" "schedule" "method" "extern" "kernel" "data" "draw" "net" "state" "param" "loss"
                     "metric" "step" "sample" "from" "frozen" "weight" "every" "otherwise" "over" "in" "carry" "scan"
                     "for" "if" "then" "else" "return" "and" "or" "not")
                   'words)
@@ -31,7 +31,7 @@
     (,(regexp-opt '("true" "false" "none") 'words) . font-lock-constant-face)
     (,(regexp-opt '("f32" "f64" "i64" "bool" "int" "str" "list" "record" "time" "times" "network" "law") 'words)
      . font-lock-type-face)
-    ("\\<\\(?:fn\\|layer\\|schedule\\|method\\)\\s-+\\(\\w+\\)" 1 font-lock-function-name-face)
+    ("\\<\\(?:fn\\|layer\\|schedule\\|method\\|kernel\\)\\s-+\\(\\w+\\)" 1 font-lock-function-name-face)
     ("\\<\\(?:let\\|var\\|draw\\|net\\|state\\|loss\\|metric\\|param\\)\\s-+\\(\\w+\\)" 1 font-lock-variable-name-face)
     ("\\<stop\\>" . font-lock-builtin-face)))
 

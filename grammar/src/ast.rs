@@ -62,6 +62,7 @@ pub enum ItemKind {
         params: Vec<ParamDecl>,
         body: Block,
     },
+    Extern(Extern),
     /// Text that is not an item; its error is in the parse's error list.
     Error,
 }
@@ -72,6 +73,32 @@ pub struct Function {
     pub params: Vec<ParamDecl>,
     pub result: Option<Type>,
     pub body: Body,
+}
+
+/// `extern kernel f(x: f32[B, C]) -> f32[B, C] from "f.cu" { launch = threads(B, C) … }`
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Extern {
+    pub name: Name,
+    pub params: Vec<ParamDecl>,
+    /// One without a name, or as many as there are: `-> { out: f32[B, C], norm: f32[B] }`.
+    pub results: Vec<ResultDecl>,
+    pub file: Vec<StrPart>,
+    pub file_span: Span,
+    pub clauses: Vec<Clause>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ResultDecl {
+    pub name: Option<Name>,
+    pub ty: Type,
+}
+
+/// `launch = blocks(B, 128)`, `reference = f`, `jvp = f_jvp`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Clause {
+    pub span: Span,
+    pub name: Name,
+    pub value: Expr,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -370,6 +370,6 @@ impl<'a> Pairing<'a> {
             return first && item.is_some_and(|k| self.item_starts(k));
         }
         let named = self.tokens.get(i + 1).is_some_and(|t| t.kind == TokenKind::Word);
-        named && matches!(self.text(i), "use" | "fn" | "layer" | "schedule" | "method")
+        named && matches!(self.text(i), "use" | "fn" | "layer" | "schedule" | "method" | "extern")
     }
 }

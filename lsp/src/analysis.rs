@@ -121,9 +121,10 @@ impl Analysis {
         let value = &text[..dot][value_start(&text[..dot])..];
         let rest = text[offset..].find('\n').map_or("", |i| &text[offset + i..]);
         let before = &text[..context.start];
-        let found = inspect("", &format!("{before}let it = {value}{rest}"), &self.setup);
-        let name = Span::new(before.len() + "let ".len(), before.len() + "let it".len());
-        found.facts.values.get(&Place { file: found.modules.module(found.user).file, span: name }).cloned()
+        let name = &self.found.sources.file(self.found.modules.module(self.found.user).file).name;
+        let found = inspect(name, &format!("{before}let it = {value}{rest}"), &self.setup);
+        let bound = Span::new(before.len() + "let ".len(), before.len() + "let it".len());
+        found.facts.values.get(&Place { file: found.modules.module(found.user).file, span: bound }).cloned()
     }
 
     /// What a name was last known to be.

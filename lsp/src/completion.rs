@@ -159,6 +159,7 @@ fn statements(context: &Context) -> Vec<Word> {
     match context.item() {
         _ if context.open.is_empty() => words::ITEMS.to_vec(),
         Some("schedule") => words::ITEMS.into_iter().filter(|(w, ..)| matches!(*w, "let" | "fn")).collect(),
+        Some("extern") => Vec::new(),
         Some("fn") => named(&INNER),
         Some("layer") => words::find(&words::STATEMENTS, "param").into_iter().chain(named(&INNER)).collect(),
         _ => words::STATEMENTS.into_iter().filter(|(w, ..)| !NO_METHOD.contains(w)).collect(),

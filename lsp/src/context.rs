@@ -133,7 +133,7 @@ const JOINING: [&str; 23] = [
 const STATEMENTS: [&str; 11] =
     ["let", "var", "draw", "data", "net", "state", "loss", "metric", "step", "sample", "param"];
 /// Words that begin an item.
-const ITEMS: [&str; 6] = ["use", "let", "fn", "layer", "schedule", "method"];
+const ITEMS: [&str; 7] = ["use", "let", "fn", "layer", "schedule", "extern", "method"];
 
 impl<'a> Reader<'a> {
     /// A new line begins: so does a statement, outside of brackets, if what stands before can end.
@@ -200,7 +200,7 @@ impl<'a> Reader<'a> {
         let last = self.tokens.last().copied().unwrap_or("");
         let last_but = |n: usize| self.tokens.iter().rev().nth(n).copied().unwrap_or("");
         let kind = match token {
-            "(" if last == "fn" || matches!(last_but(1), "fn" | "layer" | "method") => Kind::Params,
+            "(" if last == "fn" || matches!(last_but(1), "fn" | "layer" | "method" | "kernel") => Kind::Params,
             "(" => Kind::Paren,
             "[" if matches!(last_but(1), ":" | "->") || last == ">" => Kind::Axes,
             "[" => Kind::Square,

@@ -264,6 +264,7 @@ pub fn params_of(item: &Item) -> &[ParamDecl] {
     match &item.kind {
         ItemKind::Fn(f) | ItemKind::Layer(f) => &f.params,
         ItemKind::Method { params, .. } => params,
+        ItemKind::Extern(e) => &e.params,
         _ => &[],
     }
 }
@@ -286,6 +287,7 @@ pub fn header(item: &Item, text: &str) -> String {
             Body::Expr(e) => e.span.start,
             Body::Block(b) => b.span.start,
         })),
+        ItemKind::Extern(e) => undocumented(slice(item.span.start, e.file_span.end)),
         ItemKind::Method { name, .. } => format!("method {}", name.text),
         ItemKind::Schedule { name, .. } => format!("schedule {}", name.text),
         ItemKind::Use { .. } | ItemKind::Error => one_line(whole),

@@ -47,7 +47,7 @@ fn in_item(item: &Item, out: &mut Vec<Span>) {
             }
             block(body, out);
         }
-        ItemKind::Let { .. } => out.push(item.span),
+        ItemKind::Extern(_) | ItemKind::Let { .. } => out.push(item.span),
         ItemKind::Use { .. } | ItemKind::Error => {}
     }
 }

@@ -64,7 +64,7 @@ pub fn matching(items: &[impl AsRef<Item>], query: &str) -> Vec<(String, SymbolK
         let name = item_name(item)?;
         let kind = match &item.kind {
             ItemKind::Let { .. } => SymbolKind::Constant,
-            ItemKind::Fn(_) => SymbolKind::Function,
+            ItemKind::Fn(_) | ItemKind::Extern(_) => SymbolKind::Function,
             ItemKind::Layer(_) | ItemKind::Schedule { .. } => SymbolKind::Class,
             ItemKind::Method { .. } => SymbolKind::Module,
             ItemKind::Use { .. } | ItemKind::Error => return None,

@@ -115,9 +115,9 @@ fn of_symbol(kind: SymbolKind) -> (&'static str, u32) {
 /// Words of the language wherever they stand, and those that begin a statement.
 const HARD: [&str; 15] =
     ["and", "else", "false", "fn", "for", "if", "in", "let", "none", "not", "or", "return", "then", "true", "var"];
-const SOFT: [&str; 14] = [
-    "data", "draw", "layer", "loss", "method", "metric", "net", "param", "sample", "scan", "schedule", "state", "step",
-    "use",
+const SOFT: [&str; 15] = [
+    "data", "draw", "extern", "layer", "loss", "method", "metric", "net", "param", "sample", "scan", "schedule",
+    "state", "step", "use",
 ];
 const JOINING: [&str; 7] = ["carry", "every", "from", "frozen", "otherwise", "over", "weight"];
 

@@ -43,7 +43,7 @@ pub const STATEMENTS: [Word; 15] = [
 ];
 
 /// Words an item begins with.
-pub const ITEMS: [Word; 6] = [
+pub const ITEMS: [Word; 7] = [
     ("use", "use std.MODULE.{NAME, …}", "Makes names of the standard library known."),
     ("let", "let NAME = VALUE", "A constant."),
     (
@@ -53,6 +53,11 @@ pub const ITEMS: [Word; 6] = [
     ),
     ("layer", "layer NAME(PARAMETERS) { … }", "A function that owns weights; called as `NAME@scope(…)`."),
     ("schedule", "schedule NAME { … }", "A noise schedule: `alpha`, `sigma`, their slopes, times."),
+    (
+        "extern",
+        "extern kernel NAME(PARAMETERS) -> TYPE from \"FILE\" { … }",
+        "Hand-written device code, called like a function; `launch`, `reference`, `jvp` and `vjp` say the rest.",
+    ),
     ("method", "method NAME(HYPER-PARAMETERS) { … }", "A method of training."),
 ];
 

@@ -65,6 +65,11 @@ pub fn launch(program: &Program, launch: &Launch) -> Cost {
             let taps = (c.kernel[0] * c.kernel[1] * c.channels) as f64;
             Cost { flops: 2.0 * y as f64 * taps, bytes: ((x + w + y) * c.dtype.size()) as f64 }
         }
+        // What it computes is not known.
+        Launch::Extern(e) => {
+            let size = |id: &BufferId| program.buffers.get(id.0 as usize).map_or(0, |b| b.len * b.dtype.size());
+            Cost { flops: 0.0, bytes: e.args.iter().chain([&e.out]).map(size).sum::<usize>() as f64 }
+        }
     }
 }
 

@@ -22,11 +22,12 @@ mod vector;
 
 pub use check::problems;
 
-use crate::{BufferId, Kernel, Launch, OutputKind, Place, Program, c};
+use crate::{BufferId, DeviceCode, Extern, Kernel, Launch, OutputKind, Place, Program, c};
 use product::{Functions, Shape};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Bytes that the scratch memory and every persistent buffer must be aligned to.
 pub const ALIGN: usize = 256;
@@ -65,10 +66,21 @@ pub struct Function {
     pub name: String,
     /// What it computes, for people.
     pub about: String,
-    /// Parameters and body.
+    /// Parameters and body; empty for what comes from outside.
     pub text: String,
     /// Of a block.
     pub threads: usize,
+    /// Hand-written code that it is an entry of, instead of a text of its own.
+    pub outside: Option<Outside>,
+}
+
+/// An entry of hand-written code.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outside {
+    pub code: Arc<DeviceCode>,
+    pub entry: String,
+    /// How many it takes.
+    pub parameters: usize,
 }
 
 /// One launch of a function.
@@ -79,8 +91,21 @@ pub struct Call {
     pub blocks: usize,
     /// Its first parameters, pointers.
     pub buffers: Vec<BufferId>,
-    /// Whether the last parameter is the scratch memory.
+    /// Whether the next parameter is the scratch memory.
     pub scratches: bool,
+    /// Its last parameters.
+    pub more: Vec<More>,
+}
+
+/// A parameter of hand-written code.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum More {
+    /// A pointer to this byte of a buffer.
+    Within {
+        buffer: BufferId,
+        byte: usize,
+    },
+    Number(i64),
 }
 
 impl Function {
@@ -94,7 +119,7 @@ impl Function {
 /// The text that defines `functions`, complete.
 pub fn source<'a>(functions: impl IntoIterator<Item = &'a Function>) -> String {
     let mut text = prelude();
-    for function in functions {
+    for function in functions.into_iter().filter(|function| function.outside.is_none()) {
         text += &format!("\n/* {} */\n{}{}", function.about, function.declaration(), function.text);
     }
     text
@@ -124,6 +149,7 @@ pub fn module(program: &Program, precision: Precision) -> Module {
         module: Module { narrow, ..Module::default() },
         known: FxHashMap::default(),
         kernels: FxHashMap::default(),
+        codes: program.codes.iter().cloned().map(Arc::new).collect(),
         aligned: program.buffers.iter().map(|buffer| is_aligned(program, buffer.place)).collect(),
     };
     for plan in &program.plans {
@@ -185,6 +211,7 @@ struct Builder<'a> {
     /// What a kernel needs, by its number, whether its buffers are aligned, and which are bf16.
     kernels: FxHashMap<(u32, bool, Vec<bool>), Vec<kernel::Step>>,
     aligned: Vec<bool>,
+    codes: Vec<Arc<DeviceCode>>,
 }
 
 impl Builder<'_> {
@@ -208,6 +235,7 @@ impl Builder<'_> {
                     blocks: step.blocks,
                     buffers: step.buffers.iter().map(|&buffer| args[buffer]).collect(),
                     scratches: step.scratches,
+                    more: Vec::new(),
                 };
                 steps.into_iter().map(call).collect()
             }
@@ -219,7 +247,24 @@ impl Builder<'_> {
                 let aligned = [conv.x, conv.w, conv.y].map(|b| self.aligned[b.0 as usize]);
                 self.product(&Shape::conv(conv, aligned), &format!("convolution, {:?}", conv.role))
             }
+            Launch::Extern(e) => vec![self.external(e)],
         }
+    }
+
+    fn external(&mut self, e: &Extern) -> Call {
+        let outside = Outside { code: self.codes[e.code].clone(), entry: e.entry.clone(), parameters: e.parameters() };
+        let same = |f: &Function| f.threads == e.threads && f.outside.as_ref() == Some(&outside);
+        let functions = &mut self.module.functions;
+        let function = functions.iter().position(same).unwrap_or_else(|| {
+            let name = format!("f{}", functions.len());
+            let about = format!("{} of {}", e.entry, plain(&outside.code.name));
+            functions.push(Function { name, about, text: String::new(), threads: e.threads, outside: Some(outside) });
+            functions.len() - 1
+        });
+        let size = self.program.buffers[e.out.0 as usize].dtype.size();
+        let results = e.results.iter().map(|start| More::Within { buffer: e.out, byte: start * size });
+        let more = results.chain(e.numbers.iter().copied().map(More::Number)).collect();
+        Call { function, blocks: e.blocks, buffers: e.args.clone(), scratches: false, more }
     }
 
     fn product(&mut self, shape: &Shape, about: &str) -> Vec<Call> {
@@ -234,12 +279,12 @@ impl Builder<'_> {
         let function = self.function(about, threads, product);
         let [a, b, c] = shape.buffers;
         let Some((adds, sum_blocks, bytes)) = sum else {
-            return vec![Call { function, blocks, buffers: vec![a, b, c], scratches: false }];
+            return vec![Call { function, blocks, buffers: vec![a, b, c], scratches: false, more: Vec::new() }];
         };
         self.module.scratch = self.module.scratch.max(bytes);
-        let parts = Call { function, blocks, buffers: vec![a, b], scratches: true };
+        let parts = Call { function, blocks, buffers: vec![a, b], scratches: true, more: Vec::new() };
         let function = self.function(&format!("{about}, its parts added"), 256, adds);
-        vec![parts, Call { function, blocks: sum_blocks, buffers: vec![c], scratches: true }]
+        vec![parts, Call { function, blocks: sum_blocks, buffers: vec![c], scratches: true, more: Vec::new() }]
     }
 
     fn kernel(&mut self, kernel: &Kernel, aligned: bool, narrow: &[bool]) -> Vec<kernel::Step> {
@@ -266,7 +311,13 @@ impl Builder<'_> {
         );
         self.module.scratch = self.module.scratch.max(4);
         let function = self.function("whether gradients are finite", 256, text);
-        Call { function, blocks: len.div_ceil(1024).clamp(1, 4096), buffers: vec![grads], scratches: true }
+        Call {
+            function,
+            blocks: len.div_ceil(1024).clamp(1, 4096),
+            buffers: vec![grads],
+            scratches: true,
+            more: Vec::new(),
+        }
     }
 
     /// The function with this text; equal ones are one.
@@ -274,7 +325,7 @@ impl Builder<'_> {
         let functions = &mut self.module.functions;
         *self.known.entry((threads, text.clone())).or_insert_with(|| {
             let name = format!("f{}", functions.len());
-            functions.push(Function { name, about: about.into(), text, threads });
+            functions.push(Function { name, about: about.into(), text, threads, outside: None });
             functions.len() - 1
         })
     }

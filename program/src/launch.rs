@@ -1,6 +1,6 @@
-//! What a plan runs: fused kernels, matrix products, convolutions.
+//! What a plan runs: fused kernels, matrix products, convolutions, code from outside.
 
-use crate::{BufferId, DType, KernelId};
+use crate::{BufferId, DType, Extern, KernelId};
 use serde::{Deserialize, Serialize};
 
 /// One step of a plan. Launches run in order; each sees all that earlier ones wrote.
@@ -13,6 +13,7 @@ pub enum Launch {
     },
     Contract(Contract),
     Conv(Conv),
+    Extern(Extern),
 }
 
 /// A strided batched matrix product: `c[m,n] = Σ_k a[m,k]·b[k,n]` for every batch index.

@@ -6,7 +6,7 @@
 //! no pointers, files or threads: those are the runtime's. It can be saved, printed and loaded (serde).
 //!
 //! Kernels are loop nests over scalars ([`kernel`]); products and convolutions, which are worth tuned code,
-//! are launches of their own ([`launch`]). [`c`] prints kernels as C, [`cuda`] launches as CUDA C++, [`print`](mod@print) all of it for people.
+//! are launches of their own ([`launch`]), as is hand-written device code ([`external`]). [`c`] prints kernels as C, [`cuda`] launches as CUDA C++, [`print`](mod@print) all of it for people.
 
 pub mod band;
 pub mod bounds;
@@ -14,6 +14,7 @@ pub mod c;
 pub mod cost;
 pub mod cuda;
 pub mod dtype;
+pub mod external;
 pub mod index;
 pub mod kernel;
 pub mod launch;
@@ -23,6 +24,7 @@ pub mod validate;
 
 pub use band::{Along, Band};
 pub use dtype::{DType, Scalar};
+pub use external::{DeviceCode, Extern, Language};
 pub use index::{Atom, Index, Var};
 pub use kernel::{Access, BinaryOp, Expr, Kernel, KernelBuffer, Reg, Stmt, UnaryOp};
 pub use launch::{BatchDim, Contract, Conv, ConvRole, Launch, Operand};

@@ -70,6 +70,13 @@ fn plan_text(program: &Program, plan: &Plan) -> String {
                 let (computed, others) = conv.operands();
                 format!("{} = conv {} {} {}", buffer(computed), geometry(conv), buffer(others[0]), buffer(others[1]))
             }
+            Launch::Extern(e) => {
+                let file = program.codes.get(e.code).map_or("?", |code| &code.name);
+                let args: Vec<String> = e.args.iter().map(|arg| buffer(*arg)).collect();
+                let (args, at) = (args.join(", "), &e.results);
+                let (entry, out, numbers) = (&e.entry, buffer(e.out), &e.numbers);
+                format!("{out} at {at:?} = extern {entry} of {file} {numbers:?} {args} on {} × {}", e.blocks, e.threads)
+            }
         };
         out += &format!("  {i:4} {text}\n");
     }

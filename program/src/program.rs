@@ -1,6 +1,6 @@
 //! The program: networks, inputs, buffers, kernels, plans.
 
-use crate::{Band, DType, Expr, Kernel, Launch, Scalar};
+use crate::{Band, DType, DeviceCode, Expr, Kernel, Launch, Scalar};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -27,6 +27,8 @@ pub struct Program {
     /// What buffers hold from the start on, and no launch writes.
     pub constants: Vec<Constant>,
     pub kernels: Vec<Kernel>,
+    /// Hand-written device code that launches call.
+    pub codes: Vec<DeviceCode>,
     /// One named `start`, if there is one, runs once before training: it fills the state buffers.
     pub plans: Vec<Plan>,
     pub schedule: Schedule,

@@ -4,6 +4,7 @@
 //! proven) and computed positions (checked when they run).
 
 mod bands;
+mod external;
 mod kernel;
 mod known;
 mod memory;
@@ -59,6 +60,7 @@ fn uses(program: &Program, launch: &Launch) -> Vec<Use> {
             let (computed, others) = conv.operands();
             vec![read(others[0]), read(others[1]), write(computed)]
         }
+        Launch::Extern(e) => e.args.iter().copied().map(read).chain([write(e.out)]).collect(),
     }
 }
 
@@ -269,6 +271,7 @@ impl<'a> Check<'a> {
             }
             Launch::Contract(contract) => self.contract(place, contract),
             Launch::Conv(conv) => self.conv(place, conv),
+            Launch::Extern(launch) => self.external(place, launch),
         }
         if self.problems.len() > before {
             return;

@@ -97,6 +97,7 @@ fn program() -> Program {
         ],
         constants: vec![],
         kernels: vec![kernel()],
+        codes: Vec::new(),
         plans: vec![Plan {
             bands: vec![],
             name: "step.student".into(),

@@ -57,6 +57,7 @@ fn program(buffers: &[usize], kernels: Vec<Kernel>, launches: Vec<Launch>) -> Pr
         buffers: buffers.iter().map(buffer).collect(),
         kernels,
         constants: vec![],
+        codes: Vec::new(),
         plans: vec![Plan { name: "step".into(), launches, ..Plan::default() }],
         schedule: Schedule { steps: vec![] },
         samplers: Default::default(),

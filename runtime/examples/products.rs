@@ -62,6 +62,7 @@ fn measure([m, n, k]: [usize; 3], order: &str, threads: usize) -> Result<(), Dev
         buffers: lens.iter().map(|&len| Buffer { dtype: DType::F32, len, place: Place::Persistent }).collect(),
         kernels: vec![],
         constants: vec![],
+        codes: Vec::new(),
         plans: vec![Plan { name: "step".into(), launches: (0..SETS).map(launch).collect(), ..Plan::default() }],
         schedule: Schedule { steps: vec![] },
         samplers: Default::default(),

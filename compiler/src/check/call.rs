@@ -109,6 +109,7 @@ impl Elaborator<'_> {
                 self.call_closure(closure, values, place, prefix)
             }
             Value::Builtin(b) => (b.run)(self, args),
+            Value::Extern(kernel) => self.call_extern(&kernel.clone(), args),
             Value::TimeOf(s) => self.stamp(*s, args),
             Value::Network(net) => self.call_net(*net, args),
             Value::View(net, view) => {
@@ -168,7 +169,7 @@ impl Elaborator<'_> {
     }
 
     /// Arguments in the order of the parameters, defaults filled in, types checked.
-    fn bind_arguments(&mut self, closure: &Rc<Closure>, args: Args) -> Result<Vec<(String, Value)>> {
+    pub(super) fn bind_arguments(&mut self, closure: &Rc<Closure>, args: Args) -> Result<Vec<(String, Value)>> {
         let place = args.place;
         let signature = || {
             let shown: Vec<String> = closure

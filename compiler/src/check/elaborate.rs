@@ -69,6 +69,10 @@ pub struct Elaborator<'a> {
     pub schedule_ids: FxHashMap<(ModuleId, String), ScheduleId>,
     /// Functions and layers of modules, by where their names start.
     pub functions: FxHashMap<(ModuleId, usize), Value>,
+    /// Kernels from outside, by the declaration's place and the arguments' types.
+    pub externs: FxHashMap<super::external::Key, crate::graph::ExternId>,
+    /// Their files.
+    pub codes: FxHashMap<std::path::PathBuf, Rc<fgc_program::DeviceCode>>,
     pub nets: Vec<NetState>,
     pub draws: IndexMap<String, DrawState>,
     pub tables: Tables,

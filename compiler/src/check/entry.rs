@@ -6,6 +6,7 @@ use super::flow;
 use super::leak;
 use super::method::Elaborated;
 use super::value::*;
+use crate::derive::DeriveError;
 use crate::diagnostic::{Diagnostic, Failure, Fix, Place, Severity};
 use crate::graph::{Graph, NodeId, inline_with};
 use crate::module::{ModuleId, Modules};
@@ -78,8 +79,7 @@ fn run(name: &str, text: &str, setup: &Setup, keep: bool) -> Inspection {
                 diagnostics.extend(check_flow(method, &sources, &mut facts));
                 diagnostics.extend(leaks);
             }
-            Err(message) => diagnostics
-                .push(Diagnostic::error("FG0801", message).help("this is a limit of the compiler's derivative rules")),
+            Err(e) => diagnostics.push(underived(&e, &method.places)),
         }
     }
     diagnostics.sort_by_key(|d| d.severity == Severity::Warning);
@@ -107,16 +107,16 @@ fn outputs(m: &Elaborated) -> Vec<NodeId> {
 }
 
 /// Replaces calls by bodies; places of nodes go along.
-fn inline_method(m: &mut Elaborated) -> Result<(), String> {
+fn inline_method(m: &mut Elaborated) -> Result<(), DeriveError> {
     let before = outputs(m);
-    let mut places: FxHashMap<NodeId, Place> = std::mem::take(&mut m.places);
+    let mut places: FxHashMap<NodeId, Place> = m.places.clone();
     let after = inline_with(&mut m.graph, &before, &mut |old, new| {
         if let Some(&place) = places.get(&old) {
             places.entry(new).or_insert(place);
         }
-    })
-    .map_err(|e| e.to_string())?;
+    });
     m.places = places;
+    let after = after?;
     let mut next = after.into_iter();
     let mut take = |n: &mut NodeId| *n = next.next().unwrap_or(*n);
     for step in &mut m.steps {
@@ -139,6 +139,26 @@ fn inline_method(m: &mut Elaborated) -> Result<(), String> {
         take(&mut s.initial);
     }
     Ok(())
+}
+
+/// A derivative that is asked for and cannot be had.
+pub fn underived(error: &DeriveError, places: &FxHashMap<NodeId, Place>) -> Diagnostic {
+    let d = match error {
+        DeriveError::Undeclared { kernel, missing, .. } => {
+            let (what, how) = match *missing {
+                "jvp" => ("along a direction", "its arguments, then a tangent for each"),
+                _ => ("backwards", "its arguments, then a cotangent for each result"),
+            };
+            Diagnostic::error("FG0802", format!("`{kernel}` is differentiated {what}, and declares no `{missing}`"))
+                .help(format!("add `{missing} = f` to it: a function of {how}; or put the call under `stop(…)`"))
+        }
+        _ => Diagnostic::error("FG0801", format!("the loss cannot be differentiated: {error}"))
+            .help("put it under `stop(…)`, or write it with operations that have derivatives"),
+    };
+    match places.get(&error.node()) {
+        Some(&place) => d.label(place, "made here"),
+        None => d,
+    }
 }
 
 /// Losses must reach what they train; what can learn should be trained by something.
@@ -265,6 +285,8 @@ impl<'a> Elaborator<'a> {
             schedules: Vec::new(),
             schedule_ids: FxHashMap::default(),
             functions: FxHashMap::default(),
+            externs: FxHashMap::default(),
+            codes: FxHashMap::default(),
             nets: Vec::new(),
             draws: Default::default(),
             read: Default::default(),

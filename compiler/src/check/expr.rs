@@ -1,6 +1,7 @@
 //! Expressions.
 
 use super::elaborate::{Elaborator, Result};
+use super::external::Declared;
 use super::value::*;
 use crate::diagnostic::{Diagnostic, Edit, Fix, Label, Place, nearest};
 use crate::module::Definition;
@@ -339,6 +340,10 @@ impl Elaborator<'_> {
             }
             ItemKind::Schedule { name, members } => {
                 Ok(Value::Schedule(self.schedule(found.module, file, &name.text, members)))
+            }
+            ItemKind::Extern(e) => {
+                let known = self.functions.entry((found.module, e.name.span.start));
+                Ok(known.or_insert_with(|| Value::Extern(Rc::new(Declared::new(e, &env)))).clone())
             }
             ItemKind::Method { name, .. } => {
                 let message = format!("`{}` is a method, and methods cannot be used as values", name.text);

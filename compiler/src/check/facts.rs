@@ -133,6 +133,12 @@ impl Elaborator<'_> {
                 file: f.env.file,
                 text: None,
             })),
+            Value::Extern(kernel) => Members::Function(Rc::new(Signature {
+                name: kernel.closure.name.clone(),
+                params: kernel.closure.params.clone(),
+                file: kernel.closure.env.file,
+                text: None,
+            })),
             Value::Builtin(b) => Members::Function(Rc::new(Signature {
                 name: b.name.into(),
                 params: Vec::new(),
@@ -142,6 +148,10 @@ impl Elaborator<'_> {
             _ => Members::None,
         };
         let shown = match value {
+            Value::Extern(kernel) => {
+                let params: Vec<&str> = kernel.closure.params.iter().map(|p| p.name.text.as_str()).collect();
+                format!("{}({})", kernel.closure.name, params.join(", "))
+            }
             Value::Function(f) => {
                 let params: Vec<&str> = f.params.iter().map(|p| p.name.text.as_str()).collect();
                 format!("{}({})", f.name, params.join(", "))

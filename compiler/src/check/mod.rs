@@ -15,6 +15,7 @@ pub mod call;
 pub mod elaborate;
 pub mod entry;
 pub mod expr;
+pub mod external;
 pub mod facts;
 pub mod flow;
 mod habits;
@@ -29,7 +30,7 @@ pub mod unused;
 pub mod value;
 
 pub use elaborate::{Elaborator, Reported};
-pub use entry::{Checked, Inspection, check, inspect};
+pub use entry::{Checked, Inspection, check, inspect, underived};
 pub use expr::is_axis;
 pub use facts::Facts;
 pub use method::{Elaborated, LossTerm, StateSpec, StepSpec, TypedBinding};

@@ -128,7 +128,12 @@ impl Elaborator<'_> {
                     ("network", Value::Network(_)) => true,
                     (
                         "fn",
-                        Value::Function(_) | Value::Builtin(_) | Value::Body(_) | Value::View(..) | Value::Network(_),
+                        Value::Function(_)
+                        | Value::Builtin(_)
+                        | Value::Extern(_)
+                        | Value::Body(_)
+                        | Value::View(..)
+                        | Value::Network(_),
                     ) => true,
                     ("int" | "bool" | "str" | "list" | "record" | "schedule" | "law" | "network" | "fn", _) => false,
                     (other, _) => {

@@ -32,6 +32,8 @@ pub enum Value {
     Tensor(Tensor),
     Function(Rc<Closure>),
     Builtin(&'static super::builtin::Builtin),
+    /// A kernel from outside.
+    Extern(Rc<super::external::Declared>),
     Schedule(ScheduleId),
     Network(NetId),
     /// `student.x0`, waiting for arguments.
@@ -200,7 +202,7 @@ impl Value {
             Value::List(_) => "a list",
             Value::Record(_) => "a record",
             Value::Tensor(_) => "a tensor",
-            Value::Function(_) | Value::Builtin(_) | Value::TimeOf(_) => "a function",
+            Value::Function(_) | Value::Builtin(_) | Value::Extern(_) | Value::TimeOf(_) => "a function",
             Value::Schedule(_) => "a schedule",
             Value::Network(_) => "a network",
             Value::View(..) => "a view of a network, not yet called",

@@ -6,7 +6,7 @@
 //! |x| has derivative 0 at 0.
 
 use super::DeriveError;
-use crate::graph::{Graph, Node, NodeId, Op, ReduceOp, dependents, special};
+use crate::graph::{ExternId, Graph, Node, NodeId, Op, ReduceOp, dependents, special};
 use fgc_program::{BinaryOp, UnaryOp};
 use rustc_hash::FxHashMap;
 use std::f64::consts::PI;
@@ -19,6 +19,31 @@ pub fn jvp(
     graph: &mut Graph,
     outputs: &[NodeId],
     tangents: &FxHashMap<NodeId, NodeId>,
+) -> Result<Vec<Tangent>, DeriveError> {
+    along(graph, outputs, tangents, Purpose::Value)
+}
+
+/// As [`jvp`], for reverse mode to transpose.
+pub(super) fn linearise(
+    graph: &mut Graph,
+    outputs: &[NodeId],
+    tangents: &FxHashMap<NodeId, NodeId>,
+) -> Result<Vec<Tangent>, DeriveError> {
+    along(graph, outputs, tangents, Purpose::Transpose)
+}
+
+/// What a tangent is wanted for.
+#[derive(Clone, Copy, PartialEq)]
+enum Purpose {
+    Value,
+    Transpose,
+}
+
+fn along(
+    graph: &mut Graph,
+    outputs: &[NodeId],
+    tangents: &FxHashMap<NodeId, NodeId>,
+    purpose: Purpose,
 ) -> Result<Vec<Tangent>, DeriveError> {
     let mut known: FxHashMap<NodeId, NodeId> = tangents.clone();
     known.retain(|&node, &mut tangent| {
@@ -34,7 +59,7 @@ pub fn jvp(
         if !node.ty.dtype.is_float() || along.iter().all(Option::is_none) {
             continue;
         }
-        if let Some(tangent) = rule(graph, id, &node, &along)?
+        if let Some(tangent) = rule(graph, id, &node, &along, purpose)?
             && !graph.is_const(tangent, 0.0)
         {
             known.insert(id, tangent);
@@ -44,7 +69,13 @@ pub fn jvp(
 }
 
 /// The tangent of `node` from those of its inputs, of which at least one is present.
-fn rule(graph: &mut Graph, id: NodeId, node: &Node, along: &[Tangent]) -> Result<Tangent, DeriveError> {
+fn rule(
+    graph: &mut Graph,
+    id: NodeId,
+    node: &Node,
+    along: &[Tangent],
+    purpose: Purpose,
+) -> Result<Tangent, DeriveError> {
     let inputs = &node.inputs;
     let shape = &node.ty.shape;
     Ok(match &node.op {
@@ -84,8 +115,37 @@ fn rule(graph: &mut Graph, id: NodeId, node: &Node, along: &[Tangent]) -> Result
             let op = format!("the derivative of the function {} (not inlined)", graph.func(*func).name);
             return Err(DeriveError::Unsupported { op, node: id });
         }
+        &Op::Extern { kernel } => Some(external(graph, kernel, id, inputs, along, purpose)?),
+        Op::Along { .. } => {
+            let op = "a derivative under way".to_owned();
+            return Err(DeriveError::Unsupported { op, node: id });
+        }
         Op::Const(_) | Op::Table(_) | Op::Source(_) | Op::Iota { .. } | Op::Argument { .. } => None,
     })
+}
+
+/// What the kernel declares: its `jvp`; or, if it is to be transposed, a stand-in for it that `vjp` transposes.
+fn external(
+    graph: &mut Graph,
+    kernel: ExternId,
+    id: NodeId,
+    inputs: &[NodeId],
+    along: &[Tangent],
+    purpose: Purpose,
+) -> Result<NodeId, DeriveError> {
+    let found = graph.external(kernel);
+    let (jvp, vjp, floats, name, ty) = (found.jvp, found.vjp, found.floats(), found.name.clone(), found.ty());
+    let tangents: Vec<NodeId> = floats.iter().map(|&i| or_zeros(graph, along[i], inputs[i])).collect();
+    let all: Vec<NodeId> = inputs.iter().copied().chain(tangents).collect();
+    match (purpose, jvp, vjp) {
+        (Purpose::Transpose, _, Some(_)) => Ok(graph.intern(Op::Along { kernel }, &all, ty)),
+        (_, Some(jvp), _) => {
+            let results = graph.instantiate(jvp, &all);
+            Ok(graph.pack(kernel, &results))
+        }
+        (Purpose::Transpose, None, None) => Err(DeriveError::Undeclared { kernel: name, missing: "vjp", node: id }),
+        (Purpose::Value, None, _) => Err(DeriveError::Undeclared { kernel: name, missing: "jvp", node: id }),
+    }
 }
 
 /// The tangent of the only input that can have one.

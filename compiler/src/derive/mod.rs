@@ -25,6 +25,9 @@ pub enum DeriveError {
     /// There is no rule. `op` names the primitive and the operand.
     #[error("{op} cannot be differentiated")]
     Unsupported { op: String, node: NodeId },
+    /// A kernel from outside does not declare the derivative that is needed.
+    #[error("`{kernel}` declares no {missing}")]
+    Undeclared { kernel: String, missing: &'static str, node: NodeId },
     /// A bug in a forward rule: what it gave is not linear in the tangent.
     #[error("the derivative is not linear at {op}")]
     NotLinear { op: String, node: NodeId },
@@ -34,7 +37,9 @@ impl DeriveError {
     /// The node that has no derivative.
     pub fn node(&self) -> NodeId {
         match self {
-            DeriveError::Unsupported { node, .. } | DeriveError::NotLinear { node, .. } => *node,
+            DeriveError::Unsupported { node, .. }
+            | DeriveError::Undeclared { node, .. }
+            | DeriveError::NotLinear { node, .. } => *node,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Reverse mode: linearise, then transpose.
 
+use super::DeriveError;
+use super::jvp::linearise;
 use super::transpose::transpose;
-use super::{DeriveError, jvp};
 use crate::graph::{Graph, NodeId, Ty, dependents};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -19,7 +20,7 @@ pub fn vjp(
     let func = graph.new_func("linear", &types);
     let variables = graph.func(func).args.clone();
     let seeds: FxHashMap<NodeId, NodeId> = wrt.iter().copied().zip(variables.iter().copied()).collect();
-    let tangents = jvp(graph, outputs, &seeds)?;
+    let tangents = linearise(graph, outputs, &seeds)?;
 
     let mut received: FxHashMap<NodeId, NodeId> = FxHashMap::default();
     let mut ends = Vec::new();

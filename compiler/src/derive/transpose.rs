@@ -1,7 +1,7 @@
 //! The transpose of each linear primitive: from the cotangent of its output to those of its linear inputs.
 
 use super::DeriveError;
-use crate::graph::{Graph, Node, NodeId, Op, ReduceOp};
+use crate::graph::{ExternId, Graph, Node, NodeId, Op, ReduceOp};
 use fgc_program::{BinaryOp, ConvRole, UnaryOp};
 
 /// What each linear input of `node` receives from the cotangent `ct`. `linear` says which inputs are linear; the
@@ -87,12 +87,51 @@ pub fn transpose(
         }
         &Op::Gather { axis } if only(0) => one(graph.scatter_add(ct, inputs[1], axis, from(graph)[axis])),
         &Op::ScatterAdd { axis } if only(0) => one(graph.gather(ct, inputs[1], axis)),
+        &Op::Along { kernel } => {
+            let count = graph.external(kernel).args.len();
+            if is[..count].contains(&true) {
+                return Err(not_linear());
+            }
+            let parts = cotangents(graph, kernel, id, &inputs[..count], ct)?;
+            let tangents = inputs[count..].iter().copied();
+            Ok(tangents.zip(parts).filter(|(input, _)| linear(*input)).collect())
+        }
+        // A kernel that is itself a derivative: linear in some arguments, whose values do not matter then.
+        &Op::Extern { kernel } => {
+            let args: Vec<NodeId> = inputs
+                .iter()
+                .zip(&is)
+                .map(|(&input, linear)| {
+                    let ty = graph.ty(input).clone();
+                    if *linear { graph.zeros(&ty) } else { input }
+                })
+                .collect();
+            let floats = graph.external(kernel).floats();
+            let parts = cotangents(graph, kernel, id, &args, ct)?;
+            Ok(floats.into_iter().map(|i| inputs[i]).zip(parts).filter(|(input, _)| linear(*input)).collect())
+        }
         Op::Call { func, .. } | Op::Jvp { func, .. } => {
             let op = format!("the function {} (not inlined)", graph.func(*func).name);
             Err(DeriveError::Unsupported { op, node: id })
         }
         _ => Err(not_linear()),
     }
+}
+
+/// What the float arguments of a kernel receive, by the `vjp` that it declares.
+fn cotangents(
+    graph: &mut Graph,
+    kernel: ExternId,
+    id: NodeId,
+    args: &[NodeId],
+    ct: NodeId,
+) -> Result<Vec<NodeId>, DeriveError> {
+    let found = graph.external(kernel);
+    let Some(vjp) = found.vjp else {
+        return Err(DeriveError::Undeclared { kernel: found.name.clone(), missing: "vjp", node: id });
+    };
+    let all: Vec<NodeId> = args.iter().copied().chain(graph.unpack(kernel, ct)).collect();
+    Ok(graph.instantiate(vjp, &all))
 }
 
 fn parts(linear: &[bool], inputs: &[NodeId], cts: [NodeId; 2]) -> Vec<(NodeId, NodeId)> {

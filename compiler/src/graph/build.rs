@@ -4,6 +4,7 @@
 //!
 //! The methods assert the typing rules: what breaks them is a bug of the caller, never of a user's spec.
 
+use super::external::Extern;
 use super::op::*;
 use fgc_program::{DType, Scalar};
 use rustc_hash::FxHashMap;
@@ -22,6 +23,7 @@ pub struct Graph {
     nodes: Vec<Node>,
     memo: FxHashMap<Node, NodeId>,
     funcs: Vec<Func>,
+    externs: Vec<Extern>,
 }
 
 impl Graph {
@@ -75,6 +77,20 @@ impl Graph {
 
     pub fn set_outputs(&mut self, func: FuncId, outputs: Vec<NodeId>) {
         self.funcs[func.0 as usize].outputs = outputs;
+    }
+
+    pub fn external(&self, id: ExternId) -> &Extern {
+        &self.externs[id.0 as usize]
+    }
+
+    /// A kernel from outside; its derivatives, which may call it, come afterwards (`set_extern`).
+    pub fn new_extern(&mut self, kernel: Extern) -> ExternId {
+        self.externs.push(kernel);
+        ExternId(self.externs.len() as u32 - 1)
+    }
+
+    pub fn set_extern(&mut self, id: ExternId, change: impl FnOnce(&mut Extern)) {
+        change(&mut self.externs[id.0 as usize]);
     }
 
     /// The node of this op, inputs and type, without inference or folding. Prefer the methods below.

@@ -2,6 +2,7 @@
 //! derivatives, rewrites and generated kernels are tested against. Sums accumulate in f64 and are rounded once.
 
 use super::build::Graph;
+use super::external::with_references;
 use super::inline::inline;
 use super::op::*;
 use super::tensor::{Data, positions, strides};
@@ -40,6 +41,12 @@ pub fn eval_with(
     lookup: &dyn Fn(&Source, &Ty) -> Option<Tensor>,
 ) -> Result<Vec<Tensor>, EvalError> {
     let nodes = traverse::needed(graph, outputs);
+    if nodes.iter().any(|&id| matches!(graph.op(id), Op::Extern { .. })) {
+        let mut expanded = graph.clone();
+        let unknown = |id| EvalError::Missing(format!("{:?}", graph.op(id)));
+        let outputs = with_references(&mut expanded, outputs).map_err(unknown)?;
+        return eval_with(&expanded, &outputs, given, lookup);
+    }
     if nodes.iter().any(|&id| matches!(graph.op(id), Op::Jvp { .. })) {
         let mut expanded = graph.clone();
         let outputs = inline(&mut expanded, outputs)?;
@@ -169,7 +176,12 @@ fn apply(op: &Op, inputs: &[&Tensor], ty: &Ty) -> Data {
             }
             floats(ty.dtype, sums)
         }
-        Op::Source(_) | Op::Call { .. } | Op::Jvp { .. } | Op::Argument { .. } => {
+        Op::Source(_)
+        | Op::Call { .. }
+        | Op::Jvp { .. }
+        | Op::Argument { .. }
+        | Op::Extern { .. }
+        | Op::Along { .. } => {
             unreachable!("{op:?} is not a primitive")
         }
     }

@@ -7,6 +7,10 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub u32);
 
+/// A kernel from outside, at given argument types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ExternId(pub u32);
+
 /// A function of the graph: a network at given argument types, or a function under `jvp`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FuncId(pub u32);
@@ -109,6 +113,15 @@ pub enum Op {
     Jvp {
         func: FuncId,
         output: usize,
+    },
+    /// A kernel from outside; the one value is all its results, as [`Extern`](super::Extern) lays them out.
+    Extern {
+        kernel: ExternId,
+    },
+    /// The derivative of `Extern` along the tangents that follow the arguments, one for each float argument. Only while
+    /// reverse mode is at work: its transpose is the kernel's `vjp`.
+    Along {
+        kernel: ExternId,
     },
     /// Parameter `index` of a function, only inside its body; also the variables of a linearisation.
     Argument {

@@ -83,6 +83,8 @@ fn describe(graph: &Graph, op: &Op) -> String {
         Op::Stop => "stop".into(),
         Op::Call { func, output } => format!("call {}.{} output {output}", graph.func(*func).name, func.0),
         Op::Jvp { func, output } => format!("jvp {}.{} output {output}", graph.func(*func).name, func.0),
+        Op::Extern { kernel } => format!("extern {}", graph.external(*kernel).name),
+        Op::Along { kernel } => format!("derivative of extern {}", graph.external(*kernel).name),
         Op::Argument { func, index } => format!("argument {index} of {}", func.0),
     }
 }

@@ -109,5 +109,6 @@ pub fn build(graph: &mut Graph, op: Op, inputs: &[NodeId], ty: Ty) -> NodeId {
         Op::Const(_) | Op::Table(_) | Op::Source(_) | Op::Iota { .. } | Op::Argument { .. } => {
             graph.intern(op, inputs, ty)
         }
+        Op::Extern { .. } | Op::Along { .. } => graph.intern(op, inputs, ty),
     }
 }

@@ -117,7 +117,7 @@ impl Cut {
                 Op::Contract { .. } => {
                     contract::operands(graph, id).into_iter().for_each(&mut need);
                 }
-                Op::Conv { .. } => {
+                Op::Conv { .. } | Op::Extern { .. } => {
                     for &operand in &node.inputs {
                         need(strided::root(graph, operand, |op| matches!(op, Op::Reshape | Op::Stop)));
                     }
@@ -178,7 +178,8 @@ fn is_operation(op: &Op) -> bool {
 fn store(graph: &Graph, id: NodeId, uses: Uses, cost: &Inline) -> bool {
     let node = graph.node(id);
     match &node.op {
-        Op::Source(_) | Op::Table(_) | Op::Contract { .. } | Op::Conv { .. } | Op::ScatterAdd { .. } => return true,
+        Op::Source(_) | Op::Table(_) => return true,
+        Op::Contract { .. } | Op::Conv { .. } | Op::ScatterAdd { .. } | Op::Extern { .. } => return true,
         // The sum of nothing is zero.
         Op::Reduce { .. } => return uses.buffer || !graph.ty(node.inputs[0]).is_empty(),
         _ if uses.buffer => return true,

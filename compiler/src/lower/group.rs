@@ -94,7 +94,8 @@ impl Grouping<'_> {
     /// Puts a unit into a group, one that there is already only if it may `join`.
     fn place(&mut self, number: usize, needed: &[usize], join: bool) {
         let unit = &self.units[number];
-        let alone = if matches!(unit.kind, Kind::Contract | Kind::Conv) { None } else { self.build(&[number]) };
+        let whole = matches!(unit.kind, Kind::Contract | Kind::Conv | Kind::Extern);
+        let alone = if whole { None } else { self.build(&[number]) };
         if let (true, Some(alone)) = (unit.fuses() && join, &alone) {
             for group in self.candidates(number, needed) {
                 let mut together = self.groups[group].units.clone();

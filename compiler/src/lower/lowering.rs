@@ -19,8 +19,8 @@ use crate::graph::op::FlatKind;
 use crate::graph::{Graph, NodeId, Op, Source, Ty};
 use crate::level::{Level, Pass, Target};
 use fgc_program::{
-    Band, Buffer, BufferId, Constant, Guard, Input, Kernel, KernelId, Known, Launch, Output, OutputKind, Place, Plan,
-    PlanInput,
+    Band, Buffer, BufferId, Constant, DeviceCode, Extern, Guard, Input, Kernel, KernelId, Known, Launch, Output,
+    OutputKind, Place, Plan, PlanInput,
 };
 use indexmap::IndexMap;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -36,6 +36,7 @@ pub struct Lowered {
     pub buffers: Vec<Buffer>,
     pub constants: Vec<Constant>,
     pub kernels: Vec<Kernel>,
+    pub codes: Vec<DeviceCode>,
     /// In the order given.
     pub plans: Vec<Plan>,
     /// Bytes.
@@ -65,6 +66,7 @@ pub fn lower_for(
         target,
         buffers: Buffers::new(nets),
         kernels: Vec::new(),
+        codes: Vec::new(),
         known: FxHashMap::default(),
         numbered: FxHashMap::default(),
         memo: Memo::default(),
@@ -72,10 +74,10 @@ pub fn lower_for(
         spill: 0,
     };
     let plans = plans.iter().map(|plan| lowering.plan(graph, plan)).collect();
-    let Lowering { buffers, kernels, arena, spill, .. } = lowering;
+    let Lowering { buffers, kernels, codes, arena, spill, .. } = lowering;
     let arena = arena.max(buffers.gradients);
     let Buffers { all, nets, inputs, sources, constants, .. } = buffers;
-    Lowered { nets, inputs, sources, buffers: all, constants, kernels, plans, arena, spill }
+    Lowered { nets, inputs, sources, buffers: all, constants, kernels, codes, plans, arena, spill }
 }
 
 struct Lowering<'a> {
@@ -85,6 +87,7 @@ struct Lowering<'a> {
     target: Target,
     buffers: Buffers,
     kernels: Vec<Kernel>,
+    codes: Vec<DeviceCode>,
     /// Kernels by their text, names aside.
     known: FxHashMap<String, KernelId>,
     /// Kernels by their address, which they keep while they are here.
@@ -379,12 +382,34 @@ impl Lowering<'_> {
             Work::Product(unit) => {
                 let buffer = |node| at[&Slot::Node(node)];
                 let launch = match unit.kind {
+                    Kind::Extern => self.external(draft, unit.node, &buffer).map(Launch::Extern),
                     Kind::Conv => contract::conv(draft.graph, &draft.cut, unit.node, &buffer).map(Launch::Conv),
                     _ => contract::contract(draft.graph, &draft.cut, unit.node, &buffer).map(Launch::Contract),
                 };
                 launch.expect("operands of a product are stored as it reads them")
             }
         }
+    }
+
+    fn external(&mut self, draft: &Draft, node: NodeId, buffer: &impl Fn(NodeId) -> BufferId) -> Option<Extern> {
+        let graph = draft.graph;
+        let &Op::Extern { kernel } = graph.op(node) else { return None };
+        let found = graph.external(kernel);
+        let code = self.codes.iter().position(|code| *code == *found.code).unwrap_or_else(|| {
+            self.codes.push((*found.code).clone());
+            self.codes.len() - 1
+        });
+        let args = graph.node(node).inputs.iter().map(|&arg| draft.cut.storage(graph, arg).map(buffer));
+        Some(Extern {
+            code,
+            entry: found.entry.clone(),
+            args: args.collect::<Option<_>>()?,
+            out: buffer(node),
+            results: found.starts().0,
+            numbers: found.numbers.clone(),
+            blocks: found.blocks,
+            threads: found.threads,
+        })
     }
 
     /// The number of a kernel; equal ones have one.

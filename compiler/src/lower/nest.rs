@@ -48,7 +48,7 @@ impl Emitter<'_> {
                 self.reduce(unit.node, keep || row > 1)?;
             }
             Kind::Scatter => self.scatter(unit.node)?,
-            Kind::Contract | Kind::Conv => return Err(Conflict),
+            Kind::Contract | Kind::Conv | Kind::Extern => return Err(Conflict),
         }
         if unit.kind != Kind::Copy {
             self.done.insert(unit.node, row);

@@ -15,6 +15,7 @@ pub(super) enum Kind {
     Scatter,
     Contract,
     Conv,
+    Extern,
 }
 
 #[derive(Clone, Debug)]
@@ -32,12 +33,13 @@ impl Unit {
             Op::ScatterAdd { .. } => Kind::Scatter,
             Op::Contract { .. } => Kind::Contract,
             Op::Conv { .. } => Kind::Conv,
+            Op::Extern { .. } => Kind::Extern,
             _ => Kind::Map,
         };
         // An empty sum is zero everywhere.
         let empty = kind == Kind::Reduce && graph.ty(graph.node(node).inputs[0]).is_empty();
         let reads = match kind {
-            Kind::Contract | Kind::Conv => contract::reads(graph, cut, node),
+            Kind::Contract | Kind::Conv | Kind::Extern => contract::reads(graph, cut, node),
             _ => cut.reads(graph, node),
         };
         Unit { node, kind: if empty { Kind::Map } else { kind }, reads }

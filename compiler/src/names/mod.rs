@@ -152,6 +152,7 @@ impl Names {
     pub fn item_params(modules: &Modules, module: ModuleId, item: usize) -> &[ParamDecl] {
         match modules.module(module).items.get(item).map(|i| &i.kind) {
             Some(ItemKind::Fn(f) | ItemKind::Layer(f)) => &f.params,
+            Some(ItemKind::Extern(e)) => &e.params,
             Some(ItemKind::Method { params, .. }) => params,
             _ => &[],
         }

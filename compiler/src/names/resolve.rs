@@ -52,6 +52,7 @@ impl Walk<'_> {
             ItemKind::Let { name, .. } => (name, SymbolKind::Let),
             ItemKind::Fn(f) => (&f.name, SymbolKind::Fn),
             ItemKind::Layer(f) => (&f.name, SymbolKind::Layer),
+            ItemKind::Extern(e) => (&e.name, SymbolKind::Fn),
             ItemKind::Schedule { name, .. } => (name, SymbolKind::Schedule),
             ItemKind::Method { name, .. } => (name, SymbolKind::Method),
             ItemKind::Use { .. } | ItemKind::Error => return,
@@ -113,6 +114,19 @@ impl Walk<'_> {
                 }
                 self.block(body);
                 self.scopes.leave();
+                self.scopes.parents.pop();
+            }
+            ItemKind::Extern(e) => {
+                self.scopes.parents.extend(self.declared(&e.name));
+                self.scopes.enter(item.span, true);
+                let ids = self.params(&e.params, SymbolKind::Parameter);
+                if let Some(&me) = self.scopes.parents.last() {
+                    self.names.symbols[me].params = ids;
+                }
+                e.results.iter().for_each(|r| self.ty(&r.ty));
+                self.parts(&e.file);
+                self.scopes.leave();
+                e.clauses.iter().for_each(|clause| self.expr(&clause.value));
                 self.scopes.parents.pop();
             }
             ItemKind::Error => {}

@@ -68,6 +68,7 @@ impl Printer<'_> {
                 self.head_lines(docs, &[], indent);
                 self.with_block(head, body, indent);
             }
+            ItemKind::Extern(external) => self.external(external, docs, item, indent),
             ItemKind::Error => {}
         }
         self.printed = Some(item.span.end);

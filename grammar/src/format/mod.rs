@@ -5,6 +5,7 @@
 
 mod doc;
 mod expr;
+mod external;
 mod item;
 mod params;
 mod stmt;

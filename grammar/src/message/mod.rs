@@ -171,7 +171,7 @@ fn wording(rules: &[Rule]) -> Vec<&'static str> {
 
 fn word(rule: Rule) -> &'static str {
     match rule {
-        Rule::item | Rule::file => "`use`, `let`, `fn`, `layer`, `schedule` or `method`",
+        Rule::item | Rule::file => "`use`, `let`, `fn`, `layer`, `schedule`, `extern` or `method`",
         Rule::member_item => "`let` or `fn`",
         Rule::stmt => "a statement",
         Rule::expr | Rule::atom | Rule::bound | Rule::lo | Rule::hi | Rule::arg | Rule::args => "an expression",
@@ -209,6 +209,10 @@ fn word(rule: Rule) -> &'static str {
         Rule::kw_weight => "`weight`",
         Rule::kw_if => "`if`",
         Rule::net_attr => "an attribute",
+        Rule::kw_kernel => "`kernel`",
+        Rule::kw_from => "`from` and the file",
+        Rule::results => "`->` and the type of the result",
+        Rule::clause => "a clause",
         Rule::string => "a string",
         Rule::EOI => "the end",
         _ => "an operator",
@@ -238,7 +242,7 @@ pub(crate) fn misplaced(span: Span, rule: Rule, source: &str, lexed: &Lexed) -> 
             Rule::item | Rule::member_item,
             "data" | "draw" | "loss" | "metric" | "net" | "param" | "sample" | "scan" | "state",
         ) if named => {}
-        (Rule::stmt, "fn" | "layer" | "method" | "schedule" | "use") if named => {
+        (Rule::stmt, "extern" | "fn" | "layer" | "method" | "schedule" | "use") if named => {
             let help = match word {
                 "fn" => "define it outside, or bind a function of one expression: `let f = fn(x) = …`",
                 _ => "move it out of the braces; or is a `}` missing before it?",

@@ -266,7 +266,7 @@ impl Reader<'_> {
     }
 
     /// Text pieces side by side are one.
-    fn string(&mut self, node: Node) -> Vec<StrPart> {
+    pub(super) fn string(&mut self, node: Node) -> Vec<StrPart> {
         let mut parts = Vec::new();
         for piece in node.into_inner() {
             let text = match piece.as_rule() {

@@ -1,6 +1,7 @@
 //! From text to tree: files and items. A `bad_*` region becomes an `Error` node and its strict rule's message.
 
 mod expr;
+mod external;
 mod params;
 mod recover;
 mod stmt;
@@ -161,6 +162,7 @@ impl<'s> Reader<'s> {
             Rule::let_item => self.let_item(node),
             Rule::fn_item => ItemKind::Fn(self.function(node)),
             Rule::layer_item => ItemKind::Layer(self.function(node)),
+            Rule::extern_item => ItemKind::Extern(self.external(node)),
             Rule::schedule_item => self.schedule(node),
             Rule::method_item => {
                 let mut name = Name { text: String::new(), span };

@@ -47,7 +47,7 @@ impl Reader<'_> {
         param
     }
 
-    fn param_name(&mut self, node: Node) -> Name {
+    pub(super) fn param_name(&mut self, node: Node) -> Name {
         let span = self.span(&node);
         node.into_inner().next().map_or(Name { text: String::new(), span }, |n| self.name(&n))
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// Every `.fg` file of the repository, by path.
 pub fn files() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut pending = vec![root.join("stdlib"), root.join("methods")];
+    let mut pending = vec![root.join("stdlib"), root.join("methods"), root.join("docs/extern")];
     let mut found = Vec::new();
     while let Some(dir) = pending.pop() {
         for entry in std::fs::read_dir(dir).unwrap() {

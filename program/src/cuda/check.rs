@@ -1,8 +1,8 @@
 //! Checks on the calls of a module: what a device relies on when it launches them without looking again.
 
 use super::narrow::uses;
-use super::{Call, Module};
-use crate::{Access, Launch, Program};
+use super::{Call, Module, More};
+use crate::{Access, BufferId, Launch, Program};
 
 /// All that is wrong; empty for what [`super::module`] makes.
 pub fn problems(program: &Program, module: &Module) -> Vec<String> {
@@ -31,22 +31,30 @@ fn of_launch(program: &Program, launch: &Launch, calls: &[Call]) -> Vec<String> 
     let mut problems = Vec::new();
     let uses = uses(program, launch);
     for call in calls {
-        for buffer in call.buffers.iter().filter(|buffer| !uses.iter().any(|(used, _)| used == *buffer)) {
+        for buffer in touched(call).filter(|buffer| !uses.iter().any(|(used, _)| used == buffer)) {
             problems.push(format!("a call touches buffer {}, which is not the launch's", buffer.0));
         }
     }
     let empty = match launch {
         Launch::Kernel { kernel, .. } => program.kernels[kernel.0 as usize].extent == 0,
-        Launch::Contract(_) | Launch::Conv(_) => false,
+        Launch::Contract(_) | Launch::Conv(_) | Launch::Extern(_) => false,
     };
     for (buffer, access) in uses {
         let len = program.buffers[buffer.0 as usize].len;
         let written = access != Access::Read && len > 0 && !empty;
-        if written && !calls.iter().any(|call| call.buffers.contains(&buffer)) {
+        if written && !calls.iter().any(|call| touched(call).any(|touched| touched == buffer)) {
             problems.push(format!("no call writes buffer {}", buffer.0));
         }
     }
     problems
+}
+
+fn touched(call: &Call) -> impl Iterator<Item = BufferId> {
+    let within = |more: &More| match more {
+        More::Within { buffer, .. } => Some(*buffer),
+        More::Number(_) => None,
+    };
+    call.buffers.iter().copied().chain(call.more.iter().filter_map(within))
 }
 
 /// Whether a call fits its function and CUDA's limits.
@@ -54,6 +62,14 @@ fn of_call(module: &Module, call: &Call) -> Option<String> {
     let Some(function) = module.functions.get(call.function) else {
         return Some(format!("there is no function {}", call.function));
     };
+    if let Some(outside) = &function.outside {
+        let given = call.buffers.len() + call.more.len();
+        if outside.parameters != given || call.scratches {
+            return Some(format!("`{}` takes {} parameters, not {given}", outside.entry, outside.parameters));
+        }
+        // Nothing but CUDA's own limits holds for it; the program's validation has looked at those.
+        return None;
+    }
     let parameters = function.text.split(')').next().unwrap_or_default();
     let count = if parameters.contains('*') { parameters.split(',').count() } else { 0 };
     let given = call.buffers.len() + call.scratches as usize;

@@ -43,6 +43,10 @@ pub(super) fn narrow(program: &Program) -> Vec<bool> {
     }
     let mut added: FxHashMap<u32, Vec<bool>> = FxHashMap::default();
     for launch in program.plans.iter().flat_map(|plan| &plan.launches) {
+        // Code from outside knows the types it declares.
+        if let Launch::Extern(e) = launch {
+            e.args.iter().chain([&e.out]).copied().for_each(&mut keep);
+        }
         let Launch::Kernel { kernel, args } = launch else { continue };
         let found = &program.kernels[kernel.0 as usize];
         let added = added.entry(kernel.0).or_insert_with(|| {
@@ -79,6 +83,10 @@ pub(super) fn uses(program: &Program, launch: &Launch) -> Vec<(BufferId, Access)
         Launch::Conv(conv) => {
             let (computed, [a, b]) = conv.operands();
             vec![(a, Access::Read), (b, Access::Read), (computed, Access::Write)]
+        }
+        Launch::Extern(e) => {
+            let args = e.args.iter().map(|arg| (*arg, Access::Read));
+            args.chain([(e.out, Access::Write)]).collect()
         }
     }
 }

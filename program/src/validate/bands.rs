@@ -91,6 +91,6 @@ fn rows(program: &Program, launch: &Launch, along: Along, band: &Band) -> Option
             fits.then(|| kernel_rows(kernel))
         }
         Launch::Contract(c) => product_rows(c, along, band.entries, band.rows).map(|rows| rows.to_vec()),
-        Launch::Conv(_) => None,
+        Launch::Conv(_) | Launch::Extern(_) => None,
     }
 }

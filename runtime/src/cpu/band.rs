@@ -105,7 +105,7 @@ impl Band {
                     buffers: args.iter().map(|id| address(*id)).collect::<Option<Vec<Address>>>()?,
                 },
                 Launch::Contract(c) => Step::Product(Box::new(Product::new(c, *along, &mut address)?)),
-                Launch::Conv(_) => return None,
+                Launch::Conv(_) | Launch::Extern(_) => return None,
             });
         }
         let per_row: usize = locals.iter().map(|local| local.row).sum();

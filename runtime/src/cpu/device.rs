@@ -37,6 +37,8 @@ pub enum DeviceError {
     Fault { kernel: String, fault: Fault },
     #[error("a condition of plan {plan}: {fault}")]
     Condition { plan: usize, fault: Fault },
+    #[error("`{kernel}` is code for a GPU, and so is a program that launches it: compile it for the CPU")]
+    ForGpus { kernel: String },
     #[error("there is no plan {0}")]
     NoPlan(usize),
     #[error("buffer {} is not a {dtype}[{len}]", .buffer.0)]
@@ -184,6 +186,7 @@ impl Device {
                 Launch::Conv(c) => {
                     Step::Conv { conv: c.clone(), views: [view(&c.x)?, view(&c.w)?, view(&c.y)?], naive }
                 }
+                Launch::Extern(e) => return Err(DeviceError::ForGpus { kernel: e.entry.clone() }),
             })
         };
         let steps = |plan: &fgc_program::Plan| {

@@ -125,6 +125,7 @@ fn written(program: &Program, plan: &Plan) -> FxHashSet<BufferId> {
             }
             Launch::Contract(c) => drop(written.insert(whole(program, c.c.buffer))),
             Launch::Conv(c) => drop(written.insert(whole(program, c.y))),
+            Launch::Extern(e) => drop(written.insert(whole(program, e.out))),
         }
     }
     let changing = |id: &u32| program.buffers[*id as usize].place != Place::Persistent;

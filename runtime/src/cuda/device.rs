@@ -5,7 +5,7 @@ use crate::Values;
 use crate::cpu::DeviceError;
 use crate::cpu::interpret::{self, Fault};
 use crate::cpu::memory::{Element, OwnedView, View};
-use fgc_program::cuda::{self, Module, Precision};
+use fgc_program::cuda::{self, Module, More, Precision};
 use fgc_program::validate::{Problem, validate};
 use fgc_program::{BufferId, DType, Known, Place, Program, Scalar};
 use rustc_hash::FxHashMap;
@@ -143,12 +143,16 @@ impl Device {
     }
 
     fn launch(&self, call: &cuda::Call) -> Launch {
-        let buffers = call.buffers.iter().map(|buffer| self.at[buffer.0 as usize]);
+        let buffers = call.buffers.iter().map(|buffer| self.at[buffer.0 as usize].0);
+        let more = call.more.iter().map(|more| match more {
+            More::Within { buffer, byte } => self.at[buffer.0 as usize].plus(*byte).0,
+            More::Number(number) => *number as u64,
+        });
         Launch {
             function: call.function,
             blocks: call.blocks,
             threads: self.module.functions[call.function].threads,
-            arguments: buffers.chain(call.scratches.then_some(self.scratch)).collect(),
+            arguments: buffers.chain(call.scratches.then_some(self.scratch.0)).chain(more).collect(),
         }
     }
 

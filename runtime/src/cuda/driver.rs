@@ -22,6 +22,10 @@ pub enum CudaError {
     Memory { bytes: usize, what: String },
     #[error("NVRTC rejects generated code:\n{log}")]
     Compile { log: String },
+    #[error("NVRTC rejects {file}:\n{log}")]
+    Outside { file: String, log: String },
+    #[error("{file} defines no kernel `{entry}` (`extern \"C\" __global__`)")]
+    NoEntry { file: String, entry: String },
     #[error("CUDA failed to {action}: {what}")]
     Failed { action: &'static str, what: String },
 }
@@ -33,8 +37,8 @@ pub struct Launch {
     pub function: usize,
     pub blocks: usize,
     pub threads: usize,
-    /// Pointers.
-    pub arguments: Vec<Address>,
+    /// Pointers; then, for hand-written code, numbers, which are as wide.
+    pub arguments: Vec<u64>,
 }
 
 /// A GPU, or what stands for one. Everything runs in the order of the calls.

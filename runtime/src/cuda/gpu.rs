@@ -114,7 +114,7 @@ impl Gpu {
 
     /// Puts a launch on the stream.
     fn launch(&self, launch: &Launch) -> Result<(), CudaError> {
-        let mut values: Vec<u64> = launch.arguments.iter().map(|at| at.0).collect();
+        let mut values: Vec<u64> = launch.arguments.clone();
         let mut pointers: Vec<*mut c_void> = values.iter_mut().map(|value| (value as *mut u64).cast()).collect();
         // SAFETY: a loaded function, as many pointers as it has parameters (both come from one module), to memory that
         // lives as long as this value.
@@ -205,15 +205,22 @@ impl Driver for Gpu {
         self.bind()?;
         let first = self.modules.len();
         for cubin in &cubins {
-            // SAFETY: NVRTC's machine code, whole.
+            // SAFETY: NVRTC's machine code, whole; or PTX that ends with a zero byte.
             let module = unsafe { result::module::load_data(cubin.code.as_ptr().cast()) };
             self.modules.push(module.map_err(failed("load kernels"))?);
         }
+        let units = nvrtc::units(functions);
+        let unit_of = |i: usize| units.iter().position(|unit| unit.contains(&i)).unwrap_or(0);
         for (i, function) in functions.iter().enumerate() {
-            let name = CString::new(function.name.as_str()).unwrap_or_default();
+            let outside = function.outside.as_ref();
+            let name = outside.map_or(&function.name, |outside| &outside.entry);
+            let name = CString::new(name.as_str()).unwrap_or_default();
             // SAFETY: loaded above.
-            let found = unsafe { result::module::get_function(self.modules[first + nvrtc::unit_of(i)], name) };
-            self.functions.push(found.map_err(failed("find a kernel"))?);
+            let found = unsafe { result::module::get_function(self.modules[first + unit_of(i)], name) };
+            self.functions.push(found.map_err(|e| match outside {
+                Some(o) => CudaError::NoEntry { file: o.code.name.clone(), entry: o.entry.clone() },
+                None => failed("find a kernel")(e),
+            })?);
         }
         Ok(())
     }

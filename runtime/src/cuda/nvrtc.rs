@@ -4,6 +4,7 @@ use super::driver::CudaError;
 use super::libraries::{self, NVRTC};
 use crate::cpu::compile::cache_dir;
 use cudarc::nvrtc::{result, sys};
+use fgc_program::Language;
 use fgc_program::cuda::{Function, source};
 use std::ffi::CString;
 use std::path::PathBuf;
@@ -123,9 +124,26 @@ pub fn resources(log: &str) -> Vec<Resources> {
     all
 }
 
-/// Machine code of all functions, unit by unit; from the cache where it is there.
+/// What is compiled together: positions of functions. Those of one file of hand-written code are a unit of their own.
+pub fn units(functions: &[Function]) -> Vec<Vec<usize>> {
+    let (outside, generated): (Vec<usize>, Vec<usize>) =
+        (0..functions.len()).partition(|&i| functions[i].outside.is_some());
+    let mut units: Vec<Vec<usize>> = generated.chunks(UNIT).map(<[usize]>::to_vec).collect();
+    let first = units.len();
+    for i in outside {
+        let code = |i: usize| functions[i].outside.as_ref().map(|outside| &outside.code);
+        match units[first..].iter_mut().find(|unit| code(unit[0]) == code(i)) {
+            Some(unit) => unit.push(i),
+            None => units.push(vec![i]),
+        }
+    }
+    units
+}
+
+/// Machine code of all functions, one for each of their [`units`]; from the cache where it is there. PTX is given as it is.
 pub fn cubins(functions: &[Function], architecture: &str) -> Result<Vec<Cubin>, CudaError> {
-    let units: Vec<&[Function]> = functions.chunks(UNIT).collect();
+    let units: Vec<Vec<&Function>> =
+        units(functions).iter().map(|unit| unit.iter().map(|&i| &functions[i]).collect()).collect();
     let next = AtomicUsize::new(0);
     let work = || -> Result<Vec<(usize, Cubin)>, CudaError> {
         let mut done = Vec::new();
@@ -148,18 +166,24 @@ pub fn cubins(functions: &[Function], architecture: &str) -> Result<Vec<Cubin>, 
     Ok(all.into_iter().map(|(_, cubin)| cubin).collect())
 }
 
-/// The unit that a function is in.
-pub(super) fn unit_of(function: usize) -> usize {
-    function / UNIT
-}
-
-fn cubin(unit: &[Function], architecture: &str) -> Result<Cubin, CudaError> {
-    let text = source(unit);
+fn cubin(unit: &[&Function], architecture: &str) -> Result<Cubin, CudaError> {
+    let outside = unit.first().and_then(|function| function.outside.as_ref());
+    let text = match outside {
+        // The driver wants it to end with a zero byte.
+        Some(outside) if outside.code.language == Language::Ptx => {
+            return Ok(Cubin { code: [outside.code.text.as_bytes(), &[0]].concat(), log: String::new() });
+        }
+        Some(outside) => outside.code.text.clone(),
+        None => source(unit.iter().copied()),
+    };
     let path = cached(&text, architecture)?;
     if let Ok(code) = std::fs::read(&path) {
         return Ok(Cubin { code, log: String::new() });
     }
-    let cubin = compile(&text, architecture)?;
+    let cubin = compile(&text, architecture).map_err(|e| match (e, outside) {
+        (CudaError::Compile { log }, Some(outside)) => CudaError::Outside { file: outside.code.name.clone(), log },
+        (e, _) => e,
+    })?;
     keep(&path, &cubin.code).map_err(|e| CudaError::Failed { action: "keep compiled kernels", what: e.to_string() })?;
     Ok(cubin)
 }

@@ -86,6 +86,7 @@ pub(super) fn uses(program: &Program, plan: usize, net: &Net) -> bool {
         Launch::Kernel { args, .. } => args.clone(),
         Launch::Contract(c) => vec![c.a.buffer, c.b.buffer, c.c.buffer],
         Launch::Conv(c) => vec![c.x, c.w, c.y],
+        Launch::Extern(e) => e.args.iter().copied().chain([e.out]).collect(),
     });
     !net.params.is_empty() && buffers.any(|b| owner(b) == weights)
 }

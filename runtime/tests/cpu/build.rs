@@ -17,6 +17,7 @@ pub fn program(buffers: Vec<(DType, usize)>, kernels: Vec<Kernel>, launches: Vec
         buffers: buffers.collect(),
         kernels,
         constants: vec![],
+        codes: Vec::new(),
         plans: vec![Plan { name: "step".into(), launches, ..Plan::default() }],
         schedule: Schedule { steps: vec![] },
         samplers: Default::default(),

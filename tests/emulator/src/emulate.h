@@ -18,7 +18,7 @@
 #define __global__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __noinline__ __attribute__((noinline))
-#define __launch_bounds__(threads, blocks)
+#define __launch_bounds__(...)
 #define __shared__ static
 
 namespace emulated {
@@ -176,6 +176,17 @@ static inline void __syncwarp(unsigned = 0xffffffffu) { emulated::wait(emulated:
 template <class T> static inline T __shfl_xor_sync(unsigned, T x, int lanes) {
   return emulated::exchange(x, (emulated::machine.now ^ (unsigned)lanes) & 31u);
 }
+
+template <class T> static inline T __shfl_sync(unsigned, T x, int lane) {
+  return emulated::exchange(x, (unsigned)lane & 31u);
+}
+template <class T> static inline T __shfl_down_sync(unsigned, T x, unsigned lanes) {
+  const unsigned lane = emulated::machine.now & 31u;
+  return emulated::exchange(x, lane + lanes < 32u ? lane + lanes : lane);
+}
+static inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
+static inline float __expf(float x) { return expf(x); }
+static inline float __fdividef(float x, float y) { return x / y; }
 
 /* ---- tensor cores, by the PTX manual's definition of which lane holds which element ---- */
 static inline uint32_t round_tf32(float x) {

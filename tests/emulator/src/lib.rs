@@ -4,8 +4,10 @@
 //! the process's own, so wild accesses crash like any others; what the order of threads decides comes out differently
 //! with another seed.
 
+use fgc_program::Language;
 use fgc_program::cuda::{ALIGN, Function, source};
 use fgc_runtime::cuda::driver::Launch;
+use fgc_runtime::cuda::nvrtc::units;
 use fgc_runtime::cuda::{Address, CudaError, Driver};
 use libloading::Library;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
@@ -17,9 +19,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const HEADER: &str = include_str!("emulate.h");
 const FLAGS: &[&str] =
     &["-O1", "-std=gnu++17", "-shared", "-fPIC", "-w", "-fno-strict-aliasing", "-fno-math-errno", "-mfma"];
-
-/// Functions in one library: the compiler takes as many cores as there are.
-const UNIT: usize = 24;
 
 type Wrapper = unsafe extern "C" fn(*mut *mut c_void);
 type Emulate = unsafe extern "C" fn(Wrapper, *mut *mut c_void, u32, u32, u64);
@@ -51,9 +50,9 @@ impl Emulator {
 
     fn run(&self, launch: &Launch) {
         let loaded = &self.functions[launch.function];
-        let mut arguments: Vec<*mut c_void> = launch.arguments.iter().map(|at| at.0 as *mut c_void).collect();
-        // SAFETY: the wrapper takes as many pointers as the function has parameters, which are the launch's; what they point
-        // to is this emulator's.
+        let mut arguments: Vec<*mut c_void> = launch.arguments.iter().map(|word| *word as *mut c_void).collect();
+        // SAFETY: the wrapper takes as many words as the function has parameters, which are the launch's; what those that are
+        // pointers point to is this emulator's.
         unsafe {
             let (blocks, threads) = (launch.blocks as u32, launch.threads as u32);
             (loaded.emulate)(loaded.wrapper, arguments.as_mut_ptr(), blocks, threads, self.seed);
@@ -81,13 +80,21 @@ fn cache() -> PathBuf {
     own.unwrap_or_else(std::env::temp_dir).join("fgc-emulated")
 }
 
-/// Compiles some functions; the library's path.
-fn compile(functions: &[Function]) -> Result<PathBuf, CudaError> {
+/// Compiles the functions of one unit; the library's path.
+fn compile(functions: &[&Function]) -> Result<PathBuf, CudaError> {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let mut text = format!("{HEADER}\n{}", source(functions));
+    let outside = functions.first().and_then(|function| function.outside.as_ref());
+    let mut text = match outside {
+        Some(outside) if outside.code.language == Language::Ptx => {
+            return Err(CudaError::Missing(format!("{} is PTX, which only a GPU runs", outside.code.name)));
+        }
+        Some(outside) => format!("{HEADER}\n{}", outside.code.text),
+        None => format!("{HEADER}\n{}", source(functions.iter().copied())),
+    };
     for function in functions {
         let name = &function.name;
-        text += &format!("extern \"C\" void call_{name}(void **a) {{ emulated::call({name}, a); }}\n");
+        let entry = function.outside.as_ref().map_or(name, |outside| &outside.entry);
+        text += &format!("\nextern \"C\" void call_{name}(void **a) {{ emulated::call({entry}, a); }}\n");
     }
     let hash = blake3::hash((text.clone() + &FLAGS.join(" ")).as_bytes()).to_hex()[..32].to_string();
     let path = cache().join(format!("{hash}.so"));
@@ -146,7 +153,11 @@ impl Driver for Emulator {
     }
 
     fn load(&mut self, functions: &[Function]) -> Result<(), CudaError> {
-        let units: Vec<&[Function]> = functions.chunks(UNIT).collect();
+        let numbers = units(functions);
+        let units: Vec<Vec<&Function>> =
+            numbers.iter().map(|unit| unit.iter().map(|&i| &functions[i]).collect()).collect();
+        let first = self.functions.len();
+        let mut loaded: Vec<Option<Loaded>> = functions.iter().map(|_| None).collect();
         let next = AtomicUsize::new(0);
         let work = || -> Result<(), CudaError> {
             while let Some(unit) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -159,19 +170,21 @@ impl Driver for Emulator {
             work().and(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })?;
         let load = |e: libloading::Error| CudaError::Failed { action: "load compiled code", what: e.to_string() };
-        for unit in units {
+        for (unit, numbers) in units.iter().zip(&numbers) {
             // SAFETY: code this emulator compiled; it has no initialisers but the mutex's.
             let library = unsafe { Library::new(compile(unit)?) }.map_err(load)?;
-            for function in unit {
+            for (function, &number) in unit.iter().zip(numbers) {
                 // SAFETY: the unit defines these names with these types.
                 unsafe {
                     let wrapper = *library.get(format!("call_{}", function.name).as_bytes()).map_err(load)?;
                     let emulate = *library.get(b"fgc_emulate").map_err(load)?;
-                    self.functions.push(Loaded { wrapper, emulate });
+                    loaded[number] = Some(Loaded { wrapper, emulate });
                 }
             }
             self.libraries.push(library);
         }
+        self.functions.extend(loaded.into_iter().flatten());
+        debug_assert_eq!(self.functions.len(), first + functions.len(), "every function is in one unit");
         Ok(())
     }
 

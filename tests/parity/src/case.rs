@@ -123,6 +123,7 @@ impl Case {
             evaluations: None,
             level: self.level,
             target: self.target,
+            folder: None,
         })
     }
 

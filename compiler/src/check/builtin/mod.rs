@@ -11,6 +11,8 @@ mod random;
 mod reduction;
 mod shape;
 
+pub(super) use lists::invoke;
+
 /// One built-in function.
 #[derive(Debug)]
 pub struct Builtin {

@@ -29,6 +29,7 @@ impl Out {
             ItemKind::Layer(_) => "layer_item",
             ItemKind::Schedule { .. } => "schedule_item",
             ItemKind::Method { .. } => "method_item",
+            ItemKind::Extern(_) => "extern_item",
             ItemKind::Error => "error",
         };
         self.put(kind, item.span);
@@ -52,6 +53,19 @@ impl Out {
                 self.name(name);
                 self.params(params);
                 self.block(body);
+            }
+            ItemKind::Extern(e) => {
+                self.name(&e.name);
+                self.params(&e.params);
+                for result in &e.results {
+                    result.name.iter().for_each(|n| self.name(n));
+                    self.ty(Some(&result.ty));
+                }
+                self.put("string", e.file_span);
+                for clause in &e.clauses {
+                    self.name(&clause.name);
+                    self.expr(&clause.value);
+                }
             }
             ItemKind::Error => {}
         }

@@ -23,6 +23,7 @@ fn program(buffers: Vec<(DType, usize)>, kernels: Vec<Kernel>, launches: Vec<Lau
         buffers: buffers.collect(),
         kernels,
         constants: vec![],
+        codes: Vec::new(),
         plans: vec![Plan { name: "step".into(), launches, ..Plan::default() }],
         schedule: Schedule { steps: vec![] },
         samplers: Default::default(),
