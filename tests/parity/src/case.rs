@@ -121,6 +121,7 @@ impl Case {
             pins,
             optimizers: self.recorded.optimizer.clone().unwrap_or_default(),
             evaluations: None,
+            without: Vec::new(),
             level: self.level,
             target: self.target,
             folder: None,
