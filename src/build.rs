@@ -96,9 +96,12 @@ pub fn main(args: Args) -> Result<(), Problem> {
         Emit::Opt => plans(&compiled.training.plans),
         Emit::Kernels => print::kernels(program),
         Emit::C => {
+            let mut functions = c::Functions::default();
             let kernels = program.kernels.iter().enumerate();
-            let texts: String = kernels.map(|(i, k)| format!("\n{}", c::kernel(k, &format!("k{i}")))).collect();
-            format!("{}{texts}", c::PRELUDE)
+            let kernels: String =
+                kernels.map(|(i, k)| format!("\n{}", functions.kernel(k, &format!("k{i}")).0)).collect();
+            let nests: String = functions.nests.iter().map(|nest| format!("\n{nest}")).collect();
+            [c::PRELUDE, &nests, &kernels].concat()
         }
         Emit::Cuda => cuda::source(&cuda::module(program, args.precision.into()).functions),
         Emit::Cubin => cubins(&cuda::module(program, args.precision.into()).functions, &args.arch)?,

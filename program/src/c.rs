@@ -1,53 +1,17 @@
 //! Kernels as C99.
 //!
-//! [`kernel`] prints one function; [`PRELUDE`] defines all that it calls and must stand before it, once a file.
-//! The text has no names of its own beyond the function's, so equal text means equal code. CUDA shares the functions.
+//! [`Functions`] prints kernels, and the loops that they share; [`PRELUDE`] defines all that these call and must stand before
+//! them, once a file. CUDA shares the prelude's functions.
 
-use crate::bounds::{self, Extents};
-use crate::{Access, Atom, BinaryOp, DType, Expr, Index, Kernel, KernelBuffer, Reg, Scalar, Stmt, UnaryOp};
-use rustc_hash::FxHashMap;
-use std::fmt::Write;
+mod nest;
+mod printer;
+
+pub use printer::Functions;
+
+use crate::{BinaryOp, DType, Expr, Reg, Scalar, Stmt, UnaryOp};
 
 /// Scalar functions as `static inline` C.
 pub const PRELUDE: &str = include_str!("c/prelude.h");
-
-/// `kernel` as a C function `void name(void *const *restrict buffers, int64_t lo, int64_t hi)` that runs the grid's
-/// iterations lo..hi; `buffers` has one pointer for each of the kernel's buffers.
-pub fn kernel(kernel: &Kernel, name: &str) -> String {
-    let mut out = String::new();
-    // The kernel's name comes from outside; a comment must not end early.
-    let comment: String =
-        kernel.name.chars().map(|c| if c.is_ascii_alphanumeric() || "_-. ".contains(c) { c } else { '_' }).collect();
-    _ = writeln!(out, "/* {comment}: {} iterations */", kernel.extent);
-    _ = writeln!(out, "void {name}(void *const *restrict buffers, int64_t lo, int64_t hi) {{");
-    for (i, buffer) in kernel.shared().iter().enumerate() {
-        let constant = if buffer.access == Access::Read { "const " } else { "" };
-        let ty = stored(buffer.dtype);
-        _ = writeln!(out, "  {constant}{ty} *restrict b{i} = ({constant}{ty} *)buffers[{i}]; /* {} */", buffer.len);
-    }
-    out.push_str("  VECTOR_LOOP\n  for (int64_t i0 = lo; i0 < hi; ++i0) {\n");
-    out.push_str(&body(kernel, 2));
-    out.push_str("  }\n}\n");
-    out
-}
-
-/// The statements of one grid iteration: `i0` is the iteration and `b0`, `b1`, … are typed pointers.
-pub fn body(kernel: &Kernel, depth: usize) -> String {
-    let mut printer = Printer {
-        buffers: &kernel.buffers,
-        extents: bounds::extents(kernel.extent, &kernel.body),
-        regs: FxHashMap::default(),
-        keyed: FxHashMap::default(),
-        out: String::new(),
-    };
-    let first = kernel.shared().len();
-    for (i, buffer) in kernel.locals().iter().enumerate() {
-        let (ty, number, len) = (stored(buffer.dtype), first + i, buffer.len.max(1));
-        printer.line(depth, format_args!("{ty} b{number}[{len}] __attribute__((aligned(64)));"));
-    }
-    printer.block(&kernel.body, depth);
-    printer.out
-}
 
 /// The C type of an element in memory.
 pub fn stored(dtype: DType) -> &'static str {
@@ -92,171 +56,6 @@ fn hex_float(x: f64) -> String {
             let digits = digits.trim_end_matches('0');
             let dot = if digits.is_empty() { "" } else { "." };
             format!("{sign}0x1{dot}{digits}p{:+}", exponent as i64 - 1023)
-        }
-    }
-}
-
-struct Printer<'a> {
-    buffers: &'a [KernelBuffer],
-    extents: Extents,
-    regs: FxHashMap<Reg, DType>,
-    /// Accumulators of maxima (true) and minima, while held as integer keys.
-    keyed: FxHashMap<Reg, bool>,
-    out: String,
-}
-
-impl Printer<'_> {
-    fn line(&mut self, depth: usize, text: std::fmt::Arguments) {
-        _ = writeln!(self.out, "{:width$}{text}", "", width = 2 * depth);
-    }
-
-    fn block(&mut self, stmts: &[Stmt], depth: usize) {
-        for stmt in stmts {
-            self.stmt(stmt, depth);
-        }
-    }
-
-    fn stmt(&mut self, stmt: &Stmt, depth: usize) {
-        match stmt {
-            Stmt::Let { reg, dtype, value } => {
-                let (text, _) = self.expr(value);
-                self.regs.insert(*reg, *dtype);
-                self.line(depth, format_args!("const {} r{} = {text};", held(*dtype), reg.0));
-            }
-            Stmt::Accumulator { reg, dtype, init } => {
-                let (text, _) = self.expr(init);
-                self.regs.insert(*reg, *dtype);
-                self.line(depth, format_args!("{} r{} = {text};", held(*dtype), reg.0));
-            }
-            Stmt::Assign { reg, value } => {
-                if let (Some(max), Some(term)) = (self.keyed.get(reg).copied(), extremum(*reg, value).map(|e| e.1)) {
-                    let (text, dtype) = self.expr(term);
-                    let (key, n, sign) = (key_type(dtype), reg.0, if max { ">" } else { "<" });
-                    let name = extreme(max);
-                    self.line(
-                        depth,
-                        format_args!(
-                            "{{ const {key} k = {name}_key_{dtype}({text}); k{n} = k {sign} k{n} ? k : k{n}; }}"
-                        ),
-                    );
-                } else {
-                    let (text, _) = self.expr(value);
-                    self.line(depth, format_args!("r{} = {text};", reg.0));
-                }
-            }
-            Stmt::For { var, extent, vector, body } => {
-                let keys = if *vector { extremes(body) } else { Vec::new() };
-                for (reg, max) in &keys {
-                    let Some(dtype) = self.regs.get(reg).copied().filter(|d| d.is_float()) else {
-                        continue;
-                    };
-                    self.keyed.insert(*reg, *max);
-                    let n = reg.0;
-                    let (key, name) = (key_type(dtype), extreme(*max));
-                    self.line(depth, format_args!("{key} k{n} = {name}_key_{dtype}(r{n});"));
-                }
-                if *vector {
-                    self.line(depth, format_args!("VECTOR_LOOP"));
-                }
-                let i = var.0;
-                self.line(depth, format_args!("for (int64_t i{i} = 0; i{i} < {extent}; ++i{i}) {{"));
-                self.block(body, depth + 1);
-                self.line(depth, format_args!("}}"));
-                for (reg, _) in keys {
-                    if self.keyed.remove(&reg).is_some() {
-                        let (n, dtype) = (reg.0, self.regs[&reg]);
-                        self.line(depth, format_args!("r{n} = unkey_{dtype}(k{n});"));
-                    }
-                }
-            }
-            Stmt::Store { buffer, index, value } => {
-                let (text, _) = self.expr(value);
-                let at = self.index(index);
-                self.line(depth, format_args!("b{buffer}[{at}] = {text};"));
-            }
-            Stmt::StoreAt { buffer, at, value } => {
-                let ((at, _), (text, _)) = (self.expr(at), self.expr(value));
-                let len = self.buffers.get(*buffer).map_or(0, |b| b.len);
-                self.line(
-                    depth,
-                    format_args!("{{ const int64_t at = {at}; if ((uint64_t)at < {len}u) b{buffer}[at] = {text}; }}"),
-                );
-            }
-        }
-    }
-
-    /// The C text of `expr`, safe to embed anywhere, and its type.
-    fn expr(&self, expr: &Expr) -> (String, DType) {
-        match expr {
-            Expr::Const(value) => (constant(*value), value.dtype()),
-            Expr::Reg(reg) => (format!("r{}", reg.0), self.regs.get(reg).copied().unwrap_or(DType::F32)),
-            Expr::Index(index) => (self.index(index), DType::I64),
-            Expr::Load { buffer, index } => {
-                let at = self.index(index);
-                match self.dtype(*buffer) {
-                    DType::Bool => (format!("(b{buffer}[{at}] != 0)"), DType::Bool),
-                    dtype => (format!("b{buffer}[{at}]"), dtype),
-                }
-            }
-            Expr::LoadAt { buffer, at } => {
-                let (at, _) = self.expr(at);
-                let (dtype, len) = (self.dtype(*buffer), self.buffers.get(*buffer).map_or(0, |b| b.len));
-                (format!("load_{dtype}(b{buffer}, {len}, {at})"), dtype)
-            }
-            Expr::Unary(op, x) => {
-                let (x, dtype) = self.expr(x);
-                unary(*op, &x, dtype)
-            }
-            Expr::Binary(op, a, b) => {
-                let ((a, dtype), (b, _)) = (self.expr(a), self.expr(b));
-                binary(*op, &a, &b, dtype)
-            }
-            Expr::Select { cond, then, otherwise } => {
-                let ((cond, _), (then, dtype), (otherwise, _)) =
-                    (self.expr(cond), self.expr(then), self.expr(otherwise));
-                (format!("({cond} ? {then} : {otherwise})"), dtype)
-            }
-            Expr::Cast(to, x) => {
-                let (x, from) = self.expr(x);
-                (cast(*to, &x, from), *to)
-            }
-        }
-    }
-
-    fn dtype(&self, buffer: usize) -> DType {
-        self.buffers.get(buffer).map_or(DType::F32, |b| b.dtype)
-    }
-
-    fn index(&self, index: &Index) -> String {
-        let mut out = String::from("(");
-        for (i, (atom, coefficient)) in index.terms.iter().enumerate() {
-            let plus = if i == 0 { "" } else { " + " };
-            _ = write!(out, "{plus}{}", self.atom(atom));
-            if *coefficient != 1 {
-                _ = write!(out, " * {}", constant(Scalar::I64(*coefficient)));
-            }
-        }
-        match (index.terms.is_empty(), index.offset) {
-            (true, offset) => out.push_str(&constant(Scalar::I64(offset))),
-            (false, 0) => {}
-            (false, offset) => _ = write!(out, " + {}", constant(Scalar::I64(offset))),
-        }
-        out + ")"
-    }
-
-    fn atom(&self, atom: &Atom) -> String {
-        let (inner, by, op) = match atom {
-            Atom::Var(var) => return format!("i{}", var.0),
-            Atom::Div(inner, by) => (inner, *by, '/'),
-            Atom::Mod(inner, by) => (inner, *by, '%'),
-        };
-        let text = self.index(inner);
-        // 32-bit divisions by constants are vector code, 64-bit ones are not.
-        let small = |(low, high): (i64, i64)| low >= 0 && high <= u32::MAX as i64 && by <= u32::MAX as i64;
-        if bounds::range(inner, &self.extents).is_some_and(small) {
-            format!("(int64_t)((uint32_t){text} {op} {by}u)")
-        } else {
-            format!("({text} {op} {by})")
         }
     }
 }

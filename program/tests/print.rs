@@ -123,7 +123,7 @@ fn printed_programs_are_valid() {
 
 #[test]
 fn kernels_as_c() {
-    insta::assert_snapshot!(c::kernel(&kernel(), "row_max"));
+    insta::assert_snapshot!(c::Functions::default().kernel(&kernel(), "row_max").0);
 }
 
 #[test]

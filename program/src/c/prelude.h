@@ -17,6 +17,8 @@
 #endif
 #define FN static inline __attribute__((always_inline, unused))
 #define SLOW static __attribute__((noinline, unused))
+/* Loops that kernels of several files call. */
+#define NEST __attribute__((noinline, visibility("hidden")))
 #endif
 #define FMA(a, b, c) __builtin_fmaf((a), (b), (c))
 

@@ -3,7 +3,7 @@
 use fgc_program::{Kernel, c};
 use libloading::Library;
 use rustc_hash::FxHashMap;
-use std::ffi::c_void;
+use std::ffi::{OsStr, c_void};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,13 +26,12 @@ const FLAGS: &[&str] = &[
     "-fassociative-math",
     "-freciprocal-math",
     "-fno-signed-zeros",
-    "-shared",
     "-fPIC",
     "-w",
 ];
 
-/// Kernels in one unit: the compiler's start and the prelude are paid once a unit, and units compile in parallel.
-const UNIT: usize = 12;
+/// Bytes of one unit: the compiler's start and the prelude are paid once a unit, and units compile in parallel.
+const UNIT: usize = 16 << 10;
 
 #[derive(Debug, Error)]
 pub enum CompileError {
@@ -60,16 +59,10 @@ pub struct Compiler {
 /// Native code for a list of kernels, in its order.
 pub struct Compiled {
     pub entries: Vec<Entry>,
-    /// Units that were not in the cache.
+    /// Files that were compiled rather than found in the cache.
     pub built: usize,
     /// Keeps the code of `entries`.
-    _libraries: Vec<Library>,
-}
-
-struct Unit {
-    source: String,
-    /// blake3 of all that decides the machine code.
-    hash: String,
+    _library: Option<Library>,
 }
 
 /// `FGC_CACHE_DIR`, else fgc's part of the user's cache directory.
@@ -98,65 +91,55 @@ impl Compiler {
         Compiler { command, flags, cache: cache.join("kernels") }
     }
 
-    /// Native code for `kernels`. Equal kernels share code; units found in the cache are not compiled.
+    /// Native code for `kernels`. Equal kernels share code, and loops that several have in common are compiled once. What is
+    /// found in the cache is not compiled.
     pub fn compile(&self, kernels: &[Kernel]) -> Result<Compiled, CompileError> {
         if kernels.is_empty() {
-            return Ok(Compiled { entries: Vec::new(), built: 0, _libraries: Vec::new() });
+            return Ok(Compiled { entries: Vec::new(), built: 0, _library: None });
         }
-        let version = self.version()?;
-        let (texts, places) = distinct(kernels);
-        let units: Vec<Unit> = texts.chunks(UNIT).map(|texts| self.unit(texts, &version)).collect();
+        let Code { units, places } = Code::new(kernels);
+        let path = self.cache.join(format!("{}.so", self.hash(&units, &self.version()?)));
         std::fs::create_dir_all(&self.cache).map_err(|source| self.cache_error(source))?;
-        let missing: Vec<&Unit> = units.iter().filter(|unit| !self.path(unit, "so").exists()).collect();
-        self.build(&missing)?;
-        let mut libraries = Vec::new();
-        for unit in &units {
-            libraries.push(match self.load(unit) {
-                Ok(library) => library,
-                // A damaged file, perhaps of a machine that lost power: once more.
-                Err(_) => {
-                    self.build(&[unit])?;
-                    self.load(unit)?
-                }
-            });
+        let mut built = 0;
+        if !path.exists() {
+            built = units.len();
+            self.build(&units, &path)?;
         }
-        let mut entries = Vec::new();
-        for place in places {
-            let name = format!("k{}", place % UNIT);
-            // SAFETY: the unit defines this name with this signature.
-            entries.push(unsafe { *libraries[place / UNIT].get::<Entry>(name.as_bytes())? });
-        }
-        Ok(Compiled { entries, built: missing.len(), _libraries: libraries })
+        // SAFETY: the file is code this compiler made, from a directory of the user's own; it has no initialisers.
+        let library = match unsafe { Library::new(&path) } {
+            Ok(library) => library,
+            // A damaged file, perhaps of a machine that lost power: once more.
+            Err(_) => {
+                self.build(&units, &path)?;
+                // SAFETY: as above.
+                unsafe { Library::new(&path)? }
+            }
+        };
+        let entry = |place| {
+            // SAFETY: the units define this name with this signature.
+            unsafe { library.get::<Entry>(format!("k{place}").as_bytes()).map(|entry| *entry) }
+        };
+        let entries = places.into_iter().map(entry).collect::<Result<_, _>>()?;
+        Ok(Compiled { entries, built, _library: Some(library) })
     }
 
-    fn unit(&self, texts: &[String], version: &str) -> Unit {
-        let mut source = String::from(c::PRELUDE);
-        for (i, text) in texts.iter().enumerate() {
-            source += "\n";
-            source += &text.replacen(PLACEHOLDER, &format!("k{i}"), 1);
-        }
+    /// Of all that decides the machine code.
+    fn hash(&self, units: &[String], version: &str) -> String {
         let mut hasher = blake3::Hasher::new();
-        for part in [&source, &self.command.join(" "), &self.flags.join(" "), version, &cpu()] {
+        let (command, flags, cpu) = (self.command.join(" "), self.flags.join(" "), cpu());
+        let others = [c::PRELUDE, &command, &flags, version, &cpu];
+        for part in others.into_iter().chain(units.iter().map(String::as_str)) {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());
         }
-        Unit { source, hash: hasher.finalize().to_hex()[..32].to_string() }
-    }
-
-    fn path(&self, unit: &Unit, extension: &str) -> PathBuf {
-        self.cache.join(format!("{}.{extension}", unit.hash))
+        hasher.finalize().to_hex()[..32].to_string()
     }
 
     fn cache_error(&self, source: std::io::Error) -> CompileError {
         CompileError::Cache { path: self.cache.clone(), source }
     }
 
-    fn load(&self, unit: &Unit) -> Result<Library, libloading::Error> {
-        // SAFETY: the file is code this compiler made, from a directory of the user's own; it has no initialisers.
-        unsafe { Library::new(self.path(unit, "so")) }
-    }
-
-    fn run(&self, args: &[&std::ffi::OsStr]) -> Result<std::process::Output, CompileError> {
+    fn run(&self, args: &[&OsStr]) -> Result<std::process::Output, CompileError> {
         let program = self.command.first().map_or("cc", |c| c);
         let output = Command::new(program).args(self.command.iter().skip(1)).args(args).stdin(Stdio::null()).output();
         output.map_err(|source| CompileError::NoCompiler { command: program.into(), source })
@@ -167,61 +150,105 @@ impl Compiler {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Compiles units on all cores.
-    fn build(&self, units: &[&Unit]) -> Result<(), CompileError> {
-        let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(units.len());
-        let next = AtomicUsize::new(0);
-        let work = || {
-            while let Some(unit) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
-                self.build_one(unit)?;
-            }
-            Ok(())
-        };
-        std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-            let mut result = work();
-            for other in others {
-                result = result.and(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-            }
-            result
-        })
-    }
-
-    /// Written under a name of its own, then renamed: a reader never sees half a file.
-    fn build_one(&self, unit: &Unit) -> Result<(), CompileError> {
+    /// Compiles units on all cores and makes one library of them, in a directory of its own; then it is renamed: a reader
+    /// never sees half a file. Where compiling fails the directory stays, for people to look into.
+    fn build(&self, units: &[String], path: &Path) -> Result<(), CompileError> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let own = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let (source, object) = (self.path(unit, &format!("{own}.c")), self.path(unit, &format!("{own}.so")));
-        std::fs::write(&source, &unit.source).map_err(|e| self.cache_error(e))?;
-        let mut args: Vec<&std::ffi::OsStr> = self.flags.iter().map(|flag| flag.as_ref()).collect();
-        args.extend(["-o".as_ref(), object.as_os_str(), source.as_os_str(), "-lm".as_ref()]);
-        let output = self.run(&args)?;
-        if !output.status.success() {
-            let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-            return Err(CompileError::Failed { command: self.command.join(" "), path: source, stderr });
+        let dir = path.with_extension(own);
+        std::fs::create_dir_all(&dir).map_err(|e| self.cache_error(e))?;
+        let library = dir.join("all.so");
+        if let [unit] = units {
+            self.translate(unit, &dir.join("0.c"), "-shared", &library)?;
+        } else {
+            let objects: Vec<PathBuf> = (0..units.len()).map(|i| dir.join(format!("{i}.o"))).collect();
+            in_parallel(units.len(), &|i| self.translate(&units[i], &dir.join(format!("{i}.c")), "-c", &objects[i]))?;
+            let inputs = objects.iter().map(|object| object.as_os_str());
+            let args = ["-shared", "-o"].map(OsStr::new).into_iter().chain([library.as_os_str()]);
+            self.succeed(args.chain(inputs).chain([OsStr::new("-lm")]), &dir)?;
         }
-        std::fs::rename(&source, self.path(unit, "c")).map_err(|e| self.cache_error(e))?;
-        std::fs::rename(&object, self.path(unit, "so")).map_err(|e| self.cache_error(e))
+        std::fs::rename(&library, path).map_err(|e| self.cache_error(e))?;
+        std::fs::remove_dir_all(&dir).map_err(|e| self.cache_error(e))
+    }
+
+    /// Writes a unit to `source` and compiles it.
+    fn translate(&self, unit: &str, source: &Path, kind: &str, to: &Path) -> Result<(), CompileError> {
+        std::fs::write(source, [c::PRELUDE, unit].concat()).map_err(|e| self.cache_error(e))?;
+        let flags = self.flags.iter().map(|flag| OsStr::new(*flag));
+        let rest = [OsStr::new(kind), "-o".as_ref(), to.as_os_str(), source.as_os_str(), "-lm".as_ref()];
+        self.succeed(flags.chain(rest), source)
+    }
+
+    /// Runs the compiler on `about`.
+    fn succeed<'a>(&self, args: impl Iterator<Item = &'a OsStr>, about: &Path) -> Result<(), CompileError> {
+        let output = self.run(&args.collect::<Vec<_>>())?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        Err(CompileError::Failed { command: self.command.join(" "), path: about.into(), stderr })
     }
 }
 
-/// Stands for the function's name until the unit gives it one; comments cannot contain it.
+/// Does `work` for 0..count on all cores.
+fn in_parallel<E: Send>(count: usize, work: &(impl Fn(usize) -> Result<(), E> + Sync)) -> Result<(), E> {
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(count);
+    let next = AtomicUsize::new(0);
+    let take = || {
+        loop {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            if i >= count {
+                return Ok(());
+            }
+            work(i)?;
+        }
+    };
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(take)).collect();
+        let mut result = take();
+        for other in others {
+            result = result.and(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        result
+    })
+}
+
+/// Stands for the function's name until it has one; comments cannot contain it.
 const PLACEHOLDER: &str = "@name@";
 
-/// The distinct texts among `kernels`, and which of them each kernel is. What a kernel is called does not count.
-fn distinct(kernels: &[Kernel]) -> (Vec<String>, Vec<usize>) {
-    let mut seen: FxHashMap<String, usize> = FxHashMap::default();
-    let mut texts = Vec::new();
-    let places = kernels.iter().map(|kernel| {
-        let text = c::kernel(kernel, PLACEHOLDER);
-        let code = text.split_once('\n').map_or("", |(_comment, code)| code).to_string();
-        *seen.entry(code).or_insert_with(|| {
-            texts.push(text);
-            texts.len() - 1
-        })
-    });
-    let places = places.collect();
-    (texts, places)
+/// Kernels as text to compile.
+struct Code {
+    /// Files but for the prelude, of one library.
+    units: Vec<String>,
+    /// Which function `k0`, `k1`, … each kernel is.
+    places: Vec<usize>,
+}
+
+impl Code {
+    /// Each distinct text once. What a kernel is called does not count.
+    fn new(kernels: &[Kernel]) -> Code {
+        let mut functions = c::Functions::default();
+        let mut seen: FxHashMap<String, usize> = FxHashMap::default();
+        let mut texts: Vec<String> = Vec::new();
+        let places = kernels.iter().map(|kernel| {
+            let (text, nests) = functions.kernel(kernel, PLACEHOLDER);
+            let code = text.split_once('\n').map_or("", |(_comment, code)| code).to_string();
+            *seen.entry(code).or_insert_with(|| {
+                let declared: String = nests.iter().map(|nest| functions.declaration(*nest)).collect();
+                texts.push(declared + &text.replacen(PLACEHOLDER, &format!("k{}", texts.len()), 1));
+                texts.len() - 1
+            })
+        });
+        let places = places.collect();
+        let mut units = vec![String::new()];
+        for text in functions.nests.iter().chain(&texts) {
+            match units.last_mut() {
+                Some(unit) if unit.len() < UNIT => *unit += &format!("\n{text}"),
+                _ => units.push(text.clone()),
+            }
+        }
+        Code { units, places }
+    }
 }
 
 /// What `-march=native` depends on.
