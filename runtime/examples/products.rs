@@ -1,6 +1,7 @@
 //! Speed and accuracy of f32 products on this machine, against f64.
 //!
-//! `cargo run --release -p fgc-runtime --example products [THREADS [MxNxK…]]`; `FGC_AMX=0` keeps to the vector units.
+//! `cargo run --release -p fgc-runtime --example products [THREADS [MxNxK…]]`; `FGC_AMX=0` keeps to the vector
+//! units, and with `FGC_VECTOR=0` to the `gemm` crate.
 
 use fgc_program::*;
 use fgc_runtime::cpu::{Backend, Device, DeviceError};

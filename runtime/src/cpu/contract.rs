@@ -1,4 +1,4 @@
-//! Matrix products, on the `gemm` crate.
+//! Matrix products: of f32 on the units that the machine has ([`crate::cpu::units`]), else on the `gemm` crate.
 //!
 //! The crate's own threads split badly and differently for each count of them; here products are cut into tiles that
 //! depend only on their shape, each computed by one thread.

@@ -2,6 +2,7 @@
 //!
 //! [`device`] is the way in. Fused kernels run as compiled C ([`compile`]) or, slowly and exactly, interpreted
 //! ([`interpret`]); products and convolutions run tuned ([`contract`], [`conv`]) or naive ([`naive`]);
+//! products of f32 on tiles or vectors, whichever the processor has ([`units`]);
 //! bands of both run together on some rows at a time ([`band`]). What many of them multiply by stays packed ([`packs`]).
 //! Work is split over threads ([`pool`]) in pieces that do not depend on how many there are, so neither do results.
 

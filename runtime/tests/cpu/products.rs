@@ -68,6 +68,15 @@ fn large_products_are_tiled() {
     }
 }
 
+#[test]
+fn batches_share_an_operand_or_have_few_rows() {
+    for (size, batch) in [([64, 130, 300], vec![16]), ([5, 700, 300], vec![2, 3]), ([3, 900, 1100], vec![])] {
+        for (orders, shared) in [([false; 3], true), ([true; 3], true), ([true, false, true], false)] {
+            check(&contraction(size, &batch, orders, shared, DType::F32), 2, size[2], DType::F32);
+        }
+    }
+}
+
 /// `a·b` of row-major f32 matrices.
 fn tuned([m, n, k]: [usize; 3], a: &[f32], b: &[f32]) -> Vec<f32> {
     let program = contraction([m, n, k], &[], [false; 3], false, DType::F32);
@@ -183,6 +192,10 @@ fn convolutions_in_all_roles() {
         ([1, 7, 11, 32, 40], [5, 1, 2, 1]),
         ([9, 6, 6, 32, 96], [3, 1, 0, 2]),
         ([1, 5, 20, 64, 64], [2, 1, 3, 0]),
+        // Whole and cut tiles of 4×4 outputs, of several vectors and half a panel.
+        ([3, 13, 18, 48, 32], [3, 1, 1, 1]),
+        ([2, 19, 16, 64, 48], [3, 1, 0, 0]),
+        ([8, 16, 14, 32, 64], [3, 1, 2, 3]),
     ];
     for (size, window) in cases {
         for (role, out) in [(ConvRole::Forward, 2), (ConvRole::Input, 0), (ConvRole::Weight, 1)] {
@@ -191,6 +204,44 @@ fn convolutions_in_all_roles() {
         }
     }
     check(&convolution_of(ConvRole::Weight, [2, 8, 8, 5, 7], [3, 1, 1, 1], DType::F64), 1, 128, DType::F64);
+}
+
+/// However a convolution is computed, it loses little more than sums over patches in f32 do.
+#[test]
+fn convolutions_keep_their_bits() {
+    let size = [4, 24, 24, 64, 64];
+    for (role, out) in [(ConvRole::Forward, 2), (ConvRole::Input, 0), (ConvRole::Weight, 1)] {
+        let program = convolution(role, size, [3, 1, 1, 1]);
+        let inputs: Vec<_> =
+            program.buffers.iter().enumerate().map(|(i, b)| floats(DType::F32, &noise(i as u64 + 1, b.len))).collect();
+        let expected = as_f64(&run(&program, Backend::Reference, 1, &inputs)[out]);
+        let found = as_f64(&run(&program, Backend::Interpreter, 2, &inputs)[out]);
+        let squares: f64 = expected.iter().map(|x| x * x).sum();
+        let errors: f64 = expected.iter().zip(&found).map(|(a, b)| (a - b) * (a - b)).sum();
+        let error = (errors / squares).sqrt();
+        assert!(error < 3e-6, "{role:?}: {error}");
+    }
+}
+
+#[test]
+fn what_is_not_finite_shows_in_each_output_that_sees_it() {
+    let [batch, side, channels, filters] = [2, 16, 32, 32];
+    for wrong in [f32::NAN, f32::INFINITY] {
+        let program = convolution(ConvRole::Forward, [batch, side, side, channels, filters], [3, 1, 1, 1]);
+        let mut x = vec![1.0f32; batch * side * side * channels];
+        x[(6 * side + 9) * channels + 5] = wrong;
+        let mut device = device(&program, Backend::Interpreter, 2, &[]);
+        device.write(BufferId(0), &x).unwrap();
+        device.write(BufferId(1), &vec![0.5f32; 9 * channels * filters]).unwrap();
+        device.run(0).unwrap();
+        let y = device.read::<f32>(BufferId(2)).unwrap();
+        for (i, pixel) in y.chunks_exact(filters).enumerate() {
+            let (image, row, col) = (i / (side * side), i / side % side, i % side);
+            let sees = image == 0 && (5..=7).contains(&row) && (8..=10).contains(&col);
+            assert!(!sees || pixel.iter().all(|y| !y.is_finite()), "{wrong} at {row}, {col}");
+            assert!(image == 0 || pixel.iter().all(|y| y.is_finite()), "{wrong} in image {image}");
+        }
+    }
 }
 
 #[test]

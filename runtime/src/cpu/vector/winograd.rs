@@ -137,7 +137,7 @@ impl Tiles<'_> {
                 let source = Matrix::dense(shared.at(place * rows * cols), cols);
                 let source = if tap > 0 { source } else { source.transposed() };
                 // SAFETY: the factors are there; each place has panels of its own.
-                unsafe { pack(isa, [filters, channels], source, 0..1, 1, shared.at(factors + place * panels)) };
+                unsafe { pack(isa, [filters, channels], source, 0, 1, shared.at(factors + place * panels)) };
             });
             pool.run(tiles.div_ceil(block), &|task| {
                 let own = task * block..tiles.min((task + 1) * block);
@@ -152,7 +152,7 @@ impl Tiles<'_> {
                             let a = Matrix::dense(left.at(place * count * channels), channels);
                             let c = Matrix::dense(sums.at(place * count * filters), filters);
                             let right = shared.at(factors + place * panels);
-                            multiply(isa, [count, filters, channels], depth(channels), a, right, c, false);
+                            multiply(isa, [count, filters, channels], depth(channels), a.into(), right, c, false);
                         }
                         for (i, tile) in own.enumerate() {
                             let from = grid(sums.at(i * filters), IN, (count * filters) as isize);
@@ -212,7 +212,7 @@ impl Tiles<'_> {
                     let c = Matrix::dense(sums.at(place * channels * filters), filters);
                     let right = right.at(place * count * breadth);
                     // SAFETY: as above; each place has sums of its own.
-                    unsafe { multiply(isa, [channels, filters, count], depth(count), a, right, c, first > 0) };
+                    unsafe { multiply(isa, [channels, filters, count], depth(count), a.into(), right, c, first > 0) };
                 });
             }
             pool.run(channels, &|channel| {
