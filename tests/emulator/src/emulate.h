@@ -185,7 +185,8 @@ template <class T> static inline T __shfl_down_sync(unsigned, T x, unsigned lane
   return emulated::exchange(x, lane + lanes < 32u ? lane + lanes : lane);
 }
 static inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
-static inline float __expf(float x) { return expf(x); }
+/* glibc has another function of this name. */
+#define __expf(x) expf(x)
 static inline float __fdividef(float x, float y) { return x / y; }
 
 /* ---- tensor cores, by the PTX manual's definition of which lane holds which element ---- */
