@@ -157,7 +157,8 @@ impl Elaborator<'_> {
         text: &str,
         help: impl Into<String>,
     ) -> Reported {
-        self.report(Diagnostic::error(code, message).label(place, text).help(help))
+        let help = Some(help.into()).filter(|help: &String| !help.is_empty());
+        self.report(Diagnostic::error(code, message).label(place, text).maybe_help(help))
     }
 
     /// Remembers where a node comes from, the first place counting.

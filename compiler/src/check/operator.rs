@@ -143,7 +143,8 @@ impl Elaborator<'_> {
         let mut bound = |name| Ok(self.schedule_member(clock, name, place)?.and_then(|v| v.number()));
         let (Some(low), Some(high)) = (bound("t_min")?, bound("t_max")?) else { return Ok(()) };
         // `t > 0` is how one asks for any noise at all.
-        let any_noise = number == 0.0 && matches!((op, a.number()), (Sign::Gt | Sign::Le, None) | (Sign::Lt | Sign::Ge, Some(_)));
+        let any_noise =
+            number == 0.0 && matches!((op, a.number()), (Sign::Gt | Sign::Le, None) | (Sign::Lt | Sign::Ge, Some(_)));
         if (low..=high).contains(&number) || any_noise {
             return Ok(());
         }

@@ -228,7 +228,9 @@ fn no_keyword(s: &Scene, first: &str, second: &str) -> Option<Cure> {
             let advice = "bind it with `let name = …`, give it back with `return`, or show it with `metric name = …`";
             instead(code::UNEXPECTED, "a value alone is not a statement", advice)
         }
-        "}" => help(format!("a function gives its value back with `return {first}`; other statements start with a keyword")),
+        "}" => help(format!(
+            "a function gives its value back with `return {first}`; other statements start with a keyword"
+        )),
         _ => help("a statement starts with a keyword, or is `name = …`"),
     }
 }

@@ -425,5 +425,5 @@ case("sampler-sft-guided", "sft", dict(guidance=2.0, steps=10, cond_dropout_prob
 case("sampler-sft-rf-guided", "sft", dict(guidance=2.0, steps=10), **RF)
 case("sampler-sft-trig", "sft", dict(steps=10), **TRIG)
 case("sampler-causal-sft", "causal_sft", dict(steps=6), frames=5)
-case("sampler-causal-sft-guided", "causal_sft", dict(steps=3, guidance=2.0, context_noise=0.1), frames=5)
+case("sampler-causal-sft-guided", "causal_sft", dict(steps=3, guidance=2.0), frames=5)
 case("sampler-causal-kd", "causal_kd", dict(steps=2), frames=7, chunk=2)
