@@ -90,10 +90,27 @@ pub fn main(args: Args) -> Result<(), Problem> {
             let texts: String = kernels.map(|(i, k)| format!("\n{}", c::kernel(k, &format!("k{i}")))).collect();
             format!("{}{texts}", c::PRELUDE)
         }
-        Emit::Cuda => cuda::source(&cuda::module(program, args.precision.into()).functions),
-        Emit::Cubin => cubins(&cuda::module(program, args.precision.into()).functions, &args.arch)?,
+        Emit::Cuda => {
+            let module = cuda::module(program, args.precision.into());
+            let apart: String = apart(program, &module).iter().map(|line| format!("\n/* {line} */")).collect();
+            format!("{}{apart}\n", cuda::source(&module.functions))
+        }
+        Emit::Cubin => {
+            let module = cuda::module(program, args.precision.into());
+            let apart: String = apart(program, &module).iter().map(|line| format!("{line}\n")).collect();
+            cubins(&module.functions, &args.arch)? + &apart
+        }
         Emit::Plan => print::plans(program),
     })
+}
+
+/// Says which bands are not one function, and why.
+fn apart(program: &Program, module: &cuda::Module) -> Vec<String> {
+    let line = |apart: &cuda::Apart| {
+        let (plan, launches) = (&program.plans[apart.plan].name, &apart.launches);
+        format!("launches {}..{} of plan {plan} run apart: {}", launches.start, launches.end, apart.why)
+    };
+    module.apart.iter().map(line).collect()
 }
 
 /// Compiles functions for a GPU, whether there is one or not.

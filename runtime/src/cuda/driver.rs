@@ -33,6 +33,8 @@ pub struct Launch {
     pub function: usize,
     pub blocks: usize,
     pub threads: usize,
+    /// Bytes of shared memory of a block, besides what its function declares.
+    pub shared: usize,
     /// Pointers.
     pub arguments: Vec<Address>,
 }
