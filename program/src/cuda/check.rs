@@ -20,7 +20,8 @@ pub fn problems(program: &Program, module: &Module) -> Vec<String> {
         while i < plan.launches.len() {
             // A band as one function, or a launch.
             let apart = |band: &&Band| calls[band.launches.clone()].iter().skip(1).any(|calls| !calls.is_empty());
-            let band = plan.bands.iter().find(|band| band.launches.start == i && !band.launches.is_empty() && !apart(band));
+            let band =
+                plan.bands.iter().find(|band| band.launches.start == i && !band.launches.is_empty() && !apart(band));
             let end = band.map_or(i + 1, |band| band.launches.end);
             let place = format!("plan `{}`, launch {i}", plan.name);
             let found = of_launches(program, &plan.launches[i..end], &calls[i]);

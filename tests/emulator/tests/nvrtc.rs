@@ -92,7 +92,13 @@ fn kernels_compile_and_fit() {
         let f = &all[*i];
         println!(
             "{:9} {:7} {:6} {:7} {:8}  {} {}",
-            r.registers, r.shared + f.shared, r.stack, r.spills, f.threads, r.name, f.about
+            r.registers,
+            r.shared + f.shared,
+            r.stack,
+            r.spills,
+            f.threads,
+            r.name,
+            f.about
         );
         if r.spills > 0 || r.shared > 48 << 10 || r.registers * f.threads > 65536 {
             wrong.push(format!("{r:?}: {}\n{}", f.about, f.text));

@@ -27,10 +27,8 @@ fn softmax(rows: usize, len: usize) -> Kernel {
         Expr::Unary(UnaryOp::Exp, shifted.into())
     };
     let each = |var, body| Stmt::For { var: Var(var), extent: len, vector: true, body };
-    let combine = |reg: Reg, op, value: Expr| Stmt::Assign {
-        reg,
-        value: Expr::Binary(op, Expr::Reg(reg).into(), value.into()),
-    };
+    let combine =
+        |reg: Reg, op, value: Expr| Stmt::Assign { reg, value: Expr::Binary(op, Expr::Reg(reg).into(), value.into()) };
     let share = Expr::Binary(BinaryOp::Div, weight(3).into(), Expr::Reg(sum).into());
     Kernel {
         name: "softmax".into(),
@@ -62,12 +60,10 @@ fn attention(Sizes { entries, queries, keys, features }: Sizes, turned: bool) ->
         row: row as isize,
         col: col as isize,
     };
-    let batch = |a: usize, b: usize, c: usize| {
-        vec![BatchDim { extent: e, a: a as isize, b: b as isize, c: c as isize }]
-    };
-    let contract = |m, n, k, batch, [a, b, c]: [Operand; 3]| {
-        Launch::Contract(Contract { dtype: F, m, n, k, batch, a, b, c })
-    };
+    let batch =
+        |a: usize, b: usize, c: usize| vec![BatchDim { extent: e, a: a as isize, b: b as isize, c: c as isize }];
+    let contract =
+        |m, n, k, batch, [a, b, c]: [Operand; 3]| Launch::Contract(Contract { dtype: F, m, n, k, batch, a, b, c });
     // Scores as kᵀ's columns, or q's rows.
     let scores = if turned {
         contract(s, r, d, batch(s * d, r * d, r * s), [operand(1, d, 1), operand(0, 1, d), operand(5, 1, s)])
@@ -76,12 +72,8 @@ fn attention(Sizes { entries, queries, keys, features }: Sizes, turned: bool) ->
     };
     let out = contract(r, d, s, batch(r * s, s * d, r * d), [operand(6, s, 1), operand(2, d, 1), operand(3, d, 1)]);
     let sums = contract(s, d, r, batch(r * s, r * d, s * d), [operand(6, 1, s), operand(0, d, 1), operand(4, d, 1)]);
-    let launches = vec![
-        scores,
-        Launch::Kernel { kernel: KernelId(0), args: vec![BufferId(5), BufferId(6)] },
-        out,
-        sums,
-    ];
+    let launches =
+        vec![scores, Launch::Kernel { kernel: KernelId(0), args: vec![BufferId(5), BufferId(6)] }, out, sums];
     let lens = [e * r * d, e * s * d, e * s * d, e * r * d, e * s * d];
     let mut program = program(lens.map(|len| (F, len)).to_vec(), vec![softmax(e * r, s)], launches);
     let local = e * r * s * 4;
