@@ -11,7 +11,7 @@ use fgc_compiler::graph;
 use fgc_compiler::level::{Level, Target};
 use fgc_compiler::lower::PlanGraph;
 use fgc_compiler::preset::Setup;
-use fgc_program::{c, cuda, print};
+use fgc_program::{Program, c, cuda, print};
 use fgc_runtime::cuda::nvrtc;
 use std::io::Write;
 use std::path::PathBuf;
@@ -103,10 +103,27 @@ pub fn main(args: Args) -> Result<(), Problem> {
             let nests: String = functions.nests.iter().map(|nest| format!("\n{nest}")).collect();
             [c::PRELUDE, &nests, &kernels].concat()
         }
-        Emit::Cuda => cuda::source(&cuda::module(program, args.precision.into()).functions),
-        Emit::Cubin => cubins(&cuda::module(program, args.precision.into()).functions, &args.arch)?,
+        Emit::Cuda => {
+            let module = cuda::module(program, args.precision.into());
+            let apart: String = apart(program, &module).iter().map(|line| format!("\n/* {line} */")).collect();
+            format!("{}{apart}\n", cuda::source(&module.functions))
+        }
+        Emit::Cubin => {
+            let module = cuda::module(program, args.precision.into());
+            let apart: String = apart(program, &module).iter().map(|line| format!("{line}\n")).collect();
+            cubins(&module.functions, &args.arch)? + &apart
+        }
         Emit::Plan => print::plans(program),
     })
+}
+
+/// Says which bands are not one function, and why.
+fn apart(program: &Program, module: &cuda::Module) -> Vec<String> {
+    let line = |apart: &cuda::Apart| {
+        let (plan, launches) = (&program.plans[apart.plan].name, &apart.launches);
+        format!("launches {}..{} of plan {plan} run apart: {}", launches.start, launches.end, apart.why)
+    };
+    module.apart.iter().map(line).collect()
 }
 
 /// Compiles functions for a GPU, whether there is one or not.

@@ -38,9 +38,9 @@ impl Pass {
 /// What a program is to run on. It may run elsewhere too, not as fast.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Target {
-    /// Launches that go along the same rows take turns on some of them, which stay in the cache.
+    /// Matrices whose rows are added up are one thread's.
     #[default]
     Cpu,
-    /// Every launch is thousands of threads.
+    /// Every launch is thousands of threads, which share the rows of a matrix.
     Cuda,
 }

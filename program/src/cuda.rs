@@ -6,7 +6,9 @@
 //!
 //! A kernel's loops are looked at anew ([`tree`]: which of them are parallel), it is cut into stages of thousands of
 //! threads each ([`stage`]), and these are printed ([`print`], [`scalar`], with wide accesses where [`vector`] finds them).
+//! The launches of a band become one function ([`band`]).
 
+mod band;
 mod check;
 mod context;
 mod disjoint;
@@ -22,7 +24,8 @@ mod vector;
 
 pub use check::problems;
 
-use crate::{BufferId, DeviceCode, Extern, Kernel, Launch, OutputKind, Place, Program, c};
+use crate::{Band, BufferId, DeviceCode, Extern, Kernel, Launch, OutputKind, Place, Program, c};
+use band::{Banded, Maker};
 use product::{Functions, Shape};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -48,7 +51,8 @@ pub enum Precision {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Module {
     pub functions: Vec<Function>,
-    /// For each plan and each of its launches, the calls that carry it out, in order.
+    /// For each plan and each of its launches, the calls that carry it out, in order. Those of a band that is one function
+    /// are its first launch's.
     pub plans: Vec<Vec<Vec<Call>>>,
     /// For each network that learns: its gradients, and the call that makes the first word of the scratch memory, 0
     /// before, 1 if one of them is not finite.
@@ -57,6 +61,18 @@ pub struct Module {
     pub scratch: usize,
     /// For each buffer whether it is stored as bf16.
     pub narrow: Vec<bool>,
+    /// Bands whose launches run one after the other, what is in [`Place::Band`] in memory.
+    pub apart: Vec<Apart>,
+}
+
+/// A band that is not one function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Apart {
+    /// Of the program's.
+    pub plan: usize,
+    /// Of the plan's.
+    pub launches: Range<usize>,
+    pub why: String,
 }
 
 /// One `__global__` function.
@@ -70,6 +86,8 @@ pub struct Function {
     pub text: String,
     /// Of a block.
     pub threads: usize,
+    /// Bytes of a block's shared memory, besides what the text declares.
+    pub shared: usize,
     /// Hand-written code that it is an entry of, instead of a text of its own.
     pub outside: Option<Outside>,
 }
@@ -111,7 +129,7 @@ pub enum More {
 impl Function {
     fn declaration(&self) -> String {
         // Without a second number the assembler prefers many threads to no spills. Products need all registers.
-        let blocks = if self.text.contains("product<") { 1 } else { (512 / self.threads).max(1) };
+        let blocks = if self.shared > 0 || self.text.contains("product<") { 1 } else { (512 / self.threads).max(1) };
         format!("extern \"C\" __global__ void __launch_bounds__({}, {blocks}) {}", self.threads, self.name)
     }
 }
@@ -133,6 +151,7 @@ pub fn prelude() -> String {
         include_str!("cuda/prelude/tail.cuh"),
         include_str!("cuda/prelude/tensor.cuh"),
         include_str!("cuda/prelude/product.cuh"),
+        include_str!("cuda/prelude/band.cuh"),
     ]
     .concat()
 }
@@ -152,8 +171,23 @@ pub fn module(program: &Program, precision: Precision) -> Module {
         codes: program.codes.iter().cloned().map(Arc::new).collect(),
         aligned: program.buffers.iter().map(|buffer| is_aligned(program, buffer.place)).collect(),
     };
-    for plan in &program.plans {
-        let calls = plan.launches.iter().map(|launch| builder.calls(launch)).collect();
+    for (number, plan) in program.plans.iter().enumerate() {
+        let mut calls: Vec<Vec<Call>> = vec![Vec::new(); plan.launches.len()];
+        let mut together = vec![false; plan.launches.len()];
+        for band in &plan.bands {
+            match builder.band(&plan.launches[band.launches.clone()], band) {
+                Ok(all) => {
+                    calls[band.launches.start] = all;
+                    together[band.launches.clone()].fill(true);
+                }
+                Err(why) => {
+                    builder.module.apart.push(Apart { plan: number, launches: band.launches.clone(), why });
+                }
+            }
+        }
+        for (i, launch) in plan.launches.iter().enumerate().filter(|(i, _)| !together[*i]) {
+            calls[i] = builder.calls(launch);
+        }
         builder.module.plans.push(calls);
     }
     for (number, net) in program.nets.iter().enumerate() {
@@ -206,8 +240,8 @@ struct Builder<'a> {
     program: &'a Program,
     precision: Precision,
     module: Module,
-    /// Functions by their threads and text.
-    known: FxHashMap<(usize, String), usize>,
+    /// Functions by their threads, shared memory and text.
+    known: FxHashMap<(usize, usize, String), usize>,
     /// What a kernel needs, by its number, whether its buffers are aligned, and which are bf16.
     kernels: FxHashMap<(u32, bool, Vec<bool>), Vec<kernel::Step>>,
     aligned: Vec<bool>,
@@ -258,13 +292,39 @@ impl Builder<'_> {
         let function = functions.iter().position(same).unwrap_or_else(|| {
             let name = format!("f{}", functions.len());
             let about = format!("{} of {}", e.entry, plain(&outside.code.name));
-            functions.push(Function { name, about, text: String::new(), threads: e.threads, outside: Some(outside) });
+            functions.push(Function {
+                name,
+                about,
+                text: String::new(),
+                threads: e.threads,
+                shared: 0,
+                outside: Some(outside),
+            });
             functions.len() - 1
         });
         let size = self.program.buffers[e.out.0 as usize].dtype.size();
         let results = e.results.iter().map(|start| More::Within { buffer: e.out, byte: start * size });
         let more = results.chain(e.numbers.iter().copied().map(More::Number)).collect();
         Call { function, blocks: e.blocks, buffers: e.args.clone(), scratches: false, more }
+    }
+
+    /// The calls of a band, if it can be one function; else why not.
+    fn band(&mut self, launches: &[Launch], band: &Band) -> Result<Vec<Call>, String> {
+        let maker = Maker {
+            program: self.program,
+            precision: self.precision,
+            narrow: &self.module.narrow,
+            aligned: &self.aligned,
+        };
+        let Banded { about, text, shared, blocks, buffers, scratch, sums } = maker.make(launches, band)?;
+        self.module.scratch = self.module.scratch.max(scratch);
+        let function = self.sharing(&about, band::THREADS, shared, text);
+        let mut calls = vec![Call { function, blocks, buffers, scratches: scratch > 0, more: vec![] }];
+        for sum in sums {
+            let function = self.function("product in a band, its parts added", 256, sum.text);
+            calls.push(Call { function, blocks: sum.blocks, buffers: vec![sum.result], scratches: true, more: vec![] });
+        }
+        Ok(calls)
     }
 
     fn product(&mut self, shape: &Shape, about: &str) -> Vec<Call> {
@@ -322,10 +382,14 @@ impl Builder<'_> {
 
     /// The function with this text; equal ones are one.
     fn function(&mut self, about: &str, threads: usize, text: String) -> usize {
+        self.sharing(about, threads, 0, text)
+    }
+
+    fn sharing(&mut self, about: &str, threads: usize, shared: usize, text: String) -> usize {
         let functions = &mut self.module.functions;
-        *self.known.entry((threads, text.clone())).or_insert_with(|| {
+        *self.known.entry((threads, shared, text.clone())).or_insert_with(|| {
             let name = format!("f{}", functions.len());
-            functions.push(Function { name, about: about.into(), text, threads, outside: None });
+            functions.push(Function { name, about: about.into(), text, threads, shared, outside: None });
             functions.len() - 1
         })
     }

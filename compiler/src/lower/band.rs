@@ -6,6 +6,7 @@
 
 use super::emit::Slot;
 use super::plan::Access;
+use crate::level::Target;
 use fgc_program::band::{kernel_rows, product_rows};
 use fgc_program::{Along, Contract, Known};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -23,7 +24,7 @@ const MEMBERS: usize = 12;
 /// How far apart members may be in time: what is to come late must not be drawn to an early band, nor the reverse.
 const APART: usize = 64;
 
-/// Matrices there must be at least for sums over rows, because each is one thread's.
+/// Matrices there must be at least for sums over rows on a CPU, where each is one thread's. A GPU's blocks share them.
 const ENTRIES: usize = 4;
 
 /// A launch to be, as bands see it.
@@ -68,6 +69,8 @@ struct Former<'a> {
     candidates: &'a [Candidate<'a>],
     /// What a value takes of the arena; 0 if it lies elsewhere.
     bytes: &'a dyn Fn(Slot) -> usize,
+    /// Matrices there must be at least for sums over rows.
+    entries: usize,
     writer: FxHashMap<Slot, usize>,
     readers: FxHashMap<Slot, Vec<usize>>,
     kernels: FxHashMap<*const fgc_program::Kernel, Vec<bool>>,
@@ -77,10 +80,11 @@ struct Former<'a> {
 }
 
 /// The bands that `candidates`, of which none writes what another writes, form.
-pub(super) fn form(candidates: &[Candidate], bytes: &dyn Fn(Slot) -> usize) -> Vec<Formed> {
+pub(super) fn form(candidates: &[Candidate], bytes: &dyn Fn(Slot) -> usize, target: Target) -> Vec<Formed> {
     let mut former = Former {
         candidates,
         bytes,
+        entries: if target == Target::Cpu { ENTRIES } else { 1 },
         writer: FxHashMap::default(),
         readers: FxHashMap::default(),
         kernels: FxHashMap::default(),
@@ -171,7 +175,7 @@ impl Former<'_> {
         };
         let way = self.ways(next, entries, rows).into_iter().find(|way| {
             operands + way.operand <= OPERANDS
-                && (way.along != Along::K || entries >= ENTRIES)
+                && (way.along != Along::K || entries >= self.entries)
                 && members.iter().all(|(member, other)| {
                     let access = &self.candidates[*member].access;
                     passes(access, other, &candidate.access, way) && passes(&candidate.access, way, access, other)

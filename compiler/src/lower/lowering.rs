@@ -156,7 +156,7 @@ impl Lowering<'_> {
         let kept: FxHashSet<NodeId> = kept.chain(overwrites.iter().map(|o| o.node)).collect();
         draft.groups = group(graph, &draft.cut, &draft.units, [&kept, &draft.again], self.level, &mut self.memo);
         let late: Vec<usize> = overwrites.into_iter().filter_map(|o| self.overwrite(&mut draft, o)).collect();
-        let bands = Pass::Bands.runs(self.level, self.without) && self.target == Target::Cpu;
+        let bands = Pass::Bands.runs(self.level, self.without).then_some(self.target);
         let (tasks, formed) = draft.tasks(&late, &mut demand, &mut self.memo, bands);
         let conditions: Vec<Option<Known>> = tasks.iter().map(|task| task.when.clone()).collect();
         let (launches, at) = self.place(&draft, tasks, &formed);
@@ -532,7 +532,7 @@ impl Draft<'_> {
         late: &[usize],
         demand: &mut Demand,
         memo: &mut Memo,
-        bands: bool,
+        bands: Option<Target>,
     ) -> (Vec<Task>, Vec<(usize, Formed)>) {
         let groups = std::mem::take(&mut self.groups);
         let times: Vec<Time> = groups.iter().map(|group| self.time(group)).collect();
@@ -544,7 +544,7 @@ impl Draft<'_> {
         };
         let candidates: Vec<Candidate> =
             tasks.iter().zip(&times).map(|(task, time)| self.candidate(task, time.place)).collect();
-        let formed = if bands { form(&candidates, &bytes) } else { Vec::new() };
+        let formed = bands.map_or_else(Vec::new, |target| form(&candidates, &bytes, target));
         // Bands first, each as one; then those that are in none.
         let mut sets: Vec<Vec<usize>> = formed.iter().map(|band| band.members.clone()).collect();
         let banded: FxHashSet<usize> = sets.iter().flatten().copied().collect();

@@ -1,8 +1,9 @@
 //! Checks on the calls of a module: what a device relies on when it launches them without looking again.
 
+use super::band::SHARED;
 use super::narrow::uses;
 use super::{Call, Module, More};
-use crate::{Access, BufferId, Launch, Program};
+use crate::{Access, Band, BufferId, Launch, Place, Program};
 
 /// All that is wrong; empty for what [`super::module`] makes.
 pub fn problems(program: &Program, module: &Module) -> Vec<String> {
@@ -15,33 +16,45 @@ pub fn problems(program: &Program, module: &Module) -> Vec<String> {
             problems.push(format!("plan `{}` has {} launches, not {}", plan.name, plan.launches.len(), calls.len()));
             continue;
         }
-        for (i, (launch, calls)) in plan.launches.iter().zip(calls).enumerate() {
+        let mut i = 0;
+        while i < plan.launches.len() {
+            // A band as one function, or a launch.
+            let apart = |band: &&Band| calls[band.launches.clone()].iter().skip(1).any(|calls| !calls.is_empty());
+            let band =
+                plan.bands.iter().find(|band| band.launches.start == i && !band.launches.is_empty() && !apart(band));
+            let end = band.map_or(i + 1, |band| band.launches.end);
             let place = format!("plan `{}`, launch {i}", plan.name);
-            problems.extend(of_launch(program, launch, calls).into_iter().map(|what| format!("{place}: {what}")));
-            problems
-                .extend(calls.iter().filter_map(|call| of_call(module, call)).map(|what| format!("{place}: {what}")));
+            let found = of_launches(program, &plan.launches[i..end], &calls[i]);
+            let found = found.into_iter().chain(calls[i].iter().filter_map(|call| of_call(module, call)));
+            problems.extend(found.map(|what| format!("{place}: {what}")));
+            i = end;
         }
     }
     problems.extend(module.checks.iter().filter_map(|(_, call)| of_call(module, call)));
     problems
 }
 
-/// Whether the calls touch what the launch touches, write all that it writes, and pass values on only after they were made.
-fn of_launch(program: &Program, launch: &Launch, calls: &[Call]) -> Vec<String> {
+/// Whether the calls touch what the launches touch, write all that these write, and pass values on only after they were made.
+/// Of several launches, those of a band, what lives within it is in no call.
+fn of_launches(program: &Program, launches: &[Launch], calls: &[Call]) -> Vec<String> {
     let mut problems = Vec::new();
-    let uses = uses(program, launch);
+    let inside = |buffer: &BufferId| {
+        launches.len() > 1 && matches!(program.buffers[buffer.0 as usize].place, Place::Band { .. })
+    };
+    let uses: Vec<(BufferId, Access)> = launches.iter().flat_map(|launch| uses(program, launch)).collect();
     for call in calls {
-        for buffer in touched(call).filter(|buffer| !uses.iter().any(|(used, _)| used == buffer)) {
+        let wrong = |buffer: &BufferId| inside(buffer) || !uses.iter().any(|(used, _)| used == buffer);
+        for buffer in touched(call).filter(wrong) {
             problems.push(format!("a call touches buffer {}, which is not the launch's", buffer.0));
         }
     }
-    let empty = match launch {
+    let empty = launches.iter().all(|launch| match launch {
         Launch::Kernel { kernel, .. } => program.kernels[kernel.0 as usize].extent == 0,
         Launch::Contract(_) | Launch::Conv(_) | Launch::Extern(_) => false,
-    };
+    });
     for (buffer, access) in uses {
         let len = program.buffers[buffer.0 as usize].len;
-        let written = access != Access::Read && len > 0 && !empty;
+        let written = access != Access::Read && len > 0 && !empty && !inside(&buffer);
         if written && !calls.iter().any(|call| touched(call).any(|touched| touched == buffer)) {
             problems.push(format!("no call writes buffer {}", buffer.0));
         }
@@ -81,6 +94,9 @@ fn of_call(module: &Module, call: &Call) -> Option<String> {
     }
     if call.blocks == 0 || call.blocks > i32::MAX as usize || function.threads == 0 || function.threads > 1024 {
         return Some(format!("`{}` in {} blocks of {} threads", function.name, call.blocks, function.threads));
+    }
+    if function.shared > SHARED {
+        return Some(format!("`{}` with {} bytes of shared memory", function.name, function.shared));
     }
     if function.threads % 32 != 0 {
         return Some(format!("`{}` has blocks of {} threads, no whole warps", function.name, function.threads));

@@ -12,6 +12,8 @@ pub(super) enum Home {
     Shared,
     /// For one point, the thread's own.
     Own,
+    /// Holds a block's rows, the grid's iterations, in its shared memory; the current one is `row`.
+    Rows,
     /// For each grid iteration, from this byte of the scratch memory on.
     Scratch(usize),
 }

@@ -51,6 +51,23 @@ pub(super) fn stage(stage: &Stage, context: &Context) -> Printed {
     Printed { text: printer.out, buffers: given, scratches, blocks, threads }
 }
 
+/// The text of one grid iteration's nodes as a warp runs them, in a function that defines the buffers, `row` and `i0`;
+/// and the type of `i0`.
+pub(super) fn row(nodes: &[Node], context: &Context, count: usize, depth: usize) -> (String, &'static str) {
+    let scalars = Scalars::new(context, count);
+    let mut printer =
+        Printer { context, scalars, team: Team::Warp, written: FxHashSet::default(), out: String::new(), names: 0 };
+    let mut since = Since::default();
+    printer.nodes(nodes, Who::Warp, &mut since, depth);
+    // The next row uses the same memory again.
+    let own = |b: &usize| context.homes[*b] == Home::Shared;
+    if since.written.iter().any(own) || since.read.iter().any(own) {
+        printer.meet(Who::Warp, &mut since, depth);
+    }
+    let int = printer.scalars.int();
+    (printer.out, int)
+}
+
 /// Who goes through a loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Who {
@@ -409,7 +426,7 @@ impl Printer<'_> {
     fn store(&self, stmt: &Stmt) -> String {
         match stmt {
             Stmt::Store { buffer, index, value } => {
-                let (at, text) = (self.scalars.index(index), self.scalars.expr(value).0);
+                let (at, text) = (self.scalars.place(*buffer, index), self.scalars.expr(value).0);
                 format!("b{buffer}[{at}] = {};", self.scalars.narrowed(*buffer, &text))
             }
             Stmt::StoreAt { buffer, at, value } => {

@@ -47,10 +47,38 @@ pub(super) struct Functions {
 impl Shape {
     /// `aligned`: whether each of a, b and c starts at a multiple of 16 bytes.
     pub fn contract(x: &Contract, aligned: [bool; 3]) -> Shape {
+        Shape::named(x, aligned, [["m", "k"], ["k", "n"], ["m", "n"]])
+    }
+
+    /// As one of a band, on `tile` rows at a time: those of m, or of k if `sums`. Operands that are `local` hold these only.
+    pub fn in_band(x: &Contract, aligned: [bool; 3], local: [bool; 3], sums: bool, tile: usize) -> Shape {
+        let mut x = x.clone();
+        for dim in &mut x.batch {
+            for (stride, _) in [&mut dim.a, &mut dim.b, &mut dim.c].into_iter().zip(local).filter(|(_, local)| *local) {
+                *stride = 0;
+            }
+        }
+        let (m, k) = (format!("(m % {tile})"), format!("(k % {tile})"));
+        let mut names = [["m", "k"], ["k", "n"], ["m", "n"]];
+        for (names, _) in names.iter_mut().zip(local).filter(|(_, local)| *local) {
+            for name in names {
+                *name = match (*name, sums) {
+                    ("m", false) => &m,
+                    ("k", true) => &k,
+                    (same, _) => same,
+                };
+            }
+        }
+        Shape::named(&x, aligned, names)
+    }
+
+    /// `names`: the text of the rows and columns of a, b and c.
+    fn named(x: &Contract, aligned: [bool; 3], names: [[&str; 2]; 3]) -> Shape {
+        let [[a_m, a_k], [b_k, b_n], [c_m, c_n]] = names;
         let [(a, a_z), (b, b_z), (c, _)] = [
-            position(&x.a, [("m", x.m), ("k", x.k)], x.batch.iter().map(|d| (d.extent, d.a)).collect()),
-            position(&x.b, [("k", x.k), ("n", x.n)], x.batch.iter().map(|d| (d.extent, d.b)).collect()),
-            position(&x.c, [("m", x.m), ("n", x.n)], x.batch.iter().map(|d| (d.extent, d.c)).collect()),
+            position(&x.a, [(a_m, x.m), (a_k, x.k)], x.batch.iter().map(|d| (d.extent, d.a)).collect()),
+            position(&x.b, [(b_k, x.k), (b_n, x.n)], x.batch.iter().map(|d| (d.extent, d.b)).collect()),
+            position(&x.c, [(c_m, x.m), (c_n, x.n)], x.batch.iter().map(|d| (d.extent, d.c)).collect()),
         ];
         let a_along_k = x.a.col == 1 || x.a.row != 1 && x.k > 1;
         let b_along_k = x.b.row == 1 && x.b.col != 1;
@@ -142,12 +170,7 @@ impl Shape {
     /// `types`: in which a, b and c are stored.
     pub fn functions(&self, precision: Precision, types: [&str; 3]) -> Functions {
         let plain = self.dtype == DType::F64 || precision == Precision::F32;
-        let math = match (self.dtype, precision) {
-            (DType::F64, _) => "Plain<double>",
-            (_, Precision::F32) => "Plain<float>",
-            (_, Precision::Tf32) => "Tf32",
-            (_, Precision::Bf16) => "Bf16",
-        };
+        let math = math(self.dtype, precision);
         let depth = if math == "Bf16" { 32 } else { 16 };
         let tiles = |tm: usize, tn: usize| self.m.div_ceil(tm) * self.n.div_ceil(tn) * self.z;
         // Small tiles where large ones would leave most of the GPU idle, or mostly hang over the edge.
@@ -163,25 +186,7 @@ impl Shape {
         let splits = steps.div_ceil(steps.div_ceil(splits).max(1)).max(1);
         let [a, b, c] = types;
         let sum = c::stored(self.dtype);
-        let mut shape = String::from("  struct Shape {\n");
-        _ = writeln!(
-            shape,
-            "    enum {{ M = {}, N = {}, K = {}, Z = {}, SPLITS = {splits}, A_ALONG_K = {}, A_WIDE = {}, B_ALONG_K = {}, B_WIDE = {} }};",
-            self.m,
-            self.n,
-            self.k,
-            self.z,
-            self.a_along_k as u8,
-            self.a_wide as u8,
-            self.b_along_k as u8,
-            self.b_wide as u8
-        );
-        for (name, args, body) in
-            [("a", "int m, int k", &self.a), ("b", "int k, int n", &self.b), ("c", "int m, int n", &self.c)]
-        {
-            _ = writeln!(shape, "    FN int64_t {name}(int z, {args}) {{ {body} }}");
-        }
-        shape += "  };\n";
+        let shape = self.text(splits);
         let parts = splits > 1;
         let call = format!("product<Shape, {math}, {tile}, {tile}, {threads}>");
         let product = if parts {
@@ -206,9 +211,43 @@ impl Shape {
         }
     }
 
+    /// The type that says all this in device code.
+    pub fn text(&self, splits: usize) -> String {
+        let mut shape = String::from("  struct Shape {\n");
+        _ = writeln!(
+            shape,
+            "    enum {{ M = {}, N = {}, K = {}, Z = {}, SPLITS = {splits}, A_ALONG_K = {}, A_WIDE = {}, B_ALONG_K = {}, B_WIDE = {} }};",
+            self.m,
+            self.n,
+            self.k,
+            self.z,
+            self.a_along_k as u8,
+            self.a_wide as u8,
+            self.b_along_k as u8,
+            self.b_wide as u8
+        );
+        for (name, args, body) in
+            [("a", "int m, int k", &self.a), ("b", "int k, int n", &self.b), ("c", "int m, int n", &self.c)]
+        {
+            _ = writeln!(shape, "    FN int64_t {name}(int z, {args}) {{ {body} }}");
+        }
+        shape += "  };\n";
+        shape
+    }
+
     /// Whether there is anything to compute.
     pub fn is_empty(&self) -> bool {
         self.m * self.n * self.z == 0
+    }
+}
+
+/// How device code multiplies.
+pub(super) fn math(dtype: DType, precision: Precision) -> &'static str {
+    match (dtype, precision) {
+        (DType::F64, _) => "Plain<double>",
+        (_, Precision::F32) => "Plain<float>",
+        (_, Precision::Tf32) => "Tf32",
+        (_, Precision::Bf16) => "Bf16",
     }
 }
 

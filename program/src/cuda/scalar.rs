@@ -1,6 +1,6 @@
 //! Scalar expressions and indices as CUDA C++.
 
-use super::context::Context;
+use super::context::{Context, Home};
 use crate::bounds::{Extents, range};
 use crate::{Atom, DType, Expr, Index, Reg, Scalar, Var, c};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -67,7 +67,7 @@ impl<'a> Scalars<'a> {
             Expr::Load { buffer, index } => {
                 let element = match self.packed.get(&(*buffer, index.clone())) {
                     Some(n) => format!("v{n}.x[u]"),
-                    None => format!("b{buffer}[{}]", self.index(index)),
+                    None => format!("b{buffer}[{}]", self.place(*buffer, index)),
                 };
                 let dtype = self.dtype(*buffer);
                 match dtype {
@@ -98,6 +98,14 @@ impl<'a> Scalars<'a> {
                 let (x, from) = self.expr(x);
                 (c::cast(*to, &x, from), *to)
             }
+        }
+    }
+
+    /// The text of an element's place in a buffer.
+    pub fn place(&self, buffer: usize, index: &Index) -> String {
+        match self.context.homes[buffer] {
+            Home::Rows => self.index_at(index, Var::GRID, "row"),
+            _ => self.index(index),
         }
     }
 

@@ -47,9 +47,10 @@ impl Device {
         }
         driver.load(&module.functions)?;
         let arena = driver.allocate(program.arena.max(1), "values within a step")?;
-        let spill = driver.allocate(program.spill.max(1), "values within a step")?;
+        let spills = if module.apart.is_empty() { 0 } else { program.spill };
+        let spill = driver.allocate(spills.max(1), "values within a step")?;
         let scratch = driver.allocate(module.scratch.max(1), "scratch memory of kernels")?;
-        let mut bytes = program.arena + program.spill + module.scratch;
+        let mut bytes = program.arena + spills + module.scratch;
         let mut at = vec![arena; program.buffers.len()];
         for (at, buffer) in at.iter_mut().zip(&program.buffers) {
             *at = match buffer.place {
@@ -148,10 +149,12 @@ impl Device {
             More::Within { buffer, byte } => self.at[buffer.0 as usize].plus(*byte).0,
             More::Number(number) => *number as u64,
         });
+        let function = &self.module.functions[call.function];
         Launch {
             function: call.function,
             blocks: call.blocks,
-            threads: self.module.functions[call.function].threads,
+            threads: function.threads,
+            shared: function.shared,
             arguments: buffers.chain(call.scratches.then_some(self.scratch.0)).chain(more).collect(),
         }
     }
@@ -175,7 +178,7 @@ impl Device {
     fn check(&self, buffer: BufferId, dtype: DType, len: Option<usize>) -> Result<(), DeviceError> {
         let found = self.program.buffers.get(buffer.0 as usize);
         match found {
-            Some(b) if b.dtype == dtype && len.is_none_or(|len| len == b.len) => Ok(()),
+            Some(b) if b.dtype == dtype && len.is_none_or(|len| len == b.len) && lasts(b.place) => Ok(()),
             _ => Err(DeviceError::Mismatch { buffer, dtype, len: len.unwrap_or(0) }),
         }
     }
@@ -219,7 +222,7 @@ impl Device {
     fn check_part(&self, buffer: BufferId, dtype: DType, end: usize) -> Result<(), DeviceError> {
         let found = self.program.buffers.get(buffer.0 as usize);
         match found {
-            Some(b) if b.dtype == dtype && end <= b.len => Ok(()),
+            Some(b) if b.dtype == dtype && end <= b.len && lasts(b.place) => Ok(()),
             _ => Err(DeviceError::Mismatch { buffer, dtype, len: end }),
         }
     }
@@ -304,7 +307,7 @@ impl Device {
     pub fn copy(&mut self, from: BufferId, to: BufferId) -> Result<(), DeviceError> {
         let buffer = |id: BufferId| self.program.buffers.get(id.0 as usize);
         let (Some(a), Some(b)) = (buffer(from), buffer(to)) else { return Err(DeviceError::Copy { from, to }) };
-        if a.dtype != b.dtype || a.len != b.len {
+        if a.dtype != b.dtype || a.len != b.len || !lasts(a.place) || !lasts(b.place) {
             return Err(DeviceError::Copy { from, to });
         }
         if self.module.narrow[from.0 as usize] != self.module.narrow[to.0 as usize] {
@@ -314,6 +317,11 @@ impl Device {
         let bytes = self.size(from);
         Ok(self.driver.copy(self.at[from.0 as usize], self.at[to.0 as usize], bytes)?)
     }
+}
+
+/// Whether a buffer has memory of its own: what lives within a band may have none.
+fn lasts(place: Place) -> bool {
+    !matches!(place, Place::Band { .. })
 }
 
 fn bytes_of<T: Element>(values: &[T]) -> &[u8] {

@@ -37,6 +37,8 @@ pub struct Launch {
     pub function: usize,
     pub blocks: usize,
     pub threads: usize,
+    /// Bytes of shared memory of a block, besides what its function declares.
+    pub shared: usize,
     /// Pointers; then, for hand-written code, numbers, which are as wide.
     pub arguments: Vec<u64>,
 }

@@ -123,7 +123,7 @@ impl Gpu {
                 self.functions[launch.function],
                 (launch.blocks as u32, 1, 1),
                 (launch.threads as u32, 1, 1),
-                0,
+                launch.shared as u32,
                 self.stream,
                 &mut pointers,
             )
@@ -217,10 +217,17 @@ impl Driver for Gpu {
             let name = CString::new(name.as_str()).unwrap_or_default();
             // SAFETY: loaded above.
             let found = unsafe { result::module::get_function(self.modules[first + unit_of(i)], name) };
-            self.functions.push(found.map_err(|e| match outside {
+            let found = found.map_err(|e| match outside {
                 Some(o) => CudaError::NoEntry { file: o.code.name.clone(), entry: o.entry.clone() },
                 None => failed("find a kernel")(e),
-            })?);
+            })?;
+            if function.shared > 0 {
+                let most = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+                // SAFETY: found above.
+                unsafe { result::function::set_function_attribute(found, most, function.shared as i32) }
+                    .map_err(failed("give a kernel its shared memory"))?;
+            }
+            self.functions.push(found);
         }
         Ok(())
     }

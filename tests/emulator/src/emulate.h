@@ -231,11 +231,15 @@ static inline void mma_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_
   emulated::mma(c, a, b, true);
 }
 
-/* Runs `function(arguments)` as a kernel. Seed 0: threads in order; 1: the other way round; else shuffled. */
-extern "C" void fgc_emulate(void (*function)(void **), void **arguments, unsigned blocks, unsigned threads, uint64_t seed) {
+/* Shared memory of the size a launch says; as much as any GPU has. */
+#define DYNAMIC
+alignas(16) static char dynamic[227 << 10];
+
+/* Runs `function(arguments)` as a kernel with so much of `dynamic`, which holds no numbers at first. Seed 0: threads in order; 1: the other way round; else shuffled. */
+extern "C" void fgc_emulate(void (*function)(void **), void **arguments, unsigned blocks, unsigned threads, unsigned shared, uint64_t seed) {
   using namespace emulated;
   std::lock_guard<std::mutex> lock(one_at_a_time);
-  if (threads > MOST) abort();
+  if (threads > MOST || shared > sizeof dynamic) abort();
   machine.function = function;
   machine.arguments = arguments;
   machine.threads = threads;
@@ -253,6 +257,7 @@ extern "C" void fgc_emulate(void (*function)(void **), void **arguments, unsigne
       order[t] = order[other];
       order[other] = held;
     }
+    memset(dynamic, 0xff, shared);
     run_block(order);
   }
 }

@@ -21,7 +21,7 @@ const FLAGS: &[&str] =
     &["-O1", "-std=gnu++17", "-shared", "-fPIC", "-w", "-fno-strict-aliasing", "-fno-math-errno", "-mfma"];
 
 type Wrapper = unsafe extern "C" fn(*mut *mut c_void);
-type Emulate = unsafe extern "C" fn(Wrapper, *mut *mut c_void, u32, u32, u64);
+type Emulate = unsafe extern "C" fn(Wrapper, *mut *mut c_void, u32, u32, u32, u64);
 
 /// A GPU that is none.
 pub struct Emulator {
@@ -54,8 +54,8 @@ impl Emulator {
         // SAFETY: the wrapper takes as many words as the function has parameters, which are the launch's; what those that are
         // pointers point to is this emulator's.
         unsafe {
-            let (blocks, threads) = (launch.blocks as u32, launch.threads as u32);
-            (loaded.emulate)(loaded.wrapper, arguments.as_mut_ptr(), blocks, threads, self.seed);
+            let [blocks, threads, shared] = [launch.blocks, launch.threads, launch.shared].map(|number| number as u32);
+            (loaded.emulate)(loaded.wrapper, arguments.as_mut_ptr(), blocks, threads, shared, self.seed);
         }
     }
 }

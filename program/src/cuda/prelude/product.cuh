@@ -164,7 +164,7 @@ template <class T, int TM, int TN, int THREADS> struct PlainPart {
 /* A warp's part of a tile of c on tensor cores: 16 by 8 at a time. */
 template <int TM, int TN, int THREADS> struct TensorPart {
   enum {
-    DOWN = 2, /* warps one below the other */
+    DOWN = TM < 32 ? 1 : 2, /* warps one below the other */
     ACROSS = THREADS / 32 / DOWN,
     RM = TM / DOWN / 16,
     RN = TN / ACROSS / 8,

@@ -1,6 +1,8 @@
 
-/* ---- tensor cores; off the GPU these are defined elsewhere ---- */
+/* ---- tensor cores, and shared memory; off the GPU these are defined elsewhere ---- */
 #ifdef __CUDACC_RTC__
+/* Declares a block's shared memory of the size its launch says. */
+#define DYNAMIC extern __shared__ __align__(16) char dynamic[];
 /* To 10 bits of mantissa, to nearest, halves away from zero. */
 FN uint32_t round_tf32(float x) {
   uint32_t y;
