@@ -1,15 +1,9 @@
 //! Functions that `core` lacks, the same on every machine.
 
-/// e^x to about 2 units in the last place; 0 and infinity beyond what f32 holds.
+/// e^x to about 2 units in the last place; 0 and infinity beyond what f32 holds, NaN of NaN.
 pub fn exp(x: f32) -> f32 {
     // e^x = 2^n e^r, |r| ≤ ln 2 / 2.
-    let clamped = if x < -104.0 {
-        -104.0
-    } else if x > 89.0 {
-        89.0
-    } else {
-        x
-    };
+    let clamped = x.clamp(-104.0, 89.0);
     let scaled = clamped * core::f32::consts::LOG2_E;
     let n = (scaled + if scaled < 0.0 { -0.5 } else { 0.5 }) as i32;
     let r = clamped - n as f32 * 0.693_359_4 - n as f32 * -2.121_944_4e-4;
@@ -17,7 +11,7 @@ pub fn exp(x: f32) -> f32 {
     let power = 1.0 + r + r * r * (0.5 + r * tail);
     // Two factors: 2^n itself may be no normal number.
     let half = n / 2;
-    power * two_to(half) * two_to(n - half) + (x - x)
+    power * two_to(half) * two_to(n - half)
 }
 
 /// 2^n for −126 ≤ n ≤ 127.

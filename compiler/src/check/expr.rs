@@ -260,7 +260,7 @@ impl Elaborator<'_> {
         let elsewhere: IndexMap<&str, &String> = elsewhere.collect();
         let d = match nearest(name, elsewhere.keys().copied()) {
             Some(n) => d.help(format!("did you mean `{n}` of `{}`?", elsewhere[n])),
-            None if self.from_outside(place) => d.help(
+            None if self.is_from_outside(place) => d.help(
                 "what is set is a number, `true`, `none`, a list such as `[80, 2, 0]`, or a call such as \
                  `lognormal(-1.2, 1.2)`",
             ),
@@ -270,7 +270,7 @@ impl Elaborator<'_> {
     }
 
     /// Whether a place is in a value from a preset or the command line.
-    fn from_outside(&self, place: Place) -> bool {
+    fn is_from_outside(&self, place: Place) -> bool {
         self.sources.file(place.file).name.ends_with(OUTSIDE)
     }
 

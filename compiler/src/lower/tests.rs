@@ -24,6 +24,7 @@ fn program(lowered: Lowered) -> Program {
         inputs: lowered.inputs,
         buffers: lowered.buffers,
         constants: lowered.constants,
+        codes: vec![],
         kernels: lowered.kernels,
         plans: lowered.plans,
         schedule: Schedule { steps: Vec::new() },
