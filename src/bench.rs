@@ -154,14 +154,14 @@ pub fn main(args: Args) -> Result<(), Problem> {
     memory.trained();
     let all: f64 = steps.iter().sum();
     steps.sort_by(f64::total_cmp);
-    let launches = || plans(&turns).flat_map(|plan| &program.plans[plan].launches);
+    let costs: Vec<cost::Cost> = plans(&turns).flat_map(|plan| cost::plan(&program, &program.plans[plan])).collect();
     let report = Report {
         name,
         method: method.to_string(),
         batch: preset.batch,
         kernels: program.kernels.len(),
-        launches: launches().count(),
-        cost: launches().map(|launch| cost::launch(&program, launch)).sum(),
+        launches: costs.len(),
+        cost: costs.into_iter().sum(),
         front,
         native,
         memory,

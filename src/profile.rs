@@ -37,12 +37,13 @@ impl Profile {
     /// Adds one run of a plan.
     pub fn add(&mut self, program: &Program, plan: usize, times: &[Duration]) {
         let plan = &program.plans[plan];
+        let costs = cost::plan(program, plan);
         let mut i = 0;
         while let (Some(launch), Some(time)) = (plan.launches.get(i), times.get(i)) {
             // The launches of a band are timed together.
             let band = plan.bands.iter().find(|band| band.launches.start == i);
             let end = band.map_or(i + 1, |band| band.launches.end);
-            let cost: Cost = plan.launches[i..end].iter().map(|launch| cost::launch(program, launch)).sum();
+            let cost: Cost = costs[i..end].iter().copied().sum();
             let seconds = times[i..end.min(times.len())].iter().skip(1).fold(*time, |all, time| all + *time);
             let name = band.map_or_else(|| name(program, launch), |band| band_name(program, plan, band));
             let predicted = cost.seconds(Rates::CPU);
@@ -54,19 +55,20 @@ impl Profile {
 
     /// The classes of launches, then the kinds that took longest; per step, of `steps` that took `milliseconds`.
     pub fn table(&self, steps: usize, milliseconds: f64, rows: usize) -> String {
-        let mut out = "      ms  model     %      n   GFLOP/s    GB/s\n".to_string();
+        let mut out = "      ms  model     %      n   GFLOP/s    GB/s        MB\n".to_string();
         let mut line = |sum: &Sum, name: &str| {
             let ms = sum.seconds * 1e3;
             let rate = |amount: f64| if sum.seconds > 0.0 { amount * 1e-9 / sum.seconds } else { 0.0 };
             _ = writeln!(
                 out,
-                "{:>8.3} {:>6.3} {:>5.1} {:>6} {:>9.1} {:>7.1}  {name}",
+                "{:>8.3} {:>6.3} {:>5.1} {:>6} {:>9.1} {:>7.1} {:>9.1}  {name}",
                 ms / steps as f64,
                 sum.predicted * 1e3 / steps as f64,
                 ms / milliseconds * 100.0,
                 sum.launches / steps,
                 rate(sum.cost.flops),
                 rate(sum.cost.bytes),
+                sum.cost.bytes * 1e-6 / steps as f64,
             );
         };
         let mut all = Sum::default();

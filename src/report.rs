@@ -58,13 +58,13 @@ pub fn report(compiled: &Compiled) -> Result<String, Problem> {
     rules(&mut out, "rules applied, elsewhere", &optimised.simplified);
 
     let turns = first_iterations(&program.schedule.steps);
-    let launches = || plans(&turns).flat_map(|plan| &program.plans[plan].launches);
-    let all: cost::Cost = launches().map(|launch| cost::launch(&program, launch)).sum();
+    let costs: Vec<cost::Cost> = plans(&turns).flat_map(|plan| cost::plan(&program, &program.plans[plan])).collect();
+    let all: cost::Cost = costs.iter().copied().sum();
     _ = writeln!(
         out,
         "\na step\n  {} kernels, {} launches, {:.3} GFLOP, {:.3} GB, {:.1} MiB of buffers",
         program.kernels.len(),
-        launches().count(),
+        costs.len(),
         all.flops * 1e-9,
         all.bytes * 1e-9,
         device.bytes() as f64 / f64::from(1 << 20)

@@ -1,13 +1,15 @@
 //! What launches do, counted: arithmetic and bytes, for reports.
 
-use crate::{Access, BinaryOp, BufferId, Expr, Kernel, Launch, Place, Program, Stmt, UnaryOp};
+use crate::validate::uses;
+use crate::{Access, BinaryOp, BufferId, Expr, Kernel, Launch, Place, Plan, Program, Stmt, UnaryOp};
 use std::iter::Sum;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
     /// Arithmetic operations; an exponential or the like is ten.
     pub flops: f64,
-    /// Read and written, each buffer once. What stays within a band is not counted.
+    /// Read and written, each buffer once, or as many of its elements as there are accesses if these are fewer. What stays
+    /// within a band is not counted.
     pub bytes: f64,
 }
 
@@ -38,32 +40,59 @@ impl Sum for Cost {
     }
 }
 
-/// The cost of a launch of this program.
-pub fn launch(program: &Program, launch: &Launch) -> Cost {
+/// The cost of each launch of a plan. What a launch of a band reads of what an earlier one has written it finds in the
+/// cache, stored or not: a block's values fit there.
+pub fn plan(program: &Program, plan: &Plan) -> Vec<Cost> {
+    let mut costs = Vec::with_capacity(plan.launches.len());
+    let mut near: Vec<BufferId> = Vec::new();
+    for (i, launch) in plan.launches.iter().enumerate() {
+        let band = plan.bands.iter().find(|band| band.launches.contains(&i));
+        if band.is_none_or(|band| band.launches.start == i) {
+            near.clear();
+        }
+        let counts = |buffer: BufferId, access: Access| {
+            !stays(program, buffer) && (access != Access::Read || !near.contains(&buffer))
+        };
+        costs.push(self::launch(program, launch, &counts));
+        if band.is_some() {
+            let written = uses(program, launch).into_iter().filter(|used| used.access != Access::Read);
+            near.extend(written.map(|used| used.buffer));
+        }
+    }
+    costs
+}
+
+/// The cost of a launch, of whose buffers those are moved that `counts`.
+fn launch(program: &Program, launch: &Launch, counts: &dyn Fn(BufferId, Access) -> bool) -> Cost {
     match launch {
         Launch::Kernel { kernel: id, args } => {
             let Some(kernel) = program.kernels.get(id.0 as usize) else { return Cost::default() };
-            let stays: Vec<bool> = args.iter().map(|buffer| stays(program, *buffer)).collect();
-            Cost { bytes: bytes(kernel, |i| !stays.get(i).copied().unwrap_or(false)), ..self::kernel(kernel) }
+            let moved = |i: usize| args.get(i).is_none_or(|buffer| counts(*buffer, kernel.buffers[i].access));
+            Cost { bytes: bytes(kernel, moved), ..self::kernel(kernel) }
         }
         Launch::Contract(c) => {
-            let size = |dims: [usize; 2], stride: fn(&crate::BatchDim) -> isize, operand: &crate::Operand| {
-                if stays(program, operand.buffer) {
+            let size = |dims: [usize; 2], stride: fn(&crate::BatchDim) -> isize, buffer: BufferId, access: Access| {
+                if !counts(buffer, access) {
                     return 0.0;
                 }
                 let batch = c.batch.iter().filter(|dim| stride(dim) != 0).map(|dim| dim.extent as f64);
                 batch.product::<f64>() * dims[0] as f64 * dims[1] as f64
             };
-            let elements =
-                size([c.m, c.k], |d| d.a, &c.a) + size([c.k, c.n], |d| d.b, &c.b) + size([c.m, c.n], |d| d.c, &c.c);
+            let elements = size([c.m, c.k], |d| d.a, c.a.buffer, Access::Read)
+                + size([c.k, c.n], |d| d.b, c.b.buffer, Access::Read)
+                + size([c.m, c.n], |d| d.c, c.c.buffer, Access::Write);
             let batch: f64 = c.batch.iter().map(|dim| dim.extent as f64).product();
             let flops = 2.0 * batch * c.m as f64 * c.n as f64 * c.k as f64;
             Cost { flops, bytes: elements * c.dtype.size() as f64 }
         }
         Launch::Conv(c) => {
-            let Some([x, w, y]) = c.lens() else { return Cost::default() };
+            let Some(lens) = c.lens() else { return Cost::default() };
             let taps = (c.kernel[0] * c.kernel[1] * c.channels) as f64;
-            Cost { flops: 2.0 * y as f64 * taps, bytes: ((x + w + y) * c.dtype.size()) as f64 }
+            let computed = c.operands().0;
+            let access = |buffer: BufferId| if buffer == computed { Access::Write } else { Access::Read };
+            let moved = lens.into_iter().zip([c.x, c.w, c.y]).filter(|(_, buffer)| counts(*buffer, access(*buffer)));
+            let elements: usize = moved.map(|(len, _)| len).sum();
+            Cost { flops: 2.0 * lens[2] as f64 * taps, bytes: (elements * c.dtype.size()) as f64 }
         }
         // What it computes is not known.
         Launch::Extern(e) => {
@@ -85,12 +114,55 @@ pub fn kernel(kernel: &Kernel) -> Cost {
 
 /// Bytes that one run of a kernel moves of those of its shared buffers that `counts`.
 fn bytes(kernel: &Kernel, counts: impl Fn(usize) -> bool) -> f64 {
-    let buffers = kernel.shared().iter().enumerate().filter(|(i, _)| counts(*i));
-    let bytes = buffers.map(|(_, buffer)| {
-        let times = if buffer.access == Access::ReadWrite { 2 } else { 1 };
-        (times * buffer.len * buffer.dtype.size()) as f64
+    let mut accesses = vec![[0.0f64; 2]; kernel.shared().len()];
+    each_access(&kernel.body, kernel.extent as f64, &mut |buffer, write, times| {
+        if let Some(of) = accesses.get_mut(buffer) {
+            of[write as usize] += times;
+        }
+    });
+    let buffers = kernel.shared().iter().zip(accesses).enumerate().filter(|(i, _)| counts(*i));
+    let bytes = buffers.map(|(_, (buffer, accesses))| {
+        let elements: f64 = accesses.into_iter().map(|times| times.min(buffer.len as f64)).sum();
+        elements * buffer.dtype.size() as f64
     });
     bytes.sum()
+}
+
+/// Calls `visit` with the buffer of each load (false) and store (true), and how often it is run at most.
+fn each_access(body: &[Stmt], times: f64, visit: &mut impl FnMut(usize, bool, f64)) {
+    for stmt in body {
+        match stmt {
+            Stmt::For { extent, body, .. } => each_access(body, times * *extent as f64, visit),
+            Stmt::Let { value, .. } | Stmt::Accumulator { init: value, .. } | Stmt::Assign { value, .. } => {
+                each_load(value, times, visit);
+            }
+            Stmt::Store { buffer, value, .. } => {
+                visit(*buffer, true, times);
+                each_load(value, times, visit);
+            }
+            Stmt::StoreAt { buffer, at, value } => {
+                visit(*buffer, true, times);
+                each_load(at, times, visit);
+                each_load(value, times, visit);
+            }
+        }
+    }
+}
+
+fn each_load(expr: &Expr, times: f64, visit: &mut impl FnMut(usize, bool, f64)) {
+    match expr {
+        Expr::Const(_) | Expr::Reg(_) | Expr::Index(_) => {}
+        Expr::Load { buffer, .. } => visit(*buffer, false, times),
+        Expr::LoadAt { buffer, at } => {
+            visit(*buffer, false, times);
+            each_load(at, times, visit);
+        }
+        Expr::Unary(_, x) | Expr::Cast(_, x) => each_load(x, times, visit),
+        Expr::Binary(_, a, b) => [a, b].into_iter().for_each(|x| each_load(x, times, visit)),
+        Expr::Select { cond, then, otherwise } => {
+            [cond, then, otherwise].into_iter().for_each(|x| each_load(x, times, visit));
+        }
+    }
 }
 
 fn block(body: &[Stmt]) -> f64 {
@@ -143,12 +215,18 @@ mod tests {
         let value = Expr::Unary(UnaryOp::Exp, square.into());
         let store = Stmt::Store { buffer: 1, index: element, value };
         let buffer = |access| KernelBuffer { dtype: DType::F32, len: 40, access };
-        let found = kernel(&Kernel {
+        let mut kernel = Kernel {
             name: "exp".into(),
             buffers: vec![buffer(Access::Read), buffer(Access::Write)],
             extent: 10,
             body: vec![Stmt::For { var: Var(1), extent: 4, vector: true, body: vec![store] }],
-        });
+        };
+        let found = super::kernel(&kernel);
         assert_eq!(found, Cost { flops: 40.0 * 11.0, bytes: 320.0 });
+        // Of a long buffer no more than there are loads: two an element.
+        kernel.buffers[0].len = 4000;
+        assert_eq!(super::kernel(&kernel).bytes, 480.0);
+        kernel.buffers[0].len = 20;
+        assert_eq!(super::kernel(&kernel).bytes, 240.0);
     }
 }

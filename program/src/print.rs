@@ -1,7 +1,8 @@
 //! Kernels and plans as text for people.
 
 use crate::{
-    Access, Atom, BinaryOp, Conv, Expr, Index, Kernel, Known, Launch, Operand, Place, Plan, Program, Stmt, UnaryOp,
+    Access, Atom, Band, BinaryOp, Conv, Expr, Index, Kernel, Known, Launch, Operand, Place, Plan, Program, Stmt,
+    UnaryOp,
 };
 use std::fmt::{self, Display, Formatter};
 
@@ -46,7 +47,8 @@ fn plan_text(program: &Program, plan: &Plan) -> String {
         }
         if let Some(band) = plan.bands.iter().find(|band| band.launches.start == i) {
             let (count, along) = (band.launches.len(), &band.along);
-            out += &format!("  band of {} × {} rows: {count} launches {along:?}\n", band.entries, band.rows);
+            let Band { entries, rows, block, .. } = band;
+            out += &format!("  band of {entries} × {rows} rows by {block}: {count} launches {along:?}\n");
         }
         let text = match launch {
             Launch::Kernel { kernel, args } => {

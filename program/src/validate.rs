@@ -41,13 +41,13 @@ pub fn validate(program: &Program) -> Result<(), Vec<Problem>> {
 }
 
 /// What one launch does to a buffer.
-struct Use {
-    buffer: BufferId,
-    access: Access,
+pub(crate) struct Use {
+    pub buffer: BufferId,
+    pub access: Access,
 }
 
 /// The buffers of a launch, in its order.
-fn uses(program: &Program, launch: &Launch) -> Vec<Use> {
+pub(crate) fn uses(program: &Program, launch: &Launch) -> Vec<Use> {
     let read = |buffer| Use { buffer, access: Access::Read };
     let write = |buffer| Use { buffer, access: Access::Write };
     match launch {

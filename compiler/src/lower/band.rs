@@ -1,28 +1,37 @@
-//! Bands: products and kernels that go through the rows of the same matrices, to be run on some rows at a time.
+//! Bands: launches that go through the rows of the same matrices, or the samples of a batch, to be run on some at a time.
 //!
 //! What only they need then takes no memory beyond a cache: scores and weights of attention above all, whatever is derived
-//! from them. A band grows from a product whose large result has rows, over those that read it and that make what they
-//! read, as long as nothing outside comes between them.
+//! from them; images between norms and convolutions. A band grows from a product whose large result has rows, or from a
+//! convolution, over those that read it and that make what they read, as long as nothing outside comes between them.
 
 use super::emit::Slot;
 use super::plan::Access;
 use crate::level::Target;
-use fgc_program::band::{kernel_rows, product_rows};
-use fgc_program::{Along, Contract, Known};
+use fgc_program::band::{conv_rows, kernel_rows, product_rows};
+use fgc_program::{Along, Contract, Conv, Known};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeSet;
 
 /// Bytes of results that make a band worth its while.
 const WORTH: usize = 1 << 17;
 
-/// Bytes of packed right operands, which each block of rows meets: a third of a second-level cache.
-const OPERANDS: usize = 5 << 17;
+/// Bytes of packed right operands, which each block of rows meets: they stay in a second-level cache beside its values.
+const OPERANDS: usize = 3 << 18;
 
-/// Launches of a band at most.
-const MEMBERS: usize = 12;
+/// Rows of a block where what is kept of them fits [`KEPT`]; else half as many.
+const BLOCK: usize = 64;
 
-/// How far apart members may be in time: what is to come late must not be drawn to an early band, nor the reverse.
-const APART: usize = 64;
+/// Bytes of a block's values at most: half of a second-level cache.
+const KEPT: usize = 1 << 20;
+
+/// As [`KEPT`], of a sample.
+const SAMPLE: usize = 3 << 19;
+
+/// Samples there must be at least, that threads can share them; also blocks that there are of more.
+const SAMPLES: usize = 8;
+
+/// Rows of a product that one sample must have at least: fewer take less time than weights take to be read.
+const PIXELS: usize = 24;
 
 /// Matrices there must be at least for sums over rows on a CPU, where each is one thread's. A GPU's blocks share them.
 const ENTRIES: usize = 4;
@@ -41,6 +50,8 @@ pub(super) enum What<'a> {
     Kernel(&'a fgc_program::Kernel, &'a [Slot]),
     /// A product, with the slots of its operands.
     Product(Contract, [Slot; 3]),
+    /// A convolution, with the slots of x, w and y.
+    Conv(Conv, [Slot; 3]),
     Other,
 }
 
@@ -51,6 +62,8 @@ pub(super) struct Formed {
     pub members: Vec<usize>,
     pub entries: usize,
     pub rows: usize,
+    /// Rows of a block.
+    pub block: usize,
     pub along: Vec<Along>,
     /// What lives within the band only.
     pub locals: Vec<Slot>,
@@ -65,26 +78,80 @@ struct Way {
     operand: usize,
 }
 
+/// What the rows of a band are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Rows {
+    /// Those of so many matrices.
+    Matrices {
+        entries: usize,
+        rows: usize,
+    },
+    Samples(usize),
+}
+
+impl Rows {
+    fn entries(self) -> usize {
+        match self {
+            Rows::Matrices { entries, .. } => entries,
+            Rows::Samples(_) => 1,
+        }
+    }
+
+    fn rows(self) -> usize {
+        match self {
+            Rows::Matrices { rows, .. } | Rows::Samples(rows) => rows,
+        }
+    }
+
+    fn count(self) -> usize {
+        self.entries() * self.rows()
+    }
+
+    /// Launches of a band at most.
+    fn members(self) -> usize {
+        match self {
+            Rows::Matrices { .. } => 12,
+            Rows::Samples(_) => 24,
+        }
+    }
+
+    /// How far apart members may be in time: what is to come late must not be drawn to an early band, nor the reverse.
+    fn apart(self) -> usize {
+        match self {
+            Rows::Matrices { .. } => 64,
+            Rows::Samples(_) => 128,
+        }
+    }
+}
+
+/// What is known of a plan's values.
+pub(super) struct Values<'a> {
+    /// What one takes of the arena; 0 if it lies elsewhere.
+    pub bytes: &'a dyn Fn(Slot) -> usize,
+    pub elements: &'a dyn Fn(Slot) -> usize,
+}
+
 struct Former<'a> {
     candidates: &'a [Candidate<'a>],
-    /// What a value takes of the arena; 0 if it lies elsewhere.
-    bytes: &'a dyn Fn(Slot) -> usize,
+    values: Values<'a>,
     /// Matrices there must be at least for sums over rows.
     entries: usize,
+    target: Target,
     writer: FxHashMap<Slot, usize>,
     readers: FxHashMap<Slot, Vec<usize>>,
-    kernels: FxHashMap<*const fgc_program::Kernel, Vec<bool>>,
+    kernels: FxHashMap<(*const fgc_program::Kernel, usize), Vec<bool>>,
     /// The band of each launch that has one.
     band_of: Vec<Option<usize>>,
     formed: Vec<Formed>,
 }
 
 /// The bands that `candidates`, of which none writes what another writes, form.
-pub(super) fn form(candidates: &[Candidate], bytes: &dyn Fn(Slot) -> usize, target: Target) -> Vec<Formed> {
+pub(super) fn form(candidates: &[Candidate], values: Values, target: Target) -> Vec<Formed> {
     let mut former = Former {
         candidates,
-        bytes,
+        values,
         entries: if target == Target::Cpu { ENTRIES } else { 1 },
+        target,
         writer: FxHashMap::default(),
         readers: FxHashMap::default(),
         kernels: FxHashMap::default(),
@@ -99,31 +166,74 @@ pub(super) fn form(candidates: &[Candidate], bytes: &dyn Fn(Slot) -> usize, targ
     }
     for (i, candidate) in candidates.iter().enumerate() {
         let What::Product(product, slots) = &candidate.what else { continue };
-        if former.band_of[i].is_some() || bytes(slots[2]) < WORTH {
+        if former.bytes(slots[2]) < WORTH {
             continue;
         }
         let entries = product.batch.iter().map(|dim| dim.extent).product();
-        for rows in [product.m, product.n] {
-            if let Some(band) = former.grow(i, entries, rows) {
-                let number = former.formed.len();
-                band.members.iter().for_each(|&member| former.band_of[member] = Some(number));
-                former.formed.push(band);
-                break;
-            }
+        let samples = product.batch.first().map(|dim| dim.extent);
+        let samples = samples.filter(|extent| *extent >= SAMPLES && target == Target::Cpu);
+        let matrices = [product.m, product.n].map(|rows| Rows::Matrices { entries, rows });
+        former.found(i, matrices.into_iter().chain(samples.map(Rows::Samples)));
+    }
+    // A GPU's caches are too small for samples.
+    if target != Target::Cpu {
+        return former.formed;
+    }
+    for (i, candidate) in candidates.iter().enumerate() {
+        if let What::Conv(conv, _) = &candidate.what
+            && conv.batch >= SAMPLES
+        {
+            former.found(i, [Rows::Samples(conv.batch)]);
         }
+    }
+    // Those with the fewest parts first: others may have several for each.
+    let extent = |i: &usize| match candidates[*i].what {
+        What::Kernel(kernel, _) => kernel.extent,
+        _ => 0,
+    };
+    let mut kernels: Vec<usize> = (0..candidates.len()).filter(|i| extent(i) >= SAMPLES).collect();
+    kernels.sort_by_key(|i| extent(i));
+    for i in kernels {
+        former.found(i, [Rows::Samples(extent(&i))]);
     }
     former.formed
 }
 
 impl Former<'_> {
-    fn grow(&mut self, seed: usize, entries: usize, rows: usize) -> Option<Formed> {
+    fn bytes(&self, slot: Slot) -> usize {
+        (self.values.bytes)(slot)
+    }
+
+    /// Forms a band from this launch, if it has none: of several the one that keeps most, of equal ones the first.
+    fn found(&mut self, seed: usize, ways: impl IntoIterator<Item = Rows>) {
+        if self.band_of[seed].is_some() {
+            return;
+        }
+        let mut best: Option<(usize, Formed)> = None;
+        for rows in ways {
+            if let Some(found) = self.grow(seed, rows)
+                && best.as_ref().is_none_or(|best| found.0 > best.0)
+            {
+                best = Some(found);
+            }
+        }
+        let Some((_, band)) = best else { return };
+        let number = self.formed.len();
+        band.members.iter().for_each(|&member| self.band_of[member] = Some(number));
+        self.formed.push(band);
+    }
+
+    /// The band around a launch, and the bytes of its locals.
+    fn grow(&mut self, seed: usize, rows: Rows) -> Option<(usize, Formed)> {
         let result = self.candidates[seed].access.writes.first()?;
-        let first = self.ways(seed, entries, rows).into_iter().find(|way| way.by_rows.contains(result))?;
+        let first = self.ways(seed, rows).into_iter().find(|way| way.by_rows.contains(result))?;
         let mut members: Vec<(usize, Way)> = vec![(seed, first)];
         let mut refused: FxHashSet<usize> = FxHashSet::default();
-        while members.len() < MEMBERS {
-            let Some(next) = self.neighbours(&members).into_iter().find(|next| !refused.contains(next)) else { break };
-            match self.admit(&members, next, entries, rows) {
+        while members.len() < rows.members() {
+            let Some(next) = self.neighbours(&members, rows).into_iter().find(|next| !refused.contains(next)) else {
+                break;
+            };
+            match self.admit(&members, next, rows) {
                 Some(way) => members.push((next, way)),
                 None => _ = refused.insert(next),
             }
@@ -132,39 +242,71 @@ impl Former<'_> {
         let written = members
             .iter()
             .flat_map(|(i, way)| self.candidates[*i].access.writes.iter().filter(|slot| way.by_rows.contains(slot)));
-        let read_inside =
-            |slot: &&Slot| self.readers.get(slot).is_some_and(|all| !all.is_empty() && all.iter().all(inside));
-        let locals: Vec<Slot> = written.filter(|slot| (self.bytes)(**slot) > 0).filter(read_inside).copied().collect();
-        if locals.iter().map(|slot| (self.bytes)(*slot)).sum::<usize>() < WORTH {
+        // A kernel's own notes count as read.
+        let read_inside = |slot: &&Slot| match self.readers.get(slot) {
+            Some(all) => all.iter().all(inside),
+            None => self.candidates[self.writer[slot]].access.notes.contains(slot),
+        };
+        let locals: Vec<Slot> = written.filter(|slot| self.bytes(**slot) > 0).filter(read_inside).copied().collect();
+        let kept: usize = locals.iter().map(|slot| self.bytes(*slot)).sum();
+        if kept < WORTH {
             return None;
         }
         let members = self.sorted(members);
+        let block = match rows {
+            Rows::Matrices { .. } if kept / rows.count() * BLOCK <= KEPT => BLOCK,
+            Rows::Matrices { .. } => BLOCK / 2,
+            Rows::Samples(count) => (SAMPLE / self.kept(&members, rows).max(1)).clamp(1, count / SAMPLES),
+        };
         let along = members.iter().map(|(_, way)| way.along).collect();
-        Some(Formed { members: members.into_iter().map(|(i, _)| i).collect(), entries, rows, along, locals })
+        let members = members.into_iter().map(|(i, _)| i).collect();
+        Some((kept, Formed { members, entries: rows.entries(), rows: rows.rows(), block, along, locals }))
+    }
+
+    /// Bytes of a row that `members`, in this order, keep at one time of what they pass on, at most.
+    fn kept(&self, members: &[(usize, Way)], rows: Rows) -> usize {
+        let reads = |i: usize, slot: &Slot| self.candidates[members[i].0].access.reads.contains(slot);
+        let mut change = vec![0isize; members.len() + 1];
+        for (i, (member, _)) in members.iter().enumerate() {
+            for slot in &self.candidates[*member].access.writes {
+                let last = (i + 1..members.len()).rfind(|&later| reads(later, slot)).unwrap_or(i);
+                let bytes = (4 * (self.values.elements)(*slot) / rows.count()) as isize;
+                change[i] += bytes;
+                change[last + 1] -= bytes;
+            }
+        }
+        let now = change.iter().scan(0, |now, change| {
+            *now += change;
+            Some(*now)
+        });
+        now.max().unwrap_or(0) as usize
     }
 
     /// Launches that read what members write by rows, or write what they read so.
-    fn neighbours(&self, members: &[(usize, Way)]) -> BTreeSet<usize> {
+    fn neighbours(&self, members: &[(usize, Way)], rows: Rows) -> BTreeSet<usize> {
         let mut all: BTreeSet<usize> = BTreeSet::new();
         for (member, way) in members {
             let access = &self.candidates[*member].access;
             for slot in access.writes.iter().filter(|slot| way.by_rows.contains(slot)) {
                 all.extend(self.readers.get(slot).into_iter().flatten());
             }
-            // Of other producers only products gain: their results need not be stored.
-            let made = access.reads.iter().filter(|slot| way.by_rows.contains(slot) && (self.bytes)(**slot) >= WORTH);
-            let producers = made.filter_map(|slot| self.writer.get(slot));
-            all.extend(producers.filter(|&&i| matches!(self.candidates[i].what, What::Product(..))));
+            // Of those that make rows of matrices only products gain: their results need not be stored.
+            let made = access.reads.iter().filter(|slot| way.by_rows.contains(slot) && self.bytes(**slot) >= WORTH);
+            let gains = |i: &usize| match rows {
+                Rows::Matrices { .. } => matches!(self.candidates[*i].what, What::Product(..)),
+                Rows::Samples(_) => true,
+            };
+            all.extend(made.filter_map(|slot| self.writer.get(slot)).filter(|&i| gains(i)));
         }
         all.retain(|i| self.band_of[*i].is_none() && members.iter().all(|(member, _)| member != i));
         all
     }
 
     /// How `next` can be a member, if it can.
-    fn admit(&mut self, members: &[(usize, Way)], next: usize, entries: usize, rows: usize) -> Option<Way> {
+    fn admit(&mut self, members: &[(usize, Way)], next: usize, rows: Rows) -> Option<Way> {
         let candidate = &self.candidates[next];
         let seed = &self.candidates[members[0].0];
-        if candidate.when != seed.when || candidate.time.abs_diff(seed.time) > APART {
+        if candidate.when != seed.when || candidate.time.abs_diff(seed.time) > rows.apart() {
             return None;
         }
         let operands: usize = members.iter().map(|(_, way)| way.operand).sum();
@@ -173,9 +315,9 @@ impl Former<'_> {
             let mut shared = from.writes.iter().filter(|slot| to.reads.contains(slot));
             shared.all(|slot| from_way.by_rows.contains(slot) && to_way.by_rows.contains(slot))
         };
-        let way = self.ways(next, entries, rows).into_iter().find(|way| {
+        let way = self.ways(next, rows).into_iter().find(|way| {
             operands + way.operand <= OPERANDS
-                && (way.along != Along::K || entries >= self.entries)
+                && (way.along != Along::K || rows.entries() >= self.entries)
                 && members.iter().all(|(member, other)| {
                     let access = &self.candidates[*member].access;
                     passes(access, other, &candidate.access, way) && passes(&candidate.access, way, access, other)
@@ -183,7 +325,14 @@ impl Former<'_> {
         })?;
         let mut all: Vec<usize> = members.iter().map(|(member, _)| *member).collect();
         all.push(next);
-        self.is_closed(&all).then_some(way)
+        if !self.is_closed(&all) {
+            return None;
+        }
+        if let Rows::Samples(_) = rows {
+            let with = members.iter().cloned().chain([(next, way.clone())]).collect();
+            return (self.kept(&self.sorted(with), rows) <= SAMPLE).then_some(way);
+        }
+        Some(way)
     }
 
     /// Whether no launch outside needs one of `members` and is needed by another.
@@ -214,31 +363,54 @@ impl Former<'_> {
     }
 
     /// The ways in which a launch goes along the rows of these matrices.
-    fn ways(&mut self, i: usize, entries: usize, rows: usize) -> Vec<Way> {
+    fn ways(&mut self, i: usize, rows: Rows) -> Vec<Way> {
+        let entries = rows.entries();
+        let samples = matches!(rows, Rows::Samples(_));
+        let by_rows = |slots: &[Slot], own: &[bool]| -> FxHashSet<Slot> {
+            // What is several operands is read by rows only if all are.
+            let all = |slot: &Slot| slots.iter().zip(own).all(|(other, own)| other != slot || *own);
+            slots.iter().copied().filter(all).collect()
+        };
         match &self.candidates[i].what {
             What::Other => Vec::new(),
             What::Kernel(kernel, slots) => {
-                if kernel.extent != entries * rows {
+                // On a GPU a warp takes a row, which is one iteration.
+                let fits = kernel.extent.is_multiple_of(rows.count())
+                    && (self.target == Target::Cpu || kernel.extent == rows.count());
+                if kernel.extent == 0 || !fits {
                     return Vec::new();
                 }
-                let by_rows = self.kernels.entry(*kernel).or_insert_with(|| kernel_rows(kernel));
-                let by_rows = slots.iter().zip(by_rows).filter(|(_, rows)| **rows).map(|(slot, _)| *slot);
-                vec![Way { along: Along::Grid, by_rows: by_rows.collect(), operand: 0 }]
+                let own =
+                    self.kernels.entry((*kernel, rows.count())).or_insert_with(|| kernel_rows(kernel, rows.count()));
+                vec![Way { along: Along::Grid, by_rows: by_rows(slots, own), operand: 0 }]
             }
             What::Product(c, slots) => {
+                let lens = slots.map(|slot| (self.values.elements)(slot));
                 let way = |along: Along| {
-                    let rows = product_rows(c, along, entries, rows)?;
-                    // A matrix that is both operands is read by rows only if both are.
-                    let all = |slot: Slot| (0..3).all(|i| slots[i] != slot || rows[i]);
-                    let by_rows: FxHashSet<Slot> = slots.iter().copied().filter(|slot| all(*slot)).collect();
-                    let right = match along {
-                        Along::M => c.n,
-                        Along::N => c.m,
-                        Along::Grid | Along::K => 0,
+                    let own = product_rows(c, along, entries, rows.rows(), lens)?;
+                    let (each, right) = match along {
+                        Along::M => (c.m / rows.rows(), c.n),
+                        Along::N => (c.n / rows.rows(), c.m),
+                        Along::Batch if own[1] => (c.m, 0),
+                        Along::Batch => (c.m, c.n),
+                        Along::K => (c.k / rows.rows(), 0),
+                        Along::Grid => (0, 0),
                     };
-                    (!by_rows.is_empty()).then(|| Way { along, by_rows, operand: 3 * right * c.k })
+                    let fits = match rows {
+                        Rows::Matrices { .. } => along != Along::Batch && each <= 1,
+                        Rows::Samples(_) => along != Along::K && each >= PIXELS,
+                    };
+                    let by_rows = by_rows(slots, &own);
+                    (fits && !by_rows.is_empty()).then(|| Way { along, by_rows, operand: 3 * right * c.k })
                 };
-                [Along::M, Along::N, Along::K].into_iter().filter_map(way).collect()
+                [Along::M, Along::N, Along::Batch, Along::K].into_iter().filter_map(way).collect()
+            }
+            What::Conv(c, slots) => {
+                let own = if samples { conv_rows(c, Along::Batch, entries, rows.rows()) } else { None };
+                let weights = c.kernel[0] * c.kernel[1] * c.channels * c.filters;
+                let way =
+                    |own: [bool; 3]| Way { along: Along::Batch, by_rows: by_rows(slots, &own), operand: 4 * weights };
+                own.map(way).into_iter().collect()
             }
         }
     }

@@ -18,6 +18,8 @@ use std::rc::Rc;
 
 const UNITS: usize = 16;
 const BUFFERS: usize = 24;
+/// Elements of an operand beside which a launch takes no time.
+const LARGE: usize = 1 << 16;
 /// Kernels tried for one unit.
 const TRIES: usize = 4;
 
@@ -144,7 +146,11 @@ impl Grouping<'_> {
     fn candidates(&self, number: usize, needed: &[usize]) -> Vec<usize> {
         let unit = &self.units[number];
         let shape = self.graph.shape(unit.node);
-        let siblings = unit.reads.iter().flat_map(|read| &self.readers[read]).filter(|&&other| {
+        // Reading the same parameter is no reason to go through two images at once.
+        let len = |read: &NodeId| self.graph.ty(*read).len();
+        let most = unit.reads.iter().map(len).max().unwrap_or(0);
+        let counts = |read: &&NodeId| most < LARGE || len(read) * 16 >= most;
+        let siblings = unit.reads.iter().filter(counts).flat_map(|read| &self.readers[read]).filter(|&&other| {
             other < number && self.graph.shape(self.units[other].node) == shape && self.units[other].fuses()
         });
         let mut siblings: Vec<usize> = siblings.map(|&other| self.group_of[other]).collect();

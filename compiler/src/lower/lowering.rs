@@ -1,6 +1,6 @@
 //! One plan after another, into one set of buffers and kernels.
 
-use super::band::{Candidate, Formed, What, form};
+use super::band::{Candidate, Formed, Values, What, form};
 use super::bind::{Buffers, NetBuffers};
 use super::contract;
 use super::cut::Cut;
@@ -165,6 +165,7 @@ impl Lowering<'_> {
             launches: first..first + formed.members.len(),
             entries: formed.entries,
             rows: formed.rows,
+            block: formed.block,
             along: formed.along,
         };
         let bands = formed.into_iter().map(band).collect();
@@ -501,12 +502,16 @@ impl Task {
                     let list =
                         if buffer.access == fgc_program::Access::Read { &mut access.reads } else { &mut access.writes };
                     list.push(*slot);
+                    if buffer.access == fgc_program::Access::ReadWrite {
+                        access.notes.push(*slot);
+                    }
                 }
                 access
             }
             Work::Product(unit) => Access {
                 reads: unit.reads.iter().map(|&read| Slot::Node(read)).collect(),
                 writes: vec![Slot::Node(unit.node)],
+                notes: Vec::new(),
             },
         }
     }
@@ -544,7 +549,9 @@ impl Draft<'_> {
         };
         let candidates: Vec<Candidate> =
             tasks.iter().zip(&times).map(|(task, time)| self.candidate(task, time.place)).collect();
-        let formed = bands.map_or_else(Vec::new, |target| form(&candidates, &bytes, target));
+        let elements = |slot: Slot| self.ty(slot).len();
+        let values = Values { bytes: &bytes, elements: &elements };
+        let formed = bands.map_or_else(Vec::new, |target| form(&candidates, values, target));
         // Bands first, each as one; then those that are in none.
         let mut sets: Vec<Vec<usize>> = formed.iter().map(|band| band.members.clone()).collect();
         let banded: FxHashSet<usize> = sets.iter().flatten().copied().collect();
@@ -583,11 +590,13 @@ impl Draft<'_> {
             Work::Product(unit) => {
                 // Buffers by the numbers of their nodes: there are none yet.
                 let number = |node: NodeId| BufferId(node.0);
-                let product = contract::contract(self.graph, &self.cut, unit.node, &number);
-                product.map_or(What::Other, |c| {
-                    let slots = [&c.a, &c.b, &c.c].map(|operand| Slot::Node(NodeId(operand.buffer.0)));
-                    What::Product(c, slots)
-                })
+                let slot = |buffer: BufferId| Slot::Node(NodeId(buffer.0));
+                match unit.kind {
+                    Kind::Conv => contract::conv(self.graph, &self.cut, unit.node, &number)
+                        .map_or(What::Other, |c| What::Conv(c.clone(), [c.x, c.w, c.y].map(slot))),
+                    _ => contract::contract(self.graph, &self.cut, unit.node, &number)
+                        .map_or(What::Other, |c| What::Product(c.clone(), [&c.a, &c.b, &c.c].map(|o| slot(o.buffer)))),
+                }
             }
         };
         Candidate { access: task.access(), what, when: task.when.as_ref(), time }

@@ -12,6 +12,8 @@ pub(super) const ALIGN: usize = 64;
 pub(super) struct Access {
     pub reads: Vec<Slot>,
     pub writes: Vec<Slot>,
+    /// Those of `writes` that are read again by the launch itself.
+    pub notes: Vec<Slot>,
 }
 
 impl Access {
@@ -166,6 +168,7 @@ mod tests {
         let launch = |reads: &[usize], write| Access {
             reads: reads.iter().map(|&n| Slot::Copy(n)).collect(),
             writes: vec![Slot::Copy(write)],
+            notes: Vec::new(),
         };
         let launches = [launch(&[], 0), launch(&[0], 1), launch(&[1], 2), launch(&[0], 10), launch(&[1], 11)];
         let small = |slot| if matches!(slot, Slot::Copy(n) if n < 10) { 100 } else { 0 };
@@ -178,6 +181,7 @@ mod tests {
         let launch = |reads: &[usize], write| Access {
             reads: reads.iter().map(|&n| slot(n)).collect(),
             writes: vec![slot(write)],
+            notes: Vec::new(),
         };
         let launches = [launch(&[3], 0), launch(&[], 1), launch(&[1], 2), launch(&[1], 3)];
         assert_eq!(order(&launches, &[0, 1, 2, 3].map(early), &|_| 1), [1, 2, 3, 0]);

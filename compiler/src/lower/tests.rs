@@ -5,6 +5,7 @@ mod fusion;
 mod gradients;
 mod random;
 mod recompute;
+mod samples;
 
 use super::{Computed, Lowered, NetLayout, PlanGraph, Role, lower_plans};
 use crate::graph::{Data, Graph, NodeId, Source, Tensor, Ty, eval};

@@ -1,8 +1,8 @@
 //! Whether launches of a band may run in turn on some rows at a time.
 
 use super::{Use, memory, uses};
-use crate::band::{kernel_rows, product_rows};
-use crate::{Access, Along, Band, BufferId, Launch, Place, Plan, Program};
+use crate::band::{conv_rows, kernel_rows, product_rows};
+use crate::{Access, Along, Band, BufferId, ConvRole, Launch, Place, Plan, Program};
 
 /// What is wrong with a plan's bands; its launches are valid.
 pub fn problems(program: &Program, plan: &Plan) -> Vec<String> {
@@ -11,7 +11,7 @@ pub fn problems(program: &Program, plan: &Plan) -> Vec<String> {
     for band in &plan.bands {
         let range = &band.launches;
         let count = band.entries.checked_mul(band.rows).unwrap_or(0);
-        if range.start < free || range.end > plan.launches.len() || range.is_empty() || count == 0 {
+        if range.start < free || range.end > plan.launches.len() || range.is_empty() || count == 0 || band.block == 0 {
             problems.push(format!("a band of launches {range:?}"));
             continue;
         }
@@ -87,10 +87,19 @@ fn rows(program: &Program, launch: &Launch, along: Along, band: &Band) -> Option
     match launch {
         Launch::Kernel { kernel, .. } => {
             let kernel = program.kernels.get(kernel.0 as usize)?;
-            let fits = along == Along::Grid && kernel.extent == band.entries * band.rows;
-            fits.then(|| kernel_rows(kernel))
+            let count = band.entries * band.rows;
+            let fits = along == Along::Grid && kernel.extent > 0 && kernel.extent.is_multiple_of(count);
+            fits.then(|| kernel_rows(kernel, count))
         }
-        Launch::Contract(c) => product_rows(c, along, band.entries, band.rows).map(|rows| rows.to_vec()),
-        Launch::Conv(_) | Launch::Extern(_) => None,
+        Launch::Contract(c) => {
+            let lens = [&c.a, &c.b, &c.c].map(|operand| program.buffers[operand.buffer.0 as usize].len);
+            product_rows(c, along, band.entries, band.rows, lens).map(|rows| rows.to_vec())
+        }
+        Launch::Conv(c) => {
+            let [x, w, y] = conv_rows(c, along, band.entries, band.rows)?;
+            // As `uses` has them: the computed one last.
+            Some(if c.role == ConvRole::Forward { vec![x, w, y] } else { vec![w, y, x] })
+        }
+        Launch::Extern(_) => None,
     }
 }

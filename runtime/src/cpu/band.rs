@@ -1,7 +1,9 @@
-//! Bands: launches that take turns on blocks of rows, so that what passes between them stays in a thread's cache.
+//! Bands: launches that take turns on blocks of rows, or of samples, so that what passes between them stays in a thread's
+//! cache.
 
 use crate::cpu::compile::Entry;
 use crate::cpu::contract::{Matrix, product};
+use crate::cpu::conv::Samples;
 use crate::cpu::memory::{Memory, View};
 use crate::cpu::packs::{Packable, Packs};
 use crate::cpu::pool::Pool;
@@ -9,12 +11,6 @@ use crate::cpu::scratch::{BAND, HELD, SHARED_OPERAND, Shared, with_scratch};
 use crate::cpu::units::{Held, Shape};
 use fgc_program::{Along, BatchDim, BufferId, Contract, Launch, Operand, Place, Plan, Program};
 use std::ffi::c_void;
-
-/// Rows of a block where what is kept of them fits [`KEPT`]; else half as many.
-const BLOCK: usize = 64;
-
-/// Bytes of a block's values at most, for full blocks: half of a second-level cache.
-const KEPT: usize = 1 << 20;
 
 /// Tasks of a band, if it has that many blocks.
 const TASKS: usize = 16;
@@ -39,8 +35,34 @@ struct Local {
     id: BufferId,
     /// Bytes of a row.
     row: usize,
+    /// The first and the last step that use it.
+    live: (usize, usize),
     /// Bytes from the start of a block's values.
     offset: usize,
+}
+
+/// Places all locals such that those alive at the same time are apart. The bytes of all, for blocks of so many rows.
+fn arrange(locals: &mut [Local], block: usize) -> usize {
+    let mut end = 0;
+    for i in 0..locals.len() {
+        let (placed, rest) = locals.split_at_mut(i);
+        let local = &mut rest[0];
+        let bytes = (local.row * block).next_multiple_of(64);
+        let mut taken: Vec<(usize, usize)> = placed
+            .iter()
+            .filter(|other| other.live.0 <= local.live.1 && local.live.0 <= other.live.1)
+            .map(|other| (other.offset, other.offset + (other.row * block).next_multiple_of(64)))
+            .collect();
+        taken.sort_unstable();
+        for (from, to) in taken {
+            if from >= local.offset + bytes {
+                break;
+            }
+            local.offset = local.offset.max(to);
+        }
+        end = end.max(local.offset + bytes);
+    }
+    end
 }
 
 #[derive(Clone, Copy)]
@@ -51,15 +73,26 @@ enum Address {
 }
 
 enum Step {
-    Kernel { entry: Entry, buffers: Vec<Address> },
+    Kernel {
+        entry: Entry,
+        buffers: Vec<Address>,
+        /// Iterations of a row.
+        each: usize,
+    },
     Product(Box<Product>),
+    /// Of x, w and y the addresses.
+    Conv(Box<Samples>, [Address; 3]),
 }
 
 /// `out[row, n] = Σ_k left[row, k]·right[k, n]`; or, where rows are summed over, `out[m, n] += Σ_row left[m, row]·right[row, n]`.
 struct Product {
     sums: bool,
-    /// m, n, k; one of them is the rows.
+    /// Whether rows are entries of the batch, and not rows of the product.
+    entries: bool,
+    /// m, n, k; one of them is the rows, unless these are entries.
     size: [usize; 3],
+    /// Rows of the product, or entries of its batch, for each of the band.
+    each: usize,
     operands: [(Address, Operand); 3],
     batch: Vec<BatchDim>,
     /// How the right operand is packed for all rows of an entry, if it is.
@@ -85,42 +118,45 @@ impl Band {
         memory: &Memory,
     ) -> Option<Band> {
         let mut locals: Vec<Local> = Vec::new();
-        let mut address = |id: BufferId| -> Option<Address> {
+        let mut address = |id: BufferId, step: usize| -> Option<Address> {
             let buffer = program.buffers.get(id.0 as usize)?;
             if !matches!(buffer.place, Place::Band { .. }) {
                 return memory.view(id).as_ref().map(View::as_ptr).map(Address::Fixed);
             }
             let known = locals.iter().position(|local| local.id == id);
-            Some(Address::Local(known.unwrap_or_else(|| {
+            let known = known.unwrap_or_else(|| {
                 let row = buffer.len / (band.entries * band.rows) * buffer.dtype.size();
-                locals.push(Local { id, row, offset: 0 });
+                locals.push(Local { id, row, live: (step, step), offset: 0 });
                 locals.len() - 1
-            })))
+            });
+            locals[known].live.1 = step;
+            Some(Address::Local(known))
         };
         let mut steps = Vec::new();
-        for (launch, along) in plan.launches[band.launches.clone()].iter().zip(&band.along) {
+        for (i, (launch, along)) in plan.launches[band.launches.clone()].iter().zip(&band.along).enumerate() {
+            let mut address = |id: BufferId| address(id, i);
             steps.push(match launch {
                 Launch::Kernel { kernel, args } => Step::Kernel {
                     entry: *code.get(kernel.0 as usize)?,
                     buffers: args.iter().map(|id| address(*id)).collect::<Option<Vec<Address>>>()?,
+                    each: program.kernels.get(kernel.0 as usize)?.extent / (band.entries * band.rows),
                 },
-                Launch::Contract(c) => Step::Product(Box::new(Product::new(c, *along, &mut address)?)),
-                Launch::Conv(_) | Launch::Extern(_) => return None,
+                Launch::Contract(c) => Step::Product(Box::new(Product::new(c, *along, band.rows, &mut address)?)),
+                Launch::Conv(c) => {
+                    let samples = Samples::new(c, c.batch / band.rows);
+                    Step::Conv(Box::new(samples), [address(c.x)?, address(c.w)?, address(c.y)?])
+                }
+                Launch::Extern(_) => return None,
             });
         }
-        let per_row: usize = locals.iter().map(|local| local.row).sum();
-        let block = if per_row * BLOCK <= KEPT { BLOCK } else { BLOCK / 2 };
-        let mut kept = 0;
-        for local in &mut locals {
-            local.offset = kept;
-            kept += (local.row * block).next_multiple_of(64);
-        }
+        let block = band.block;
+        let kept = arrange(&mut locals, block);
         let sums = steps.iter().any(|step| matches!(step, Step::Product(product) if product.sums));
         let each = band.rows.div_ceil(block);
         let blocks = if sums { 0 } else { (band.entries * each).div_ceil(TASKS).min(each) };
         let arguments = steps.iter().map(|step| match step {
             Step::Kernel { buffers, .. } => buffers.len(),
-            Step::Product(_) => 0,
+            Step::Product(_) | Step::Conv(..) => 0,
         });
         let arguments = arguments.max().unwrap_or(0);
         Some(Band { entries: band.entries, rows: band.rows, block, blocks, steps, locals, kept, arguments })
@@ -151,43 +187,68 @@ impl Band {
         let blocks = if self.blocks == 0 { each } else { self.blocks };
         let tasks = each.div_ceil(blocks);
         let own = self.held(true).filter(|(product, _)| product.kept.is_none());
-        with_scratch(&SHARED_OPERAND, own.map(|(_, held)| held.len()).sum(), |packed: &mut [u8]| {
-            let packed = Shared(packed.as_mut_ptr());
-            let mut shared = Vec::new();
-            let mut at = 0;
-            for (product, held) in self.held(true) {
-                // SAFETY: the caller's promise.
-                if let Some(kept) = product.kept.and_then(|kept| unsafe { packs.packed(kept, pool) }) {
-                    shared.push(Shared(kept.at.cast_mut()));
-                    continue;
+        let weights: usize = self.weights().map(|(samples, _)| samples.shared()).sum();
+        with_scratch(
+            &SHARED_OPERAND,
+            own.map(|(_, held)| held.len()).sum::<usize>() + weights,
+            |packed: &mut [u8]| {
+                let packed = Shared(packed.as_mut_ptr());
+                let mut shared = Vec::new();
+                let mut at = 0;
+                for (samples, w) in self.weights() {
+                    // SAFETY: the caller's promise; weights are no local, parts are apart.
+                    pool.run(samples.parts(), &|part| unsafe { samples.pack(part, w.at(0), packed.at(at)) });
+                    at += samples.shared();
                 }
-                let right = product.right(0);
-                // SAFETY: the caller's promise; a right operand that is held is no local, parts are apart.
-                pool.run(held.parts(), &|part| unsafe { held.pack(part, right, packed.at(at)) });
-                shared.push(Shared(packed.at(at)));
-                at += held.len();
-            }
-            pool.run(self.entries * tasks, &|task| {
-                let (entry, first) = (task / tasks, task % tasks * blocks);
-                // SAFETY: the caller's promise. Rows of an entry are independent but for sums, and those are in one task.
-                unsafe { self.run_blocks(entry, first..each.min(first + blocks), &shared) };
-            });
-        });
+                let weights = packed;
+                for (product, held) in self.held(true) {
+                    // SAFETY: the caller's promise.
+                    if let Some(kept) = product.kept.and_then(|kept| unsafe { packs.packed(kept, pool) }) {
+                        shared.push(Shared(kept.at.cast_mut()));
+                        continue;
+                    }
+                    let right = product.right(0);
+                    // SAFETY: the caller's promise; a right operand that is held is no local, parts are apart.
+                    pool.run(held.parts(), &|part| unsafe { held.pack(part, right, packed.at(at)) });
+                    shared.push(Shared(packed.at(at)));
+                    at += held.len();
+                }
+                pool.run(self.entries * tasks, &|task| {
+                    let (entry, first) = (task / tasks, task % tasks * blocks);
+                    // SAFETY: the caller's promise. Rows of an entry are independent but for sums, and those are in one task.
+                    unsafe { self.run_blocks(entry, first..each.min(first + blocks), &shared, weights) };
+                });
+            },
+        );
+    }
+
+    /// Convolutions, with their weights.
+    fn weights(&self) -> impl Iterator<Item = (&Samples, Shared<f32>)> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Conv(samples, [_, Address::Fixed(w), _]) => Some((&**samples, Shared(w.cast()))),
+            _ => None,
+        })
     }
 
     /// Products with right operands that are packed: those that all entries share, or those of each entry.
     fn held(&self, shared: bool) -> impl Iterator<Item = (&Product, Held)> {
         let products = self.steps.iter().filter_map(|step| match step {
             Step::Product(product) => Some((&**product, product.held?)),
-            Step::Kernel { .. } => None,
+            Step::Kernel { .. } | Step::Conv(..) => None,
         });
         products.filter(move |(product, _)| product.shared == shared)
     }
 
     /// # Safety
     /// As [`Band::run`]; no other thread works on these blocks, or on this entry where rows are summed over. `shared` has
-    /// the operands that all entries share, packed.
-    unsafe fn run_blocks(&self, entry: usize, blocks: std::ops::Range<usize>, shared: &[Shared<u8>]) {
+    /// the operands that all entries share, packed, `weights` those of convolutions, one after the other.
+    unsafe fn run_blocks(
+        &self,
+        entry: usize,
+        blocks: std::ops::Range<usize>,
+        shared: &[Shared<u8>],
+        weights: Shared<u8>,
+    ) {
         let own: usize = self.held(false).map(|(_, held)| held.len()).sum();
         with_scratch(&HELD, own, |own: &mut [u8]| {
             let mut at = own.as_mut_ptr();
@@ -204,7 +265,7 @@ impl Band {
                 for block in blocks {
                     let rows = block * self.block..self.rows.min((block + 1) * self.block);
                     // SAFETY: as above.
-                    unsafe { self.run_rows(entry, rows, [&packed, shared], kept.as_mut_ptr()) };
+                    unsafe { self.run_rows(entry, rows, [&packed, shared], weights, kept.as_mut_ptr()) };
                 }
             });
         });
@@ -212,7 +273,14 @@ impl Band {
 
     /// # Safety
     /// As [`Band::run_blocks`]; `held` has the packed operands of this entry and of all, `kept` room for a block.
-    unsafe fn run_rows(&self, entry: usize, rows: std::ops::Range<usize>, held: [&[Shared<u8>]; 2], kept: *mut u8) {
+    unsafe fn run_rows(
+        &self,
+        entry: usize,
+        rows: std::ops::Range<usize>,
+        held: [&[Shared<u8>]; 2],
+        mut weights: Shared<u8>,
+        kept: *mut u8,
+    ) {
         let mut held = held.map(|packed| packed.iter());
         let first = entry * self.rows + rows.start;
         // Launches count rows from the first of all; of locals only the block's are there.
@@ -225,7 +293,7 @@ impl Band {
         };
         for step in &self.steps {
             match step {
-                Step::Kernel { entry: code, buffers } => {
+                Step::Kernel { entry: code, buffers, each } => {
                     let arguments = kept.wrapping_add(self.kept).cast::<*mut c_void>();
                     // SAFETY: validated: these iterations touch elements of their own rows in locals, and elements of
                     // whole buffers elsewhere; `kept` has room for all arguments behind the locals.
@@ -233,7 +301,7 @@ impl Band {
                         for (i, buffer) in buffers.iter().enumerate() {
                             arguments.add(i).write(address(*buffer).cast());
                         }
-                        code(arguments.cast_const(), first as i64, (first + rows.len()) as i64);
+                        code(arguments.cast_const(), (first * each) as i64, ((first + rows.len()) * each) as i64);
                     }
                 }
                 Step::Product(product) => {
@@ -241,28 +309,47 @@ impl Band {
                     // SAFETY: as above.
                     unsafe { product.run(entry, rows.clone(), &address, right) };
                 }
+                Step::Conv(samples, operands) => {
+                    let operands = operands.map(|operand| Shared(address(operand).cast::<f32>()));
+                    // SAFETY: as above; a convolution's samples are rows of the one entry.
+                    unsafe { samples.run(rows.clone(), operands, weights.at(0)) };
+                    weights = Shared(weights.at(samples.shared()));
+                }
             }
         }
     }
 }
 
 impl Product {
-    fn new(c: &Contract, along: Along, address: &mut impl FnMut(BufferId) -> Option<Address>) -> Option<Product> {
+    fn new(
+        c: &Contract,
+        along: Along,
+        rows: usize,
+        address: &mut impl FnMut(BufferId) -> Option<Address>,
+    ) -> Option<Product> {
         let turned = |operand: Operand| Operand { row: operand.col, col: operand.row, ..operand };
         // Rows of the result, where they are its columns, are those of the transposed product.
         let (size, batch, [a, b, out]) = match along {
             Along::Grid => return None,
-            Along::M | Along::K => ([c.m, c.n, c.k], c.batch.clone(), [c.a, c.b, c.c]),
+            Along::M | Along::K | Along::Batch => ([c.m, c.n, c.k], c.batch.clone(), [c.a, c.b, c.c]),
             Along::N => {
                 let batch = c.batch.iter().map(|dim| BatchDim { a: dim.b, b: dim.a, ..*dim }).collect();
                 ([c.n, c.m, c.k], batch, [turned(c.b), turned(c.a), turned(c.c)])
             }
         };
         let operands = [(address(a.buffer)?, a), (address(b.buffer)?, b), (address(out.buffer)?, out)];
-        let sums = along == Along::K;
-        let held = if sums { None } else { Held::of(Shape { n: size[1], k: size[2], by_rows: out.col == 1 }, size[0]) };
+        let (sums, entries) = (along == Along::K, along == Along::Batch);
+        let all = batch.iter().map(|dim| dim.extent).product();
+        let each = if entries { all } else { size[if sums { 2 } else { 0 }] } / rows;
+        let held = if sums || entries && !matches!(operands[1].0, Address::Fixed(_)) {
+            None
+        } else {
+            Held::of(Shape { n: size[1], k: size[2], by_rows: out.col == 1 }, size[0])
+        };
         let shared = batch.iter().all(|dim| dim.b == 0 || dim.extent == 1);
-        Some(Product { sums, size, operands, batch, held, shared, kept: None })
+        // Each entry's own operand is multiplied once.
+        let held = held.filter(|_| shared || !entries);
+        Some(Product { sums, entries, size, each, operands, batch, held, shared, kept: None })
     }
 
     /// The right operand, which all entries share.
@@ -299,17 +386,28 @@ impl Product {
         address: &impl Fn(Address) -> *mut u8,
         right: Option<(Held, *mut u8)>,
     ) {
-        let [a, b, c] = [0, 1, 2].map(|i| self.matrix(i, address(self.operands[i].0), entry));
+        let operands = |entry: usize| [0, 1, 2].map(|i| self.matrix(i, address(self.operands[i].0), entry));
         let [m, n, k] = self.size;
+        let (first, count) = (rows.start * self.each, rows.len() * self.each);
+        if self.entries {
+            for [a, b, c] in (first..first + count).map(operands) {
+                // SAFETY: the caller's promise; validated.
+                unsafe {
+                    match right {
+                        Some((own, right)) => own.product(m, a, right, c),
+                        None => product([m, n, k], a, b, c, false),
+                    }
+                }
+            }
+            return;
+        }
+        let [a, b, c] = operands(entry);
         // SAFETY: the caller's promise; validated.
         unsafe {
             match right {
-                _ if self.sums => {
-                    let (a, b) = (a.from(0, rows.start), b.from(rows.start, 0));
-                    product([m, n, rows.len()], a, b, c, rows.start > 0);
-                }
-                Some((own, right)) => own.product(rows.len(), a.from(rows.start, 0), right, c.from(rows.start, 0)),
-                None => product([rows.len(), n, k], a.from(rows.start, 0), b, c.from(rows.start, 0), false),
+                _ if self.sums => product([m, n, count], a.from(0, first), b.from(first, 0), c, first > 0),
+                Some((own, right)) => own.product(count, a.from(first, 0), right, c.from(first, 0)),
+                None => product([count, n, k], a.from(first, 0), b, c.from(first, 0), false),
             }
         }
     }

@@ -49,7 +49,7 @@ unsafe fn run_as<T: Real>(conv: &Conv, views: [View; 3], pool: &mut Pool) {
     let [x, w, y] = views.map(|view| Shared(view.as_ptr().cast::<T>()));
     let patches = Patches::of(conv);
     let size = [patches.rows(), conv.filters, patches.cols()];
-    let pointwise = conv.kernel == [1, 1] && conv.stride == [1, 1] && conv.pad == [[0; 2]; 2];
+    let pointwise = pointwise(conv);
     if views.iter().any(|view| view.is_empty()) {
         let out = if conv.role == ConvRole::Forward { (y, views[2]) } else { (x, views[0]) };
         let (at, view) = if conv.role == ConvRole::Weight { (w, views[1]) } else { out };
@@ -131,6 +131,13 @@ impl Patches {
         (PACKED / self.cols()).clamp(48, 768).next_multiple_of(48)
     }
 
+    /// The rows of some images, tile by tile.
+    fn each_tile(&self, images: &Range<usize>, mut visit: impl FnMut(Range<usize>)) {
+        let pixels = self.out[0] * self.out[1];
+        let (end, tile) = (images.end * pixels, self.tile());
+        (images.start * pixels..end).step_by(tile).for_each(|first| visit(first..end.min(first + tile)));
+    }
+
     /// For each row of the window over patch `row`: the run of the image it covers, as (first element of the image,
     /// elements), after so many elements of the patch that lie outside. None where all of it does.
     fn runs(&self, row: usize) -> impl Iterator<Item = Option<(usize, usize, usize)>> + '_ {
@@ -186,20 +193,157 @@ unsafe fn gathered<T: Real>(
     out: Shared<T>,
     pool: &mut Pool,
 ) {
-    let (rows, cols, tile) = (patches.rows(), patches.cols(), patches.tile());
+    let (rows, tile) = (patches.rows(), patches.tile());
     pool.run(rows.div_ceil(tile), &|task| {
-        let first = task * tile;
-        let count = tile.min(rows - first);
-        with_scratch(&PATCHES, count * cols, |packed| {
-            // SAFETY: the caller's promise; each task writes rows of its own.
-            unsafe {
-                patches.pack(images, first, count, packed);
-                let a = Matrix::dense(packed.as_mut_ptr(), cols);
-                let c = Matrix::dense(out.at(first * filters), filters);
-                product([count, filters, cols], a, Matrix::dense(w.at(0), filters), c, false);
-            }
-        });
+        let rows = task * tile..rows.min((task + 1) * tile);
+        // SAFETY: the caller's promise; each task writes rows of its own.
+        unsafe { gather(patches, filters, rows, images, w, out) };
     });
+}
+
+/// Some rows of [`gathered`].
+///
+/// # Safety
+/// As there.
+unsafe fn gather<T: Real>(
+    patches: &Patches,
+    filters: usize,
+    rows: Range<usize>,
+    images: Shared<T>,
+    w: Shared<T>,
+    out: Shared<T>,
+) {
+    let (count, cols) = (rows.len(), patches.cols());
+    with_scratch(&PATCHES, count * cols, |packed| {
+        // SAFETY: the caller's promise.
+        unsafe {
+            patches.pack(images, rows.start, count, packed);
+            let a = Matrix::dense(packed.as_mut_ptr(), cols);
+            let c = Matrix::dense(out.at(rows.start * filters), filters);
+            product([count, filters, cols], a, Matrix::dense(w.at(0), filters), c, false);
+        }
+    });
+}
+
+/// A convolution, Forward or Input, of which each thread computes samples of its own.
+pub struct Samples {
+    conv: Conv,
+    /// Samples for each of a band.
+    each: usize,
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    units: Option<amx::conv::Samples>,
+    #[cfg(target_arch = "x86_64")]
+    tiles: Option<vector::winograd::Samples>,
+}
+
+impl Samples {
+    /// The launch is validated, of f32, and none of its buffers is empty.
+    pub fn new(conv: &Conv, each: usize) -> Samples {
+        Samples {
+            conv: conv.clone(),
+            each,
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            units: amx::conv::Samples::of(conv),
+            #[cfg(target_arch = "x86_64")]
+            tiles: vector::winograd::Samples::of(conv),
+        }
+    }
+
+    /// Whether the weights are turned around for all samples.
+    fn turns(&self) -> bool {
+        self.conv.role == ConvRole::Input && self.conv.stride == [1, 1] && !pointwise(&self.conv)
+    }
+
+    /// Bytes of what all samples share: weights as they are multiplied. A multiple of 64.
+    pub fn shared(&self) -> usize {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if let Some(units) = &self.units {
+            return units.shared();
+        }
+        #[cfg(target_arch = "x86_64")]
+        if let Some(tiles) = &self.tiles {
+            return tiles.shared();
+        }
+        let weights = self.conv.kernel[0] * self.conv.kernel[1] * self.conv.channels * self.conv.filters;
+        if self.turns() { (4 * weights).next_multiple_of(64) } else { 0 }
+    }
+
+    /// Parts that may be packed at once.
+    pub fn parts(&self) -> usize {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if self.units.is_some() {
+            return self.conv.kernel[0] * self.conv.kernel[1];
+        }
+        #[cfg(target_arch = "x86_64")]
+        if let Some(tiles) = &self.tiles {
+            return tiles.parts();
+        }
+        if self.shared() > 0 { self.conv.kernel[0] * self.conv.kernel[1] } else { 0 }
+    }
+
+    /// # Safety
+    /// `w` has the launch's weights; `to`, aligned to 64, has room for [`Samples::shared`] bytes, of which nobody else uses
+    /// the part's.
+    pub unsafe fn pack(&self, part: usize, w: *mut f32, to: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            if let Some(units) = &self.units {
+                return units.pack(part, Shared(w), Shared(to.cast()));
+            }
+            #[cfg(target_arch = "x86_64")]
+            if let Some(tiles) = &self.tiles {
+                return tiles.pack(part, Shared(w), Shared(to.cast()));
+            }
+            turn(&self.conv, part, Shared(w), Shared(to.cast()));
+        }
+    }
+
+    /// Computes some samples of the band. On the calling thread.
+    ///
+    /// # Safety
+    /// The samples' parts of x and y, from where the buffers would start, and all of w are valid; what is computed nobody
+    /// else uses. `shared` was packed from w.
+    pub unsafe fn run(&self, samples: Range<usize>, [x, w, y]: [Shared<f32>; 3], shared: *mut u8) {
+        let (conv, samples) = (&self.conv, samples.start * self.each..samples.end * self.each);
+        let patches = if self.turns() { Patches::flipped(conv) } else { Patches::of(conv) };
+        // SAFETY: the caller's promise.
+        unsafe {
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            if let Some(units) = &self.units {
+                return units.run(samples, [x, y], Shared(shared.cast()));
+            }
+            #[cfg(target_arch = "x86_64")]
+            if let Some(tiles) = &self.tiles {
+                return tiles.run(samples, [x, y], Shared(shared.cast()));
+            }
+            match conv.role {
+                ConvRole::Weight => {}
+                ConvRole::Forward | ConvRole::Input if pointwise(conv) => {
+                    let pixels = conv.height * conv.width;
+                    let (first, count) = (samples.start * pixels, samples.len() * pixels);
+                    let x = Matrix::dense(x.at(first * conv.channels), conv.channels);
+                    let y = Matrix::dense(y.at(first * conv.filters), conv.filters);
+                    let w = Matrix::dense(w.0, conv.filters);
+                    match conv.role {
+                        ConvRole::Forward => product([count, conv.filters, conv.channels], x, w, y, false),
+                        _ => product([count, conv.channels, conv.filters], y, w.transposed(), x, false),
+                    }
+                }
+                ConvRole::Forward => patches.each_tile(&samples, |rows| gather(&patches, conv.filters, rows, x, w, y)),
+                ConvRole::Input if self.turns() => {
+                    let turned = Shared(shared.cast());
+                    patches.each_tile(&samples, |rows| gather(&patches, conv.channels, rows, y, turned, x));
+                }
+                ConvRole::Input => samples.for_each(|sample| scatter(conv, &patches, sample, x, w, y)),
+            }
+        }
+    }
+}
+
+/// Whether this is a product of pixels' channels.
+fn pointwise(conv: &Conv) -> bool {
+    conv.kernel == [1, 1] && conv.stride == [1, 1] && conv.pad == [[0; 2]; 2]
 }
 
 /// The input's gradient at stride 1: a convolution of `y` with the weights turned around.
@@ -211,16 +355,24 @@ unsafe fn flipped<T: Real>(conv: &Conv, x: Shared<T>, w: Shared<T>, y: Shared<T>
     let patches = Patches::flipped(conv);
     with_scratch(&SHARED, taps * filters * channels, |turned: &mut [T]| {
         let turned = Shared(turned.as_mut_ptr());
-        pool.run(taps, &|tap| {
-            for (f, c) in (0..filters).flat_map(|f| (0..channels).map(move |c| (f, c))) {
-                let from = ((taps - 1 - tap) * channels + c) * filters + f;
-                // SAFETY: both positions are within taps × channels × filters; each tap has elements of its own.
-                unsafe { *turned.at((tap * filters + f) * channels + c) = *w.at(from) };
-            }
-        });
+        // SAFETY: the caller's promise; each tap has elements of its own.
+        pool.run(taps, &|tap| unsafe { turn(conv, tap, w, turned) });
         // SAFETY: the caller's promise.
         unsafe { gathered(&patches, channels, y, turned, x, pool) };
     });
+}
+
+/// One tap of the weights, turned around.
+///
+/// # Safety
+/// Both have the weights' elements; nobody else uses the tap's of `turned`.
+unsafe fn turn<T: Real>(conv: &Conv, tap: usize, w: Shared<T>, turned: Shared<T>) {
+    let (channels, filters, taps) = (conv.channels, conv.filters, conv.kernel[0] * conv.kernel[1]);
+    for (f, c) in (0..filters).flat_map(|f| (0..channels).map(move |c| (f, c))) {
+        let from = ((taps - 1 - tap) * channels + c) * filters + f;
+        // SAFETY: both positions are within taps × channels × filters.
+        unsafe { *turned.at((tap * filters + f) * channels + c) = *w.at(from) };
+    }
 }
 
 /// The input's gradient at any stride: patches' gradients, added where they came from. One task an image.
@@ -235,33 +387,39 @@ unsafe fn scattered<T: Real>(
     y: Shared<T>,
     pool: &mut Pool,
 ) {
-    let (cols, filters, tile) = (patches.cols(), conv.filters, patches.tile());
-    let (pixels, image) = (patches.out[0] * patches.out[1], conv.height * conv.width * conv.channels);
+    // SAFETY: the caller's promise; each task has an image of x.
+    pool.run(conv.batch, &|task| unsafe { scatter(conv, patches, task, x, w, y) });
+}
+
+/// One image of [`scattered`].
+///
+/// # Safety
+/// As there.
+unsafe fn scatter<T: Real>(conv: &Conv, patches: &Patches, sample: usize, x: Shared<T>, w: Shared<T>, y: Shared<T>) {
+    let (cols, filters) = (patches.cols(), conv.filters);
+    let image = conv.height * conv.width * conv.channels;
     let line = conv.kernel[1] * conv.channels;
-    pool.run(conv.batch, &|task| {
-        // SAFETY: this task's image of x, which no other task touches.
-        unsafe { std::slice::from_raw_parts_mut(x.at(task * image), image) }.fill(T::ZERO);
-        for first in (0..pixels).step_by(tile) {
-            let count = tile.min(pixels - first);
-            let first = task * pixels + first;
-            with_scratch(&PATCHES, count * cols, |packed: &mut [T]| {
-                let c = Matrix::dense(packed.as_mut_ptr(), cols);
-                let a = Matrix::dense(y.at(first * filters), filters);
-                // SAFETY: the caller's promise; `packed` is ours.
-                unsafe { product([count, cols, filters], a, Matrix::dense(w.at(0), filters).transposed(), c, false) };
-                let mut lines = packed.chunks_exact(line);
-                for row in first..first + count {
-                    for (found, line) in patches.runs(row).zip(&mut lines) {
-                        let Some((at, len, before)) = found else { continue };
-                        // SAFETY: a run lies within this task's image.
-                        let into = unsafe { std::slice::from_raw_parts_mut(x.at(at), len) };
-                        for (sum, term) in into.iter_mut().zip(&line[before..before + len]) {
-                            *sum += *term;
-                        }
+    // SAFETY: this image of x, which nobody else uses.
+    unsafe { std::slice::from_raw_parts_mut(x.at(sample * image), image) }.fill(T::ZERO);
+    patches.each_tile(&(sample..sample + 1), |rows| {
+        with_scratch(&PATCHES, rows.len() * cols, |packed: &mut [T]| {
+            let c = Matrix::dense(packed.as_mut_ptr(), cols);
+            let a = Matrix::dense(y.at(rows.start * filters), filters);
+            let w = Matrix::dense(w.at(0), filters).transposed();
+            // SAFETY: the caller's promise; `packed` is ours.
+            unsafe { product([rows.len(), cols, filters], a, w, c, false) };
+            let mut lines = packed.chunks_exact(line);
+            for row in rows {
+                for (found, line) in patches.runs(row).zip(&mut lines) {
+                    let Some((at, len, before)) = found else { continue };
+                    // SAFETY: a run lies within this image.
+                    let into = unsafe { std::slice::from_raw_parts_mut(x.at(at), len) };
+                    for (sum, term) in into.iter_mut().zip(&line[before..before + len]) {
+                        *sum += *term;
                     }
                 }
-            });
-        }
+            }
+        });
     });
 }
 

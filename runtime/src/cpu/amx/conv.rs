@@ -26,32 +26,22 @@ const TASKS: usize = 8;
 /// # Safety
 /// As [`crate::cpu::conv::run`].
 pub unsafe fn run(conv: &Conv, [x, w, y]: [Shared<f32>; 3], pool: &mut Pool) -> bool {
-    let (channels, filters) = (conv.channels as isize, conv.filters as isize);
-    let taps = (conv.kernel[0] * conv.kernel[1]) as isize;
-    let tap = channels * filters;
-    let patches = if conv.role == ConvRole::Input { Patches::flipped(conv) } else { Patches::of(conv) };
-    if conv.stride != [1, 1]
-        || taps == 1
-        || !suits(&patches, if conv.role == ConvRole::Input { conv.channels } else { conv.filters })
-    {
-        return false;
+    if let Some(samples) = Samples::of(conv) {
+        let [from, out] = if conv.role == ConvRole::Input { [y, x] } else { [x, y] };
+        // SAFETY: the caller's promise.
+        unsafe { samples.all([from, w, out], pool) };
+        return true;
     }
-    // SAFETY: the caller's promise.
-    unsafe {
-        match conv.role {
-            ConvRole::Forward => {
-                let weights = Weights { at: Matrix::dense(w.at(0), conv.filters), tap };
-                forward(&patches, conv.filters, x, weights, y, pool);
-            }
-            ConvRole::Input => {
-                let at = w.0.wrapping_offset((taps - 1) * tap);
-                let weights = Weights { at: Matrix::dense(at, conv.filters).transposed(), tap: -tap };
-                forward(&patches, conv.channels, y, weights, x, pool);
-            }
-            ConvRole::Weight => weight(&patches, conv.filters, [x, y], w, pool),
-        }
+    let patches = Patches::of(conv);
+    let suits = conv.role == ConvRole::Weight
+        && conv.stride == [1, 1]
+        && conv.kernel != [1, 1]
+        && suits(&patches, conv.filters);
+    if suits {
+        // SAFETY: the caller's promise.
+        unsafe { weight(&patches, conv.filters, [x, y], w, pool) };
     }
-    true
+    suits
 }
 
 /// Whether the units are there and the window suits them.
@@ -63,79 +53,123 @@ fn suits(patches: &Patches, filters: usize) -> bool {
         && super::available()
 }
 
-/// Weights as right operands: element (c, f) of tap t is at `at[t·tap + c·row + f·col]`.
-#[derive(Clone, Copy)]
-struct Weights {
-    at: Matrix<f32>,
-    tap: isize,
-}
-
-impl Weights {
-    fn of(&self, tap: usize) -> Matrix<f32> {
-        Matrix { at: self.at.at.wrapping_offset(tap as isize * self.tap), ..self.at }
-    }
-}
-
+/// A convolution at stride 1, Forward or Input, with weights packed once for all images:
 /// `out[pixel, filter] = Σ patch[pixel, k]·w[k, filter]`.
-///
-/// # Safety
-/// [`suits`]; the buffers have the patches' images, the weights of each tap, and an output of `rows × filters` that
-/// nobody else uses.
-unsafe fn forward(
-    patches: &Patches,
+pub struct Samples {
+    patches: Patches,
     filters: usize,
-    images: Shared<f32>,
-    weights: Weights,
-    out: Shared<f32>,
-    pool: &mut Pool,
-) {
-    let taps = patches.kernel[0] * patches.kernel[1];
-    let (per_tap, panels) = (patches.channels / BLOCK, filters.div_ceil(BLOCK));
-    let chunks = taps * per_tap;
-    let bands = Bands::of(patches);
-    with_scratch(&SHARED_OPERAND, panels * chunks * CHUNK, |packed: &mut [u16]| {
-        let packed = Shared(packed.as_mut_ptr());
-        pool.run(taps, &|tap| {
-            let source = weights.of(tap);
-            let to = Packed { at: packed.at(tap * per_tap * CHUNK), chunks };
-            // SAFETY: the caller's promise; each tap has chunks of its own.
-            unsafe { pack(source.transposed(), filters, patches.channels, to) };
+    /// Whether the input's gradient is computed, with the weights turned around.
+    input: bool,
+}
+
+impl Samples {
+    /// None where the units are not there or do not suit it.
+    pub fn of(conv: &Conv) -> Option<Samples> {
+        let (patches, filters, input) = match conv.role {
+            ConvRole::Forward => (Patches::of(conv), conv.filters, false),
+            ConvRole::Input => (Patches::flipped(conv), conv.channels, true),
+            ConvRole::Weight => return None,
+        };
+        let fits = conv.stride == [1, 1] && conv.kernel != [1, 1] && suits(&patches, filters);
+        fits.then_some(Samples { patches, filters, input })
+    }
+
+    fn taps(&self) -> usize {
+        self.patches.kernel[0] * self.patches.kernel[1]
+    }
+
+    /// Chunks of all taps.
+    fn chunks(&self) -> usize {
+        self.taps() * (self.patches.channels / BLOCK)
+    }
+
+    /// Bytes of the packed weights.
+    pub fn shared(&self) -> usize {
+        2 * self.filters.div_ceil(BLOCK) * self.chunks() * CHUNK
+    }
+
+    /// Packs the weights of one tap.
+    ///
+    /// # Safety
+    /// `w` has the launch's weights, `packed` room for [`Samples::shared`] bytes, of which nobody else uses the tap's.
+    pub unsafe fn pack(&self, tap: usize, w: Shared<f32>, packed: Shared<u16>) {
+        let (channels, filters) = (self.patches.channels, self.filters);
+        let source = if self.input {
+            Matrix::dense(w.at((self.taps() - 1 - tap) * channels * filters), channels).transposed()
+        } else {
+            Matrix::dense(w.at(tap * channels * filters), filters)
+        };
+        let to = Packed { at: packed.at(tap * (channels / BLOCK) * CHUNK), chunks: self.chunks() };
+        // SAFETY: the caller's promise; each tap has chunks of its own.
+        unsafe { pack(source.transposed(), filters, channels, to) };
+    }
+
+    /// Computes the output of some images. On the calling thread.
+    ///
+    /// # Safety
+    /// As [`crate::cpu::conv::Samples::run`].
+    pub unsafe fn run(&self, images: Range<usize>, [x, y]: [Shared<f32>; 2], packed: Shared<u16>) {
+        let (from, out) = if self.input { (y, x) } else { (x, y) };
+        let bands = Bands::of(&self.patches);
+        for band in images.start * bands.per_image..images.end * bands.per_image {
+            // SAFETY: the caller's promise.
+            unsafe { self.band(bands.get(band), from, out, packed) };
+        }
+    }
+
+    /// Computes the output of all images.
+    ///
+    /// # Safety
+    /// As [`crate::cpu::conv::run`].
+    unsafe fn all(&self, [from, w, out]: [Shared<f32>; 3], pool: &mut Pool) {
+        let bands = Bands::of(&self.patches);
+        with_scratch(&SHARED_OPERAND, self.shared() / 2, |packed: &mut [u16]| {
+            let packed = Shared(packed.as_mut_ptr());
+            // SAFETY: the caller's promise; taps are apart.
+            pool.run(self.taps(), &|tap| unsafe { self.pack(tap, w, packed) });
+            // SAFETY: the caller's promise; each band has output rows of its own.
+            pool.run(bands.count(), &|task| unsafe { self.band(bands.get(task), from, out, packed) });
         });
-        pool.run(bands.count(), &|task| {
-            // SAFETY: the units are there.
-            let _tiles = unsafe { Tiles::configure() };
-            let band = bands.get(task);
-            let width = band.width();
-            let part = band.height() * width * patches.channels;
-            let offsets: Vec<usize> = (0..chunks)
-                .map(|chunk| (band.tap(chunk / per_tap) * patches.channels + chunk % per_tap * BLOCK) * 2)
-                .collect();
-            with_scratch(&OPERANDS, 3 * part + 2 * BLOCK * patches.channels, |split: &mut [u16]| {
-                // SAFETY: the caller's promise; the scratch holds three parts, and a tile's rows beyond the last.
-                unsafe { band.split(images, split.as_mut_ptr(), part) };
-                let left = |pixel: usize, next: usize| Left {
-                    at: split.as_ptr().wrapping_add(pixel * patches.channels).cast(),
-                    chunks: offsets.as_ptr(),
-                    row: patches.channels * 2,
-                    half: (next - pixel) * patches.channels * 2,
-                    part: part * 2,
-                };
-                for j in 0..panels {
-                    let cols = BLOCK.min(filters - j * BLOCK);
-                    let b = packed.at(j * chunks * CHUNK).cast_const();
-                    let c = Matrix::dense(out.at(band.first_out() * filters + j * BLOCK), filters);
-                    // SAFETY: the caller's promise; each band has output rows of its own.
-                    unsafe {
-                        if patches.out[1].is_multiple_of(16) {
-                            aligned(&band, left, b, chunks, c, cols);
-                        } else {
-                            flat(&band, left, b, chunks, c, cols);
-                        }
+    }
+
+    /// # Safety
+    /// [`suits`]; the images of `from` and of `out` that the band is in are valid, and its output rows nobody else's;
+    /// `packed` has the weights of all taps.
+    unsafe fn band(&self, band: Band, from: Shared<f32>, out: Shared<f32>, packed: Shared<u16>) {
+        let (patches, filters, chunks) = (&self.patches, self.filters, self.chunks());
+        let (per_tap, panels) = (patches.channels / BLOCK, filters.div_ceil(BLOCK));
+        // SAFETY: the units are there.
+        let _tiles = unsafe { Tiles::configure() };
+        let width = band.width();
+        let part = band.height() * width * patches.channels;
+        let offsets: Vec<usize> = (0..chunks)
+            .map(|chunk| (band.tap(chunk / per_tap) * patches.channels + chunk % per_tap * BLOCK) * 2)
+            .collect();
+        with_scratch(&OPERANDS, 3 * part + 2 * BLOCK * patches.channels, |split: &mut [u16]| {
+            // SAFETY: the caller's promise; the scratch holds three parts, and a tile's rows beyond the last.
+            unsafe { band.split(from, split.as_mut_ptr(), part) };
+            let left = |pixel: usize, next: usize| Left {
+                at: split.as_ptr().wrapping_add(pixel * patches.channels).cast(),
+                chunks: offsets.as_ptr(),
+                row: patches.channels * 2,
+                half: (next - pixel) * patches.channels * 2,
+                part: part * 2,
+            };
+            for j in 0..panels {
+                let cols = BLOCK.min(filters - j * BLOCK);
+                let b = packed.at(j * chunks * CHUNK).cast_const();
+                let c = Matrix::dense(out.at(band.first_out() * filters + j * BLOCK), filters);
+                // SAFETY: the caller's promise.
+                unsafe {
+                    if patches.out[1].is_multiple_of(16) {
+                        aligned(&band, left, b, chunks, c, cols);
+                    } else {
+                        flat(&band, left, b, chunks, c, cols);
                     }
                 }
-            });
+            }
         });
-    });
+    }
 }
 
 /// Blocks of 32 output pixels: two runs of 16 within rows of the image.

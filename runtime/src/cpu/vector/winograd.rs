@@ -64,6 +64,94 @@ struct Tiles<'a> {
     filters: usize,
 }
 
+/// A convolution, Forward or Input, of which each thread computes samples of its own.
+pub struct Samples {
+    isa: &'static Isa,
+    patches: Patches,
+    filters: usize,
+    /// Elements from one tap's weights to the next's: channels by filters, or where this is negative, filters by channels.
+    tap: isize,
+}
+
+impl Samples {
+    /// None where there are no such units or another way is faster.
+    pub fn of(conv: &Conv) -> Option<Samples> {
+        let Vector { isa } = super::available()?;
+        let tap = (conv.channels * conv.filters) as isize;
+        let (patches, filters, tap) = match conv.role {
+            ConvRole::Forward => (Patches::of(conv), conv.filters, tap),
+            ConvRole::Input => (Patches::flipped(conv), conv.channels, -tap),
+            ConvRole::Weight => return None,
+        };
+        let pays = conv.kernel == [3, 3] && conv.stride == [1, 1] && Tiles { patches: &patches, filters }.pay(isa);
+        pays.then_some(Samples { isa, patches, filters, tap })
+    }
+
+    fn tiles(&self) -> Tiles<'_> {
+        Tiles { patches: &self.patches, filters: self.filters }
+    }
+
+    /// Bytes of the transformed weights' panels.
+    pub fn shared(&self) -> usize {
+        (4 * PLACES * self.tiles().panels(self.isa)).next_multiple_of(64)
+    }
+
+    /// Parts of these, each of a panel's filters.
+    pub fn parts(&self) -> usize {
+        self.filters.div_ceil(self.isa.width())
+    }
+
+    /// # Safety
+    /// The processor has the instructions; `w` has the launch's weights, `to` room for [`Samples::shared`] bytes, of which
+    /// nobody else uses the part's.
+    pub unsafe fn pack(&self, part: usize, w: Shared<f32>, to: Shared<f32>) {
+        let (isa, channels, width) = (self.isa, self.patches.channels, self.isa.width());
+        let first = part * width;
+        let count = width.min(self.filters - first);
+        // Rows and columns of one tap's weights, and those of this part.
+        let (rows, cols, w) = if self.tap > 0 {
+            (channels, count, Shared(w.at(first)))
+        } else {
+            (count, channels, Shared(w.0.wrapping_offset(-8 * self.tap + (first * channels) as isize)))
+        };
+        let line = if self.tap > 0 { self.filters } else { channels };
+        with_scratch(&PATCHES, PLACES * rows * cols, |scratch: &mut [f32]| {
+            let factors = Shared(scratch.as_mut_ptr());
+            // SAFETY: the caller's promise; the scratch has room for this part's factors.
+            unsafe {
+                for row in 0..rows {
+                    let from = grid(w.0.wrapping_add(row * line), 3, self.tap);
+                    let into = grid(factors.at(row * cols), IN, (rows * cols) as isize);
+                    (isa.transforms.weights)(&from, &into, cols);
+                }
+                for place in 0..PLACES {
+                    let source = Matrix::dense(factors.at(place * rows * cols), cols);
+                    let source = if self.tap > 0 { source } else { source.transposed() };
+                    let panel = to.at(place * self.tiles().panels(isa) + first * channels);
+                    pack(isa, [count, channels], source, 0, 1, panel);
+                }
+            }
+        });
+    }
+
+    /// Computes the output of some images. On the calling thread.
+    ///
+    /// # Safety
+    /// As [`crate::cpu::conv::Samples::run`].
+    pub unsafe fn run(&self, images: Range<usize>, [x, y]: [Shared<f32>; 2], panels: Shared<f32>) {
+        let (from, out) = if self.tap > 0 { (x, y) } else { (y, x) };
+        let tiles = self.tiles();
+        let each = tiles.down() * tiles.across();
+        let (mut first, end) = (images.start * each, images.end * each);
+        while first < end {
+            let next = end.min(first + tiles.together(self.isa));
+            // SAFETY: the caller's promise.
+            unsafe { tiles.some(self.isa, first..next, from, panels, out) };
+            first = next;
+        }
+    }
+}
+
 impl Tiles<'_> {
     fn down(&self) -> usize {
         self.patches.out[0].div_ceil(OUT)
@@ -120,10 +208,8 @@ impl Tiles<'_> {
     unsafe fn forward(&self, isa: &Isa, [images, w, out]: [Shared<f32>; 3], tap: isize, pool: &mut Pool) {
         let (channels, filters, tiles) = (self.patches.channels, self.filters, self.count());
         let [rows, cols] = if tap > 0 { [channels, filters] } else { [filters, channels] };
-        let panels = filters.next_multiple_of(isa.width()) * channels;
-        let unit = 2 * isa.rows;
-        let fit = (TASK / (PLACES * (channels + filters))).next_multiple_of(unit);
-        let block = fit.min(tiles.div_ceil(TASKS).next_multiple_of(unit));
+        let panels = self.panels(isa);
+        let block = self.together(isa).min(tiles.div_ceil(TASKS).next_multiple_of(2 * isa.rows));
         let factors = PLACES * rows * cols;
         with_scratch(&SHARED, factors + PLACES * panels, |shared: &mut [f32]| {
             let shared = Shared(shared.as_mut_ptr());
@@ -141,27 +227,46 @@ impl Tiles<'_> {
             });
             pool.run(tiles.div_ceil(block), &|task| {
                 let own = task * block..tiles.min((task + 1) * block);
-                let count = own.len();
-                with_scratch(&PATCHES, PLACES * count * (channels + filters), |scratch: &mut [f32]| {
-                    let (left, sums) = scratch.split_at_mut(PLACES * count * channels);
-                    let (left, sums) = (Shared(left.as_mut_ptr()), Shared(sums.as_mut_ptr()));
-                    // SAFETY: the caller's promise; the scratch has room; tiles have outputs of their own.
-                    unsafe {
-                        self.transform_inputs(isa, own.clone(), images, left);
-                        for place in 0..PLACES {
-                            let a = Matrix::dense(left.at(place * count * channels), channels);
-                            let c = Matrix::dense(sums.at(place * count * filters), filters);
-                            let right = shared.at(factors + place * panels);
-                            multiply(isa, [count, filters, channels], depth(channels), a.into(), right, c, false);
-                        }
-                        for (i, tile) in own.enumerate() {
-                            let from = grid(sums.at(i * filters), IN, (count * filters) as isize);
-                            (isa.transforms.output)(&from, &self.outputs(tile, out), filters);
-                        }
-                    }
-                });
+                // SAFETY: the caller's promise; the panels are there; tiles have outputs of their own.
+                unsafe { self.some(isa, own, images, Shared(shared.at(factors)), out) };
             });
         });
+    }
+
+    /// The outputs of some tiles, by panels for each place. On the calling thread.
+    ///
+    /// # Safety
+    /// As [`Tiles::forward`].
+    unsafe fn some(&self, isa: &Isa, own: Range<usize>, images: Shared<f32>, panels: Shared<f32>, out: Shared<f32>) {
+        let (channels, filters, count) = (self.patches.channels, self.filters, own.len());
+        with_scratch(&PATCHES, PLACES * count * (channels + filters), |scratch: &mut [f32]| {
+            let (left, sums) = scratch.split_at_mut(PLACES * count * channels);
+            let (left, sums) = (Shared(left.as_mut_ptr()), Shared(sums.as_mut_ptr()));
+            // SAFETY: the caller's promise; the scratch has room.
+            unsafe {
+                self.transform_inputs(isa, own.clone(), images, left);
+                for place in 0..PLACES {
+                    let a = Matrix::dense(left.at(place * count * channels), channels);
+                    let c = Matrix::dense(sums.at(place * count * filters), filters);
+                    let right = panels.at(place * self.panels(isa));
+                    multiply(isa, [count, filters, channels], depth(channels), a.into(), right, c, false);
+                }
+                for (i, tile) in own.enumerate() {
+                    let from = grid(sums.at(i * filters), IN, (count * filters) as isize);
+                    (isa.transforms.output)(&from, &self.outputs(tile, out), filters);
+                }
+            }
+        });
+    }
+
+    /// Elements of one place's panels.
+    fn panels(&self, isa: &Isa) -> usize {
+        self.filters.next_multiple_of(isa.width()) * self.patches.channels
+    }
+
+    /// Tiles that are transformed and multiplied together.
+    fn together(&self, isa: &Isa) -> usize {
+        (TASK / (PLACES * (self.patches.channels + self.filters))).next_multiple_of(2 * isa.rows)
     }
 
     /// The tiles' inputs: for each place, a row of channels for each tile.

@@ -84,7 +84,7 @@ fn attention(Sizes { entries, queries, keys, features }: Sizes, turned: bool) ->
     program.spill = second + local;
     let first = if turned { Along::N } else { Along::M };
     let along = vec![first, Along::Grid, Along::M, Along::K];
-    program.plans[0].bands = vec![Band { launches: 0..4, entries, rows: queries, along }];
+    program.plans[0].bands = vec![Band { launches: 0..4, entries, rows: queries, block: 64, along }];
     program
 }
 
