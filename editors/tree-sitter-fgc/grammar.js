@@ -12,8 +12,8 @@ const PREC = { open: 0, or: 1, and: 2, not: 3, compare: 4, range: 5, add: 6, mul
 
 // Words that mean something at their places and are names elsewhere.
 const SOFT = [
-  'carry', 'data', 'draw', 'every', 'from', 'frozen', 'layer', 'loss', 'method', 'metric', 'net', 'otherwise', 'over',
-  'param', 'sample', 'scan', 'schedule', 'state', 'step', 'use', 'weight',
+  'carry', 'data', 'draw', 'every', 'extern', 'from', 'frozen', 'kernel', 'layer', 'loss', 'method', 'metric', 'net',
+  'otherwise', 'over', 'param', 'sample', 'scan', 'schedule', 'state', 'step', 'use', 'weight',
 ];
 // Words that are never names, but may name members and arguments.
 const HARD = ['and', 'else', 'false', 'fn', 'for', 'if', 'in', 'let', 'none', 'not', 'or', 'return', 'then', 'true', 'var'];
@@ -47,7 +47,9 @@ module.exports = grammar({
 
     // ---- items
 
-    _item: $ => choice($.use_item, $.let_item, $.function_item, $.layer_item, $.schedule_item, $.method_item),
+    _item: $ => choice(
+      $.use_item, $.let_item, $.function_item, $.layer_item, $.schedule_item, $.method_item, $.extern_item,
+    ),
 
     use_item: $ => seq(
       'use',
@@ -67,6 +69,18 @@ module.exports = grammar({
     schedule_item: $ => seq('schedule', field('name', $._name), field('body', $.members)),
     members: $ => seq('{', repeat(choice($.let_item, $.function_item)), '}'),
     method_item: $ => seq('method', field('name', $._name), field('parameters', $.parameters), field('body', $.block)),
+
+    extern_item: $ => seq(
+      'extern', 'kernel',
+      field('name', $._name), field('parameters', $.parameters),
+      '->', field('result', choice($.type, $.results)),
+      'from', field('file', $.string),
+      optional(field('clauses', $.clauses)),
+    ),
+    results: $ => seq('{', listed($.result), '}'),
+    result: $ => seq(field('name', $._member_name), $._type_of),
+    clauses: $ => seq('{', repeat($.clause), '}'),
+    clause: $ => seq(field('name', $._name), '=', field('value', $._expression)),
 
     parameters: $ => seq('(', optional(listed($.parameter)), ')'),
     parameter: $ => seq(

@@ -3,5 +3,7 @@
   (members)
   (parameters)
   (record)
+  (results)
+  (clauses)
   (list)
 ] @fold

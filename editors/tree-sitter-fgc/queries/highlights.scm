@@ -6,7 +6,7 @@
 
 [
   "let" "var" "data" "draw" "net" "state" "param" "loss" "metric" "step" "sample"
-  "layer" "schedule" "method"
+  "layer" "schedule" "method" "extern" "kernel"
   "from" "frozen" "weight" "every" "otherwise" "over" "in" "carry"
 ] @keyword
 
@@ -47,6 +47,7 @@
 (layer_item name: (identifier) @function)
 (schedule_item name: (identifier) @type)
 (method_item name: (identifier) @function)
+(extern_item name: (identifier) @function)
 (let_item name: (identifier) @constant)
 (parameter name: (identifier) @variable.parameter)
 (argument name: (identifier) @variable.parameter)
@@ -61,6 +62,8 @@
 (attribute source: (identifier) @type)
 
 (field name: (identifier) @property)
+(result name: (identifier) @property)
+(clause name: (identifier) @property)
 (member_expression member: (identifier) @property)
 
 (call_expression function: (identifier) @function.call)

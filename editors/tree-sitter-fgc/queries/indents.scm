@@ -5,6 +5,8 @@
   (parameters)
   (arguments)
   (record)
+  (results)
+  (clauses)
   (list)
 ] @indent
 

@@ -2,6 +2,7 @@
   (function_item)
   (layer_item)
   (method_item)
+  (extern_item)
   (block)
   (lambda)
 ] @local.scope
@@ -18,5 +19,6 @@
 (param_statement name: (identifier) @local.definition.var)
 (function_item name: (identifier) @local.definition.function)
 (layer_item name: (identifier) @local.definition.function)
+(extern_item name: (identifier) @local.definition.function)
 
 (identifier) @local.reference

@@ -14,9 +14,9 @@ pub type Entry = unsafe extern "C" fn(*const *mut c_void, i64, i64);
 
 /// NaN and infinity keep their meaning; sums may be regrouped, which vector code needs.
 const FLAGS: &[&str] = &[
-    // What -O3 adds takes as long again to compile and gains nothing measurable, but for this cost model; -O1 compiles in
-    // half the time, and kernels take a third longer.
-    "-O2",
+    // What -O2 and -O3 add takes as long again to compile and gains nothing measurable, but for vector code and its cost
+    // model.
+    "-O1",
     "-ftree-vectorize",
     "-fvect-cost-model=dynamic",
     "-march=native",

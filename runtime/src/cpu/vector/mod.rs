@@ -5,7 +5,7 @@
 //! for all rows ([`pack`]). [`product`] cuts products into blocks and tasks.
 //!
 //! Each element of the output is summed up in the order of k, in chunks that depend on k alone: results depend neither on
-//! threads nor on how a product is cut, and are the same with AVX-512 and AVX2.
+//! threads nor on how a product is cut, and products are the same with AVX-512 and AVX2.
 
 mod avx2;
 mod avx512;
