@@ -113,6 +113,9 @@ fn cuda_entries(text: &str) -> Vec<Entry> {
             let (before, list) = (rest[..open].trim_end(), inside(&rest[open..])?);
             let start = before.rfind(|c| !is_word(c)).map_or(0, |at| at + 1);
             let name = &before[start..];
+            if name == "void" {
+                return None;
+            }
             if name.starts_with("__") || name.is_empty() {
                 rest = &rest[open + list.len() + 2..];
                 continue;

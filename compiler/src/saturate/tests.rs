@@ -221,9 +221,9 @@ fn every_structural_rule_finds_what_is_equal() {
 
 #[test]
 fn a_norm_becomes_one_multiplication_and_one_addition() {
-    // (x − mean)/√(variance + ε)·w + b, images of 8×8 with 16 channels in 4 groups.
+    // (x − mean)/√(variance + ε)·w + b, images of 32×32 with 16 channels in 4 groups.
     let mut g = Graph::new();
-    let (wide, flat) = ([2, 8, 8, 4, 4], [2, 8, 8, 16]);
+    let (wide, flat) = ([8, 32, 32, 4, 4], [8, 32, 32, 16]);
     let x = g.source(crate::graph::Source::Data { name: "0".into() }, Ty::new(DType::F32, &flat));
     let [w, b] = ["1", "2"].map(|name| {
         let source = g.source(crate::graph::Source::Data { name: name.into() }, Ty::new(DType::F32, &[16]));
@@ -232,7 +232,7 @@ fn a_norm_becomes_one_multiplication_and_one_addition() {
     let x = g.reshape(x, &wide);
     let mean = |g: &mut Graph, x| {
         let sum = g.sum(x, &[1, 2, 4]);
-        let each = g.constant_like(1.0 / 256.0, sum);
+        let each = g.constant_like(1.0 / 4096.0, sum);
         g.mul(sum, each)
     };
     let m = mean(&mut g, x);
@@ -250,7 +250,7 @@ fn a_norm_becomes_one_multiplication_and_one_addition() {
     let output = g.add(scaled, b);
 
     let count = |g: &Graph, output| {
-        let large = |id: &&NodeId| matches!(g.op(**id), Op::Binary(_)) && g.ty(**id).len() == 2048;
+        let large = |id: &&NodeId| matches!(g.op(**id), Op::Binary(_)) && g.ty(**id).len() == 131_072;
         needed(g, &[output]).iter().filter(large).count()
     };
     assert_eq!(count(&g, output), 5);

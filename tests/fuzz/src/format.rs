@@ -41,7 +41,7 @@ fn tree(file: &File) -> Value {
 fn without_spans(value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            fields.retain(|name, _| name != "span" && name != "op_span");
+            fields.retain(|name, _| name != "span" && !name.ends_with("_span"));
             fields.values_mut().for_each(without_spans);
         }
         Value::Array(items) => items.iter_mut().for_each(without_spans),

@@ -93,7 +93,7 @@ fn what_does_not_go_along_the_rows_is_not_taken_for_a_band() {
     let program = lower_nodes(&graph, &[out]);
     type Change = fn(&mut Program);
     let cases: [(Change, &str); 5] = [
-        (|p| p.plans[0].bands[0].rows = 75, "does not go along its band's rows"),
+        (|p| p.plans[0].bands[0].rows = 77, "does not go along its band's rows"),
         (|p| p.plans[0].bands[0].along[0] = Along::N, "uses more of buffer"),
         (|p| p.plans[0].bands[0].launches.end = 99, "a band of launches 0..99"),
         (|p| drop(p.plans[0].bands.pop()), "outside a band"),
