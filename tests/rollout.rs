@@ -110,7 +110,7 @@ fn work(program: &Program, exit: i64) -> (usize, usize) {
 fn work_follows_the_drawn_exit_step() {
     let text = include_str!("../methods/self_forcing.fg");
     let mut setup = setup(6);
-    setup.set.extend([("gan_weight".to_string(), "0".to_string())]);
+    setup.set.extend([("gan_weight", "0"), ("steps", "4")].map(|(name, value)| (name.to_string(), value.to_string())));
     let program = compile(text, &setup);
     let products: Vec<usize> = (0..4).map(|exit| work(&program, exit).1).collect();
     // A pass: patches, two of the time, the last layer and its modulation, and in each of two blocks six products.
@@ -131,7 +131,7 @@ fn work_follows_the_drawn_exit_step() {
 #[test]
 fn noise_is_numbered_in_order_of_use() {
     let mut setup = setup(4);
-    setup.set.extend([("gan_weight".to_string(), "0".to_string())]);
+    setup.set.extend([("gan_weight", "0"), ("steps", "4")].map(|(name, value)| (name.to_string(), value.to_string())));
     setup.set.extend([("same_step_across_blocks".to_string(), "false".to_string())]);
     let program = Arc::new(compile(include_str!("../methods/self_forcing.fg"), &setup));
     let mut device = Device::new(program.clone(), Backend::Interpreter, 1).expect("a device");

@@ -105,6 +105,6 @@ mod tests {
         let error = RunDir::create(out.path(), Some("mine"), "dmd2-ring").unwrap_err().to_string();
         assert!(error.contains("mine") && error.contains("--resume"), "{error}");
         let error = RunDir::open(&out.path().join("mine")).unwrap_err().to_string();
-        assert!(error.contains("no checkpoint"), "{error}");
+        assert!(error.contains("a directory with checkpoints"), "{error}");
     }
 }
