@@ -6,21 +6,22 @@ use super::contract;
 use super::cut::Cut;
 use super::demand::Demand;
 use super::emit::Slot;
-use super::group::{Built, Group, alone, group};
+use super::group::{Group, alone, group};
 use super::inplace::write_over;
 use super::known::known;
 use super::memo::Memo;
 use super::plan::{ALIGN, Access, Span, Time, arrange, order};
 use super::prepare::prepare;
 use super::recompute::recompute;
+use super::task::{Task, Work, guards};
 use super::units::{Kind, Unit};
 use super::{Computed, NetLayout, PlanGraph, Role};
 use crate::graph::op::FlatKind;
 use crate::graph::{Graph, NodeId, Op, Source, Ty};
 use crate::level::{Level, Pass, Target};
 use fgc_program::{
-    Band, Buffer, BufferId, Constant, DeviceCode, Extern, Guard, Input, Kernel, KernelId, Known, Launch, Output,
-    OutputKind, Place, Plan, PlanInput,
+    Band, Buffer, BufferId, Constant, DeviceCode, Extern, Input, Kernel, KernelId, Known, Launch, Output, OutputKind,
+    Place, Plan, PlanInput,
 };
 use indexmap::IndexMap;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -455,66 +456,6 @@ impl Lowering<'_> {
 /// Whether the plan finds a node in a buffer rather than computes it.
 fn is_given(graph: &Graph, id: NodeId) -> bool {
     matches!(graph.op(id), Op::Source(_) | Op::Table(_))
-}
-
-/// One launch to be.
-#[derive(Clone, Debug)]
-struct Task {
-    work: Work,
-    /// When what it computes is needed; None: always.
-    when: Option<Known>,
-}
-
-#[derive(Clone, Debug)]
-enum Work {
-    Kernel { kernel: Rc<Kernel>, slots: Vec<Slot> },
-    Product(Unit),
-}
-
-/// Runs of launches with one condition.
-fn guards(conditions: Vec<Option<Known>>) -> Vec<Guard> {
-    let mut guards: Vec<Guard> = Vec::new();
-    for (i, when) in conditions.into_iter().enumerate() {
-        let Some(when) = when else { continue };
-        match guards.last_mut() {
-            Some(guard) if guard.launches.end == i && guard.when == when => guard.launches.end += 1,
-            _ => guards.push(Guard { launches: i..i + 1, when }),
-        }
-    }
-    guards
-}
-
-impl Task {
-    fn new(group: Group, units: &[Unit], demand: &mut Demand) -> Task {
-        let when = demand.when(group.units.iter().map(|&unit| units[unit].node));
-        let work = match group.built {
-            Some(Built { kernel, slots, .. }) => Work::Kernel { kernel, slots },
-            None => Work::Product(units[group.units[0]].clone()),
-        };
-        Task { work, when }
-    }
-
-    fn access(&self) -> Access {
-        match &self.work {
-            Work::Kernel { kernel, slots } => {
-                let mut access = Access::default();
-                for (slot, buffer) in slots.iter().zip(&kernel.buffers) {
-                    let list =
-                        if buffer.access == fgc_program::Access::Read { &mut access.reads } else { &mut access.writes };
-                    list.push(*slot);
-                    if buffer.access == fgc_program::Access::ReadWrite {
-                        access.notes.push(*slot);
-                    }
-                }
-                access
-            }
-            Work::Product(unit) => Access {
-                reads: unit.reads.iter().map(|&read| Slot::Node(read)).collect(),
-                writes: vec![Slot::Node(unit.node)],
-                notes: Vec::new(),
-            },
-        }
-    }
 }
 
 impl Draft<'_> {

@@ -23,6 +23,7 @@ mod plan;
 mod prepare;
 mod recompute;
 mod strided;
+mod task;
 #[cfg(test)]
 mod tests;
 mod tidy;
