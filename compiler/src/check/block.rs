@@ -248,7 +248,7 @@ impl Elaborator<'_> {
                     ),
             ));
         }
-        let value = self.make_draw(&name, number, &law, place)?;
+        let value = self.make_draw(&name, number, draw.index.is_some(), &law, place)?;
         let Value::Tensor(t) = &value else { return Err(super::Reported) };
         let shape = self.shape_of(t);
         let local = draw.name.text.clone();

@@ -44,11 +44,11 @@ impl Model {
             match input.kind {
                 InputKind::Data => {
                     let value = feed.batch.get(&name).ok_or_else(missing)?;
-                    self.write_input(input, value)?;
+                    self.write_input(input, &name, value)?;
                 }
                 InputKind::Pin => {
                     let value = feed.pins.get(&name).ok_or_else(missing)?;
-                    self.write_input(input, value)?;
+                    self.write_input(input, &name, value)?;
                 }
                 InputKind::Iteration => self.device.write(input.buffer, &[self.iteration as f64])?,
                 InputKind::Row { position } => {
@@ -77,10 +77,10 @@ impl Model {
         .map_err(|source| TrainError::Draw { name: input.name.clone(), source })
     }
 
-    fn write_input(&mut self, input: &Input, value: &Tensor) -> Result<(), TrainError> {
+    fn write_input(&mut self, input: &Input, name: &str, value: &Tensor) -> Result<(), TrainError> {
         if value.shape() != input.shape {
             return Err(TrainError::InputShape {
-                name: input.name.clone(),
+                name: name.to_owned(),
                 expected: input.shape.clone(),
                 found: value.shape().to_vec(),
             });
@@ -88,7 +88,7 @@ impl Model {
         if value.dtype() == input.dtype {
             return Ok(self.device.set_values(input.buffer, value.values())?);
         }
-        let wrong = || TrainError::InputValues { name: input.name.clone(), dtype: input.dtype };
+        let wrong = || TrainError::InputValues { name: name.to_owned(), dtype: input.dtype };
         let values = match (input.dtype, value.values()) {
             (DType::F32, _) => Values::F32(value.to_f32()),
             (DType::F64, _) => Values::F64(value.to_f64()),

@@ -155,8 +155,15 @@ fn axes_of(e: &mut Elaborator, args: &Args, from: usize) -> Result<(Vec<Axis>, V
 
 impl Elaborator<'_> {
     /// The tensor of a draw: fresh random numbers put through the law, or, when the name is pinned, what was given.
-    /// `number`: which of many draws of that name, an I64 scalar.
-    pub fn make_draw(&mut self, name: &str, number: Option<NodeId>, law: &Law, place: Place) -> Result<Value> {
+    /// `number`: which of many draws of that name, an I64 scalar. `one_of_many`: whether it has a number, known or not.
+    pub fn make_draw(
+        &mut self,
+        name: &str,
+        number: Option<NodeId>,
+        one_of_many: bool,
+        law: &Law,
+        place: Place,
+    ) -> Result<Value> {
         let dtype = match law.base {
             Distribution::Normal => DType::F32,
             Distribution::Uniform => DType::F64,
@@ -179,19 +186,20 @@ impl Elaborator<'_> {
             return Err(self.error("FG0401", format!("a law must give a tensor, found {shown}"), place, ""));
         };
         let pins = &self.setup.pins;
-        // Which of the numbered ones are needed is known only when they are: all have one shape.
         let pinned = match number {
             None => pins.get(name),
             Some(_) => pins.iter().find(|(pin, _)| is_numbered(pin, name)).map(|(_, pin)| pin),
         };
         let Some((dtype, shape)) = pinned else { return Ok(value) };
         let want = self.shape_of(t);
-        if *shape != want {
+        // Which of many is needed is known only when it is, and chunks of a video differ in frames: the runtime compares
+        // their shapes.
+        if !one_of_many && *shape != want {
             let shown = self.show(&value);
             let message = format!("the pinned values of `{name}` have shape {shape:?}, and the draw is {shown}");
             return Err(self.error("FG0403", message, place, &shown));
         }
-        let pin = self.graph.source(Source::Pin { name: name.into(), number }, Ty::new(*dtype, shape));
+        let pin = self.graph.source(Source::Pin { name: name.into(), number }, Ty::new(*dtype, &want));
         let node = self.graph.cast(pin, self.graph.dtype(t.node));
         self.note(node, place);
         Ok(Value::Tensor(Tensor { node, ..t.clone() }))
