@@ -156,3 +156,36 @@ fn noise_is_numbered_in_order_of_use() {
     assert_eq!(used([1, 2]), "0 1 2");
     assert_eq!(used([3, 3]), "0 1 2 3 4 5");
 }
+
+/// A sampler's steps are rows of one plan: the number of each step's noise is that of its own row.
+#[test]
+fn samplers_number_noise_as_rollouts_do() {
+    let mut setup = setup(5);
+    setup.set.extend([("gan_weight", "0"), ("steps", "4")].map(|(name, value)| (name.to_string(), value.to_string())));
+    let program = Arc::new(compile(include_str!("../methods/self_forcing.fg"), &setup));
+    let mut device = Device::new(program.clone(), Backend::Interpreter, 1).expect("a device");
+    let sampler = program.samplers.values().next().expect("a sampler");
+    let mut drawn = Vec::new();
+    for stage in &sampler.stages {
+        for row in &stage.rows {
+            // In the order in which they are written.
+            for read in &program.plans[stage.plan].inputs {
+                let input = &program.inputs[read.input];
+                match (&input.kind, &input.number) {
+                    (InputKind::Row { position }, _) => device.write(input.buffer, &[row[*position]]).expect("a row"),
+                    (_, Some(number)) => drawn.push(device.known(number).expect("a number").to_string()),
+                    (InputKind::Draw(_), None) => drawn.push(input.name.clone()),
+                    _ => {}
+                }
+            }
+        }
+    }
+    assert_eq!(drawn.join(" "), "sample.z 0 1 2 3 4 5");
+    // Written later, a row would number the noise of the step after it.
+    let mut broken = program.as_ref().clone();
+    for plan in &mut broken.plans {
+        plan.inputs.reverse();
+    }
+    let problems = fgc_program::validate::validate(&broken).expect_err("is wrong");
+    assert!(problems.iter().any(|p| p.what.contains("depends on one that is written after it")), "{problems:?}");
+}

@@ -230,12 +230,19 @@ impl<'a> Check<'a> {
             self.shaped(&format!("plan `{}`, output `{}`", plan.name, output.name), output.buffer, &output.shape, None);
         }
         let place = format!("plan `{}`", plan.name);
-        for PlanInput { input, when } in &plan.inputs {
-            if *input >= self.program.inputs.len() {
+        for (at, PlanInput { input, when }) in plan.inputs.iter().enumerate() {
+            let Some(read) = self.program.inputs.get(*input) else {
                 self.problem(&place, format!("there is no input {input}"));
-            }
+                continue;
+            };
             if let Some(when) = when {
                 self.known(&place, when, DType::Bool);
+            }
+            let mut first = Vec::new();
+            [&read.number, when].into_iter().flatten().for_each(|known| known::inputs(known, &mut first));
+            let fed = |input: &usize| plan.inputs[..at].iter().any(|before| before.input == *input);
+            if !first.iter().all(fed) {
+                self.problem(&place, format!("input `{}` depends on one that is written after it", read.name));
             }
         }
         let mut free = 0;

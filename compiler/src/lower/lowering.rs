@@ -203,17 +203,15 @@ impl Lowering<'_> {
             asked.extend(more);
             Some(known)
         });
-        let mut inputs: Vec<PlanInput> = Vec::new();
-        for (input, id) in read {
-            let when = if asked.contains(&input) { None } else { demand.when([id]) };
-            inputs.push(PlanInput { input, when });
-        }
+        // First what numbers and conditions of others are made of.
+        let (first, rest): (Vec<_>, Vec<_>) = read.into_iter().partition(|(input, _)| asked.contains(input));
+        let mut inputs: Vec<PlanInput> = first.iter().map(|&(input, _)| PlanInput { input, when: None }).collect();
         for input in asked {
             if inputs.iter().all(|read| read.input != input) {
                 inputs.push(PlanInput { input, when: None });
             }
         }
-        inputs.sort_by_key(|read| read.when.is_some());
+        inputs.extend(rest.into_iter().map(|(input, id)| PlanInput { input, when: demand.when([id]) }));
         (inputs, demand)
     }
 

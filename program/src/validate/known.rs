@@ -33,6 +33,17 @@ pub fn dtype(program: &Program, known: &Known) -> Result<DType, String> {
     }
 }
 
+/// The inputs that it is made of.
+pub fn inputs(known: &Known, out: &mut Vec<usize>) {
+    match known {
+        Expr::Load { buffer, .. } => out.push(*buffer),
+        Expr::Unary(_, x) | Expr::Cast(_, x) => inputs(x, out),
+        Expr::Binary(_, a, b) => [a, b].into_iter().for_each(|x| inputs(x, out)),
+        Expr::Select { cond, then, otherwise } => [cond, then, otherwise].into_iter().for_each(|x| inputs(x, out)),
+        Expr::Const(_) | Expr::Reg(_) | Expr::Index(_) | Expr::LoadAt { .. } => {}
+    }
+}
+
 fn is_condition(op: BinaryOp) -> bool {
     op.is_comparison() || matches!(op, BinaryOp::And | BinaryOp::Or)
 }

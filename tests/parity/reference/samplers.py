@@ -62,8 +62,10 @@ def ode(net, x, c, c_neg, steps, guidance):
         told = told if guidance is None else cfg(told, net.says(kind, y, t, c_neg), guidance)
         if flow:
             y = (y.double() - (s - s_next) * told.double()).float()
-        else:
+        elif s_next > 0:
             y = net.sch.noised(told, full(net, len(x), s_next), convert(net.sch, y, t, told, "x0", "eps"))
+        else:
+            y = told
     return y
 
 
@@ -80,30 +82,31 @@ def mean_flow(net, x, c, ts, kind):
 
 
 def rollout(net, x, c, ts, h, c_neg=None, guidance=None):
-    """Chunk by chunk, with a cache of finished chunks; with guidance, one for each condition. Noise is drawn for all frames in
-    every step."""
+    """Chunk by chunk, with a cache of finished chunks; with guidance, one for each condition. Noises are a chunk's, numbered in
+    order of use."""
     frames, b = x.shape[2], len(x)
     z = net.sch.latents(drawn(x.shape, 0, "z"))
-    of, cache, bare, done, step = [chunk_of(f, frames, h.chunk) for f in range(frames)], [], [], [], 0
+    of, cache, bare, done, used = [chunk_of(f, frames, h.chunk) for f in range(frames)], [], [], [], 0
     for k in range(of[-1] + 1):
         at = [f for f in range(frames) if of[f] == k]
         y = z[:, :, at]
-        for s, s_next in zip(ts[:-1].tolist(), ts[1:].tolist()):
-            step += 1
+        for i, (s, s_next) in enumerate(zip(ts[:-1].tolist(), ts[1:].tolist())):
             t = full(net, b, s)
             x0 = net.x0(y, t, c, first=at[0], cache=cache)
             if guidance is not None:
                 x0 = cfg(x0, net.x0(y, t, c_neg, first=at[0], cache=bare), guidance)
             if s_next > 0:
-                eps = drawn(x.shape, step, "noise")[:, :, at]
-                if h.sample_type == "ode":
+                if h.sample_type == "sde":
+                    eps = drawn(y.shape, i + 1, f"rollout_noise_{used}")
+                    used += 1
+                else:
                     eps = convert(net.sch, y, t, x0, "x0", "eps")
                 y = net.sch.noised(x0, full(net, b, s_next), eps)
         done.append(x0)
         y = x0
         if h.context_noise > 0:
-            step += 1
-            y = net.sch.noised(x0, full(net, b, h.context_noise), drawn(x.shape, step, "noise")[:, :, at])
+            y = net.sch.noised(x0, full(net, b, h.context_noise), drawn(y.shape, 0, f"rollout_noise_{used}"))
+            used += 1
         t = full(net, b, float(h.context_noise))
         cache = net.raw(y, t, c, first=at[0], cache=cache)[2]
         if guidance is not None:
@@ -121,6 +124,8 @@ def sample(method, n, d, h):
         out["method"] = mean_flow(net, d.x, d.c, ts, h.sample_type)
     elif method == "causal_sft":
         ode_kind = SimpleNamespace(**{**vars(h), "sample_type": "ode"})
+        if h.steps == 1:
+            ts = t_list(net.schedule_name, 20)
         out["method"] = rollout(net, d.x, d.c, ts, ode_kind, d.c_neg, h.guidance)
     elif method in ("causal_kd", "causvid", "self_forcing"):
         out["method"] = rollout(net, d.x, d.c, ts, h)
@@ -132,5 +137,6 @@ def sample(method, n, d, h):
     else:
         out["method"] = few_step(net, d.x, d.c, ts, h)
     if hasattr(n, "teacher") and method != "meanflow":
-        out["teacher"] = ode(n.teacher, d.x, d.c, d.c_neg, 50, h.guidance)
+        name = "target" if method in ("cm", "scm", "tcm") else "teacher"
+        out[name] = ode(n.teacher, d.x, d.c, d.c_neg, 50, h.guidance)
     return {f"sample.{k}": v for k, v in out.items()}
