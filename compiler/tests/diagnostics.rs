@@ -98,6 +98,7 @@ fn data_and_methods_must_fit() {
         ("kd", setup(), ""),
         ("causal_kd", video(6), ""),
         ("self_forcing", video(6), "chunk=7"),
+        ("self_forcing", video(6), "chunk=3"),
         ("self_forcing", video(6), "t_list=[0.9, 0.95, 0]"),
         ("self_forcing", video(6), "t_list=[0.9, 0.5]"),
         ("tcm", setup(), "transition_t=100"),

@@ -19,6 +19,7 @@ pub mod external;
 pub mod facts;
 pub mod flow;
 mod habits;
+mod known;
 pub mod leak;
 pub mod make_net;
 pub mod method;
