@@ -3,10 +3,11 @@ figures of docs/methods.md.
 
 quality.py [--fgc FGC] [--out DIR] [METHOD...]
 
-`sliced W2` is the sliced 2-Wasserstein distance to held-out data, before and after training; `data` is that of other samples of
-the data, the best that can be expected; `RMS` is the distance to the teacher's samples from the same noise, for methods whose
-student should make the same of it. Seconds are those of the whole command, compilation, making of data and measuring included, on
-whatever else the machine is doing. The exit status is 1 where a run fails or brings its samples no nearer."""
+`sliced W2` is the sliced 2-Wasserstein distance to held-out data, before and after training; `Fréchet` that between the Gaussians
+of equal means and covariances, which sees how pixels go together; `data` are those of other samples of the data, the best that
+can be expected; `RMS` is the distance to the teacher's samples from the same noise, for methods whose student should make the
+same of it. Seconds are those of the whole command, compilation, making of data and measuring included, on whatever else the
+machine is doing. The exit status is 1 where a run fails or brings its samples no nearer."""
 
 import argparse
 import json
@@ -17,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ALL = "sft causal_sft kd causal_kd cm scm tcm meanflow dmd2 f_distill ladd causvid self_forcing".split()
-COLUMNS = ["method", "preset", "steps", "seconds", "sliced W2", "times nearer", "data", "RMS"]
+COLUMNS = ["method", "preset", "steps", "seconds", "sliced W2", "times nearer", "data", "Fréchet", "data", "RMS"]
 
 
 def measure(args, method):
@@ -37,7 +38,8 @@ def measure(args, method):
     factor = before["sliced_w2"] / after["sliced_w2"]
     preset = place.name.removeprefix(f"{method}-").rsplit("-", 1)[0]
     cells = [method, preset, summary["iterations"], f"{seconds:.0f}", change("sliced_w2"), f"{factor:.1f}"]
-    return cells + [f"{trained['data']['sliced_w2']:.3f}", change("to_teacher")], factor
+    own = [f"{trained['data'][key]:.3f}" for key in ("sliced_w2", "frechet")]
+    return cells + [own[0], change("frechet"), own[1], change("to_teacher")], factor
 
 
 def main():

@@ -2,7 +2,7 @@
 
 use super::model::Model;
 use crate::data::{Batch, Dataset};
-use crate::metrics::{mmd, sliced_wasserstein};
+use crate::metrics::{frechet, mmd, sliced_wasserstein};
 use crate::train::TrainError;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
@@ -13,6 +13,8 @@ pub struct Distance {
     /// `samples`, `teacher`, or `data`: other samples of the data themselves.
     pub what: String,
     pub sliced_w2: f64,
+    #[serde(default)]
+    pub frechet: f64,
     pub mmd: f64,
     /// To the samples of the method's sampler `target` from the same noise, which the student's should equal: the root of
     /// the mean square over samples and elements.
@@ -94,16 +96,17 @@ fn distance(what: &str, samples: &[f32], reference: &Batch) -> Result<Distance, 
     let dim = data.shape().iter().skip(1).product();
     let data = data.to_f32();
     let sliced_w2 = sliced_wasserstein(samples, &data, dim)?;
-    Ok(Distance { what: what.into(), sliced_w2, mmd: mmd(samples, &data, dim)?, to_teacher: None })
+    let (frechet, mmd) = (frechet(samples, &data, dim)?, mmd(samples, &data, dim)?);
+    Ok(Distance { what: what.into(), sliced_w2, frechet, mmd, to_teacher: None })
 }
 
 /// A table for people, and by what factor training brought samples nearer.
 pub fn table(quality: &Quality) -> String {
-    let mut text = format!("{:<22}{:>10}{:>10}\n", "distance to the data", "sliced W2", "MMD");
+    let mut text = format!("{:<22}{:>10}{:>10}{:>10}\n", "distance to the data", "sliced W2", "Fréchet", "MMD");
     for row in &quality.trained {
         let note = if row.what == "data" { "data (other samples)" } else { &row.what };
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "  {note:<20}{:>10.4}{:>10.4}", row.sliced_w2, row.mmd);
+        let _ = writeln!(text, "  {note:<20}{:>10.4}{:>10.4}{:>10.4}", row.sliced_w2, row.frechet, row.mmd);
     }
     let (Some(before), Some(after)) = (&quality.untrained, quality.trained.iter().find(|row| row.what == "samples"))
     else {
@@ -113,6 +116,7 @@ pub fn table(quality: &Quality) -> String {
         let _ = writeln!(text, "{what}: {before:.4} untrained, {after:.4} trained, {:.1} times nearer", before / after);
     };
     change("sliced W2 to the data", before.sliced_w2, after.sliced_w2);
+    change("Fréchet distance to the data", before.frechet, after.frechet);
     if let (Some(before), Some(after)) = (before.to_teacher, after.to_teacher) {
         change("RMS to the teacher's samples from the same noise", before, after);
     }
@@ -125,17 +129,24 @@ mod tests {
 
     #[test]
     fn a_table_has_a_row_for_each_set_and_says_what_training_did() {
-        let row = |what: &str, sliced_w2| Distance { what: what.into(), sliced_w2, mmd: 0.0123, to_teacher: None };
+        let row = |what: &str, sliced_w2| Distance {
+            what: what.into(),
+            sliced_w2,
+            frechet: 2.0 * sliced_w2,
+            mmd: 0.0123,
+            to_teacher: None,
+        };
         let before = Distance { to_teacher: Some(1.0), ..row("samples", 1.0) };
         let after = Distance { to_teacher: Some(0.5), ..row("samples", 0.05) };
         let quality =
             Quality { untrained: Some(before), trained: vec![after, row("teacher", 0.02), row("data", 0.01)] };
         let text = table(&quality);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], "distance to the data   sliced W2       MMD");
-        assert_eq!(lines[1], "  samples                 0.0500    0.0123");
+        assert_eq!(lines[0], "distance to the data   sliced W2   Fréchet       MMD");
+        assert_eq!(lines[1], "  samples                 0.0500    0.1000    0.0123");
         assert!(lines[3].contains("other samples"));
         assert_eq!(lines[4], "sliced W2 to the data: 1.0000 untrained, 0.0500 trained, 20.0 times nearer");
-        assert!(lines[5].ends_with("1.0000 untrained, 0.5000 trained, 2.0 times nearer"));
+        assert_eq!(lines[5], "Fréchet distance to the data: 2.0000 untrained, 0.1000 trained, 20.0 times nearer");
+        assert!(lines[6].ends_with("1.0000 untrained, 0.5000 trained, 2.0 times nearer"));
     }
 }

@@ -1,6 +1,10 @@
-//! How far samples are from the data: two distances between sets of points, in f64 and deterministic.
+//! How far samples are from the data: three distances between sets of points, in f64 and deterministic.
 //!
 //! Sets are row-major `[n, dim]`; images are points, too, flattened.
+
+mod frechet;
+
+pub use frechet::frechet;
 
 use crate::random::Stream;
 use rayon::prelude::*;
@@ -131,7 +135,7 @@ mod tests {
     use super::*;
 
     /// `n` points of an isotropic Gaussian around `mean`·(1, …, 1).
-    fn gaussian(n: usize, dim: usize, mean: f64, std: f64, name: &str) -> Vec<f32> {
+    pub fn gaussian(n: usize, dim: usize, mean: f64, std: f64, name: &str) -> Vec<f32> {
         let stream = Stream::new(1, 0, name);
         (0..n * dim).map(|i| (mean + std * stream.normal(i as u64)) as f32).collect()
     }
@@ -214,7 +218,7 @@ mod tests {
     #[test]
     fn results_do_not_depend_on_threads() {
         let (x, y) = (gaussian(300, 3, 0.0, 1.0, "x"), gaussian(300, 3, 0.1, 1.0, "y"));
-        let both = || (mmd(&x, &y, 3).unwrap(), sliced_wasserstein(&x, &y, 3).unwrap());
+        let both = || (mmd(&x, &y, 3).unwrap(), sliced_wasserstein(&x, &y, 3).unwrap(), frechet(&x, &y, 3).unwrap());
         let pool = |n| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap();
         assert_eq!(pool(1).install(both), pool(3).install(both));
     }
