@@ -5,6 +5,7 @@ mod explain;
 mod fix;
 mod json;
 mod render;
+mod snippet;
 
 use crate::source::{FileId, Sources};
 use fgc_grammar::Span;

@@ -1,9 +1,10 @@
 //! Diagnostics for terminals, by miette.
 
+use super::snippet::Snippets;
 use super::{Diagnostic, Severity};
 use crate::source::{SourceFile, Sources};
 use fgc_grammar::Span;
-use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report};
+use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, Report};
 
 /// The text of one diagnostic; `color` for terminals that have it.
 pub fn render(diagnostic: &Diagnostic, sources: &Sources, color: bool) -> String {
@@ -43,7 +44,8 @@ pub fn render(diagnostic: &Diagnostic, sources: &Sources, color: bool) -> String
     }
     let mut out = String::new();
     let file = sources.file(primary);
-    let report = Report::new(report).with_source_code(NamedSource::new(&file.name, file.text.to_string()));
+    let source = Snippets { name: file.name.to_string(), text: file.text.to_string() };
+    let report = Report::new(report).with_source_code(source);
     if handler.render_report(&mut out, report.as_ref()).is_err() {
         return plain(diagnostic);
     }
