@@ -12,6 +12,7 @@ const VIDEO: &str = r#"(
     precondition: "none",
     nets: {
         "denoiser": (network: "vdit(dim = 8, heads = 1, blocks = 1, patch = 4, classes = classes)"),
+        "student": (network: "vdit(dim = 8, heads = 1, blocks = 1, patch = 4, classes = classes, chunk = 2)"),
     },
     evaluate: 4,
 )
