@@ -7,6 +7,11 @@ use nalgebra::DMatrix;
 /// and Landau 1982), √(‖μ₁ − μ₂‖² + tr(C₁ + C₂ − 2 (C₁ C₂)^½)). FID is this, squared, of an Inception network's features
 /// (Heusel et al. 2017); here it is of the points themselves. Estimated from n points it is never 0: compare it with
 /// that of other samples of the data.
+///
+/// Sets are `[n, dim]`, row-major, with equally many points; the distance is in their units.
+///
+/// # Errors
+/// Sets of different or too few points, and points that are not finite.
 pub fn frechet(x: &[f32], y: &[f32], dim: usize) -> Result<f64, MetricError> {
     let [(x, x_mean), (y, y_mean)] = pair(x, y, dim)?.map(|points| centred(&points));
     let n = x.nrows();

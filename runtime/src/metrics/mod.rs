@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     /// `n` points of an isotropic Gaussian around `mean`·(1, …, 1).
-    pub fn gaussian(n: usize, dim: usize, mean: f64, std: f64, name: &str) -> Vec<f32> {
+    pub(super) fn gaussian(n: usize, dim: usize, mean: f64, std: f64, name: &str) -> Vec<f32> {
         let stream = Stream::new(1, 0, name);
         (0..n * dim).map(|i| (mean + std * stream.normal(i as u64)) as f32).collect()
     }

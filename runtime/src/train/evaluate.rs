@@ -12,8 +12,8 @@ use std::fmt::Write;
 pub struct Distance {
     /// `samples`, `teacher`, or `data`: other samples of the data themselves.
     pub what: String,
+    /// In the data's units, as is `frechet`.
     pub sliced_w2: f64,
-    #[serde(default)]
     pub frechet: f64,
     pub mmd: f64,
     /// To the samples of the method's sampler `target` from the same noise, which the student's should equal: the root of
