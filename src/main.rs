@@ -10,6 +10,7 @@ mod fmt;
 mod kept;
 mod lsp;
 mod misread;
+mod plan;
 mod preset;
 mod problem;
 mod profile;

@@ -128,12 +128,18 @@ pub fn no_samples(name: &str, text: &str) -> Problem {
     })
 }
 
-/// Where `"key"` stands in a preset's text, after `after`: the key alone.
-pub fn key(text: &str, after: &str, key: &str) -> Span {
-    let from = text.find(after).unwrap_or(0);
-    let quoted = format!("\"{key}\"");
-    match text[from..].find(&quoted) {
-        Some(i) => Span::new(from + i + 1, from + i + 1 + key.len()),
-        None => Span::new(from, (from + after.len()).min(text.len())),
+/// Where `"key"` stands in a preset's text inside the entries `path`, outermost first: the key alone.
+pub fn key(text: &str, path: &[&str], key: &str) -> Span {
+    let find = |from: usize, word: &str| Some(from + text.get(from..)?.find(word)?);
+    let mut inside = Span::default();
+    for entry in path {
+        // The fields of a preset stand without quotes, names with them.
+        let quoted = format!("\"{entry}\"");
+        let Some(start) = find(inside.end, &quoted).or_else(|| find(inside.end, entry)) else { break };
+        inside = Span::new(start, start + entry.len());
+    }
+    match find(inside.end, &format!("\"{key}\"")) {
+        Some(quote) => Span::new(quote + 1, quote + 1 + key.len()),
+        None => inside,
     }
 }

@@ -44,12 +44,19 @@ pub fn assignment(text: &str) -> Result<(String, String), String> {
 }
 
 impl Choice {
+    /// The same preset and data, chosen for `method`, for another method.
+    pub fn for_another(&self, method: &str) -> Choice {
+        let preset = self.preset.clone().unwrap_or_else(|| default_for(method).into());
+        Choice { preset: Some(preset), data: self.data.clone(), set: Vec::new(), batch: None }
+    }
+
     /// The preset for a method, overrides put in; and what to call it.
     pub fn resolve(&self, method_path: &Path, method: &str) -> Result<(Preset, String), Problem> {
         let wanted = self.preset.as_deref().unwrap_or_else(|| default_for(method));
         let (text, place, name) = find(wanted, method_path)?;
         let preset = parse(&text, &place)?;
         known_methods(&preset, (&place, &text), method, method_path)?;
+        ends(&preset, (&place, &text), &mut vec![method])?;
         let mut preset = preset.for_method(method);
         preset.methods.clear();
         if let Some(dir) = &self.data {
@@ -101,8 +108,8 @@ fn default_for(method: &str) -> &'static str {
     BUILT_IN_PRESETS.into_iter().find(has_settings).unwrap_or(BUILT_IN_PRESETS[0])
 }
 
-/// Refuses settings for methods that are not there: those of a misspelt one would go unnoticed. There are the method that
-/// is run, the built-in ones, and those beside it and beside the preset.
+/// Refuses settings for methods that are not there, which would go unnoticed, and networks trained first by such. There
+/// are the method that is run, the built-in ones, and those beside it and beside the preset.
 fn known_methods(
     preset: &Preset,
     (place, text): (&str, &str),
@@ -110,26 +117,51 @@ fn known_methods(
     method_path: &Path,
 ) -> Result<(), Problem> {
     let built_in = || BUILT_IN.files().filter_map(|f| f.path().to_str()?.strip_suffix(".fg"));
-    let unknown = |name: &&String| *name != method && built_in().all(|known| known != *name);
-    if !preset.methods.keys().any(|name| unknown(&name)) {
+    let settings = preset.methods.keys().map(|name| (name, misread::key(text, &["methods"], name)));
+    let first = preset.methods.iter().flat_map(|(of, over)| {
+        over.init.values().map(move |name| (name, misread::key(text, &["methods", of, "init"], name)))
+    });
+    let unknown = |name: &String| name != method && built_in().all(|known| known != name);
+    let unknown: Vec<(&String, Span)> = settings.chain(first).filter(|(name, _)| unknown(name)).collect();
+    if unknown.is_empty() {
         return Ok(());
     }
     let of_preset = Path::new(place).parent();
     let folders = [method_path.parent(), of_preset, of_preset.and_then(Path::parent)];
     let known: Vec<String> = folders.into_iter().flatten().flat_map(methods_in).collect();
-    let Some(name) = preset.methods.keys().filter(unknown).find(|name| !known.contains(name)) else { return Ok(()) };
+    let Some((name, at)) = unknown.into_iter().find(|(name, _)| !known.contains(name)) else { return Ok(()) };
     let near = closest(name, built_in().chain(known.iter().map(String::as_str)).chain([method]));
     let help = near.map_or_else(
         || format!("built in are {}", built_in().collect::<Vec<_>>().join(", ")),
         |near| format!("did you mean `{near}`?"),
     );
     let fix = |at| near.map(|near| Fix::new(format!("replace `{name}` by `{near}`")).replace(at, near).certain());
-    Err(misread::problem(place, text, misread::key(text, "methods", name), |at| {
-        Diagnostic::error("FG0902", format!("settings for a method `{name}`, which does not exist"))
+    Err(misread::problem(place, text, at, |at| {
+        Diagnostic::error("FG0902", format!("there is no method `{name}`"))
             .label(at, "no method of this name")
             .help(help)
             .maybe_fix(fix(at))
     }))
+}
+
+/// Refuses methods that would have to be trained before themselves. `path`: methods, each of which wants the next first.
+fn ends<'a>(preset: &'a Preset, (place, text): (&str, &str), path: &mut Vec<&'a str>) -> Result<(), Problem> {
+    let Some((of, over)) = path.last().and_then(|method| preset.methods.get_key_value(*method)) else { return Ok(()) };
+    for (net, first) in &over.init {
+        if let Some(i) = path.iter().position(|method| method == first) {
+            let rest = path[i..].iter().map(|method| format!("`{method}`")).collect::<Vec<_>>().join(" before ");
+            let at = misread::key(text, &["methods", of, "init"], first);
+            return Err(misread::problem(place, text, at, |at| {
+                Diagnostic::error("FG0907", format!("`{first}` would have to be trained before {rest}"))
+                    .label(at, format!("trains `{net}` of `{of}` first"))
+                    .help("a network that is trained first wants a method that waits for none of these, such as `sft`")
+            }));
+        }
+        path.push(first);
+        ends(preset, (place, text), path)?;
+        path.pop();
+    }
+    Ok(())
 }
 
 /// Names of the methods in a folder's files; none where it cannot be read.

@@ -2,18 +2,18 @@
 
 use crate::device;
 use crate::kept;
-use crate::preset::{self, Preset};
+use crate::plan::Plan;
+use crate::preset;
 use crate::problem::Problem;
 use crate::setup::{level, setup, trained};
 use crate::source::Source;
 use fgc_compiler::device_code;
 use fgc_compiler::level::Level;
 use fgc_compiler::preset::Setup;
-use fgc_runtime::checkpoint::Checkpoint;
 use fgc_runtime::data::{Dataset, Split};
 use fgc_runtime::names::closest;
 use fgc_runtime::progress::clock;
-use fgc_runtime::train::{Cadence, Model, NonFinite, RunDir, TrainError, Trainer, Weights, evaluate, run};
+use fgc_runtime::train::{Cadence, Model, NonFinite, RunDir, TrainError, Trainer, evaluate, run};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,11 +38,11 @@ fn keep_kernels(dir: &RunDir, source: &Source, setup: &Setup) -> Result<(), Prob
 /// curves.png, checkpoints/ and, at the end, summary.json with distances of the samples to the data. Ctrl-C saves a
 /// checkpoint and says how to go on.
 ///
-/// A method that distils needs a teacher. Presets of densities in the plane have an exact one; for images train one
-/// first:
+/// A method that distils needs a teacher. Presets of densities in the plane have an exact one; others (digits, moving)
+/// train one first, as a run of its own, unless --teacher names one that is there already:
 ///
-///   fgc run methods/sft.fg --preset digits --name teacher
-///   fgc run methods/dmd2.fg --preset digits --teacher runs/teacher
+///   fgc run dmd2 --preset digits
+///   fgc run cm --preset digits --teacher runs/sft-digits-1
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -88,44 +88,73 @@ pub struct Args {
     sample_every: Option<u64>,
 }
 
-/// What to train, from the command line or from a run that goes on.
-struct Plan {
-    source: Source,
-    preset: Preset,
-    weights: Weights,
-    /// Where to go on, and that checkpoint's path.
-    from: Option<(RunDir, Checkpoint, String)>,
-    /// Stem of a new run's name.
-    stem: String,
-}
-
 pub fn main(args: Args) -> Result<(), Problem> {
     let plan = match &args.resume {
-        Some(run) => resumed(run, &args)?,
-        None => new(&args)?,
+        Some(run) => Plan::resumed(run, args.method.as_deref(), args.iterations)?,
+        None => {
+            let teacher = args.teacher.iter().map(|run| ("teacher".to_string(), run.clone()));
+            let init = teacher.chain(args.init.iter().map(|(net, run)| (net.clone(), run.into()))).collect();
+            let method = args.method.as_deref().unwrap_or_else(|| "".as_ref());
+            let mut plan = Plan::new(method, &args.preset, args.name.as_deref(), &init)?;
+            plan.preset.iterations = args.iterations.unwrap_or(plan.preset.iterations);
+            plan
+        }
     };
-    let Plan { source, preset, weights, from, stem } = plan;
     args.device.place.check()?;
+    match train(plan, &args, &stop_on_signals()?)? {
+        Ended::Done(_) => Ok(()),
+        Ended::Stopped(_) => Err(Problem::Reported),
+    }
+}
+
+/// A run's directory.
+enum Ended {
+    Done(PathBuf),
+    /// By the user.
+    Stopped(PathBuf),
+}
+
+fn train(plan: Plan, args: &Args, stop: &Arc<AtomicBool>) -> Result<Ended, Problem> {
+    let Plan { source, mut preset, mut weights, first, from, name, stem } = plan;
     let begun = Instant::now();
     let description = preset.data.describe()?;
     let setup = Setup { level: args.opt, target: args.device.place.target(), ..setup(&preset, &description) };
     let program = kept::program(&source.name(), &source.text, &setup)?;
+    let front = begun.elapsed();
     let nets: Vec<&str> = program.nets.iter().map(|net| net.name.as_str()).collect();
-    if let Some(net) = weights.nets.keys().find(|name| !nets.contains(&name.as_str())) {
+    let trained_first = first.iter().flat_map(|(_, nets)| nets);
+    if let Some(net) = weights.nets.keys().chain(trained_first).find(|name| !nets.contains(&name.as_str())) {
         let help = closest(net, nets.iter().copied())
             .map_or_else(|| format!("it has {}", nets.join(", ")), |near| format!("did you mean `{near}`?"));
         return Err(Problem::new(format!(
-            "method `{}` has no network `{net}` for --teacher or --init to fill; {help}",
+            "method `{}` has no network `{net}` for --teacher, --init or the preset's `init` to fill; {help}",
             program.method
         )));
     }
+    for (plan, nets) in first {
+        let names = nets.iter().map(|net| format!("`{net}`")).collect::<Vec<_>>().join(" and ");
+        eprintln!("training {names} first, by {}", plan.source.method());
+        match train(plan, args, stop)? {
+            Ended::Done(run) => {
+                for net in nets {
+                    weights.nets.insert(net.clone(), trained(&run, &net, &mut preset)?);
+                }
+            }
+            Ended::Stopped(run) => {
+                let init: String = nets.iter().map(|net| format!(" --init {net}={}", run.display())).collect();
+                eprintln!("then start {} again, with{init}", program.method);
+                return Ok(Ended::Stopped(run));
+            }
+        }
+    }
     let (method, kernels) = (program.method.clone(), program.kernels.len());
-    let front = begun.elapsed();
+    let begun = Instant::now();
     let device = args.device.open(program)?;
-    let compile_seconds = begun.elapsed().as_secs_f64();
+    let native = begun.elapsed();
+    let compile_seconds = (front + native).as_secs_f64();
     eprintln!(
         "compiled {method} in {compile_seconds:.1} s: {kernels} kernels, {:.1} s of it in the C compiler, {} MiB",
-        compile_seconds - front.as_secs_f64(),
+        native.as_secs_f64(),
         device.bytes().div_ceil(1 << 20),
     );
     let (mut model, notes) = Model::new(device, from.as_ref().map_or(args.seed, |f| f.1.seed), &weights)?;
@@ -152,7 +181,7 @@ pub fn main(args: Args) -> Result<(), Problem> {
     let text = preset::print(&preset)?;
     let dir = match from {
         Some((dir, ..)) => dir,
-        None => RunDir::create(&args.out, args.name.as_deref(), &stem)?,
+        None => RunDir::create(&args.out, name.as_deref(), &stem)?,
     };
     dir.write("spec.fg", &source.text)?;
     keep_kernels(&dir, &source, &setup)?;
@@ -176,12 +205,11 @@ pub fn main(args: Args) -> Result<(), Problem> {
     };
     let non_finite = if args.skip_nonfinite { NonFinite::Skip } else { NonFinite::Stop };
     let resume = format!("fgc run --resume {}", dir.path().display());
-    let stop = stop_on_signals()?;
-    let summary = match run::run(&mut Trainer::new(model, data, non_finite), &dir, &job, &stop) {
+    let summary = match run::run(&mut Trainer::new(model, data, non_finite), &dir, &job, stop) {
         Ok(Some(summary)) => summary,
         Ok(None) => {
             eprintln!("stopped and saved; go on with: {resume}");
-            return Err(Problem::Reported);
+            return Ok(Ended::Stopped(dir.path().into()));
         }
         Err(error @ (TrainError::Loss { .. } | TrainError::Gradient { .. })) => {
             return Err(Problem::new(format!("{error}. The steps before are saved: {resume} --skip-nonfinite")));
@@ -194,7 +222,7 @@ pub fn main(args: Args) -> Result<(), Problem> {
         print!("{}", evaluate::table(&summary.quality));
     }
     println!("{}", dir.path().display());
-    Ok(())
+    Ok(Ended::Done(dir.path().into()))
 }
 
 /// Set by the first Ctrl-C or termination signal; the second ends the process.
@@ -209,35 +237,4 @@ pub fn stop_on_signals() -> Result<Arc<AtomicBool>, Problem> {
     };
     ctrlc::set_handler(handler).map_err(|e| Problem::new(format!("cannot watch for Ctrl-C: {e}")))?;
     Ok(stop)
-}
-
-fn new(args: &Args) -> Result<Plan, Problem> {
-    let source = Source::read(args.method.as_deref().unwrap_or_else(|| "".as_ref()))?;
-    let method = source.method();
-    let (mut preset, name) = args.preset.resolve(&source.path, &method)?;
-    preset.iterations = args.iterations.unwrap_or(preset.iterations);
-    let mut weights = Weights::default();
-    let teacher = args.teacher.iter().map(|run| ("teacher", run.as_path()));
-    for (net, run) in teacher.chain(args.init.iter().map(|(net, run)| (net.as_str(), run.as_ref()))) {
-        weights.nets.insert(net.to_string(), trained(run, net, &mut preset)?);
-    }
-    Ok(Plan { source, preset, weights, from: None, stem: format!("{method}-{name}") })
-}
-
-fn resumed(run: &std::path::Path, args: &Args) -> Result<Plan, Problem> {
-    let (dir, checkpoint, path) = RunDir::open(run)?;
-    let place = path.display().to_string();
-    if let Some(method) = &args.method
-        && Source::read(method)?.text != checkpoint.spec
-    {
-        return Err(Problem::new(format!(
-            "{} is not what {} was trained with; resume without naming a method, or start a new run",
-            method.display(),
-            run.display()
-        )));
-    }
-    let mut preset = preset::parse(&checkpoint.preset, &place)?;
-    preset.iterations = args.iterations.unwrap_or(preset.iterations);
-    let source = Source { path: dir.path().join("spec.fg"), text: checkpoint.spec.clone() };
-    Ok(Plan { source, preset, weights: Weights::default(), from: Some((dir, checkpoint, place)), stem: String::new() })
 }

@@ -64,6 +64,13 @@ impl Source {
         }
     }
 
+    /// The method of a name that is in the folder of another one's file; else the built-in one.
+    pub fn beside(other: &Path, method: &str) -> Result<Source, Problem> {
+        let file = format!("{method}.fg");
+        let near = other.with_file_name(&file);
+        Source::read(if near.is_file() { &near } else { file.as_ref() })
+    }
+
     /// How messages call the file.
     pub fn name(&self) -> String {
         self.path.display().to_string()

@@ -41,6 +41,9 @@ pub struct Preset<D> {
     /// Samples compared with as many of the data when training ends.
     #[serde(default = "evaluate")]
     pub evaluate: usize,
+    /// Networks that other methods train first, and which; of the method that the preset is for.
+    #[serde(skip)]
+    pub init: IndexMap<String, String>,
 }
 
 /// A network and where it differs from what the preset says of all.
@@ -66,6 +69,9 @@ pub struct Override {
     pub iterations: Option<usize>,
     pub nets: IndexMap<String, NetChoice>,
     pub set: IndexMap<String, String>,
+    /// Networks that another method of the preset trains first, and which: `{"teacher": "sft"}`. They are what that
+    /// method's student is.
+    pub init: IndexMap<String, String>,
 }
 
 fn edm() -> String {
@@ -84,15 +90,29 @@ fn evaluate() -> usize {
     1024
 }
 
-impl<D> Preset<D> {
+impl<D: Clone> Preset<D> {
     /// The preset for one method, what differs for it put in.
     pub fn for_method(mut self, method: &str) -> Preset<D> {
+        // Taken out, so that methods that want each other first come to an end here; who trains them refuses that.
         let Some(over) = self.methods.shift_remove(method) else { return self };
+        let students = over.init.iter().filter_map(|(net, first)| {
+            let first = self.clone().for_method(first);
+            Some((net.clone(), first.student()?.clone()))
+        });
+        let students: Vec<(String, NetChoice)> = students.collect();
         self.batch = over.batch.unwrap_or(self.batch);
         self.iterations = over.iterations.unwrap_or(self.iterations);
-        self.nets.extend(over.nets);
+        self.nets.extend(over.nets.into_iter().chain(students));
         self.set.extend(over.set);
+        self.init = over.init;
         self
+    }
+}
+
+impl<D> Preset<D> {
+    /// The network that a method trains.
+    fn student(&self) -> Option<&NetChoice> {
+        self.nets.get("student").or_else(|| self.nets.get("denoiser"))
     }
 
     /// The networks, with everything said.

@@ -110,7 +110,7 @@ fn preset_examples_give_their_code() {
         ok(work.fgc(&["check", "sft.fg", "--preset", "example.ron"]));
         tried += 1;
     }
-    assert_eq!(tried, 4);
+    assert_eq!(tried, 5);
 }
 
 /// Weights of another network: every tensor that is missing, too many or of another shape, with the nearest name.

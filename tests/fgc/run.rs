@@ -1,6 +1,7 @@
 //! Training, resuming, sampling, printing.
 
-use crate::process::{Work, ok};
+use crate::process::{Work, failed, ok};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// A quick method on a quick preset, as options of `fgc run`.
@@ -164,6 +165,59 @@ fn a_run_can_be_the_teacher_of_another() {
     let (taught, _) = tensors(&work.newest("runs/t"));
     let (_, teacher) = tensors(&work.newest("distilled/s"));
     assert!(taught.is_some() && taught == teacher);
+}
+
+/// Writes `first.ron`, whose dmd2 has its teacher trained first by so many steps of sft.
+fn with_teacher_first(steps: u32) -> Work {
+    let work = Work::new();
+    let text = work.read("untaught.ron");
+    let (head, _) = text.split_once("methods:").unwrap();
+    let methods = format!(
+        r#"methods: {{
+        "dmd2": (iterations: 4, init: {{"teacher": "sft"}}),
+        "sft": (iterations: {steps}, nets: {{"denoiser": (network: "mlp(hidden = 24, blocks = 1, emb = 8)")}}),
+    }},
+)"#
+    );
+    work.write("first.ron", &format!("{head}{methods}"));
+    work
+}
+
+#[test]
+fn a_preset_can_have_a_teacher_trained_first() {
+    let work = with_teacher_first(10);
+    let dmd2 = ["run", "dmd2.fg", "--preset", "first.ron", "--threads", "1"];
+    let told = String::from_utf8(ok(work.fgc(&dmd2)).stderr).unwrap();
+    assert!(told.contains("training `teacher` first, by sft"), "{told}");
+    assert!(work.read("runs/sft-first-1/summary.json").contains("\"iterations\": 10"));
+    let preset = work.read("runs/dmd2-first-1/preset.ron");
+    assert!(preset.contains("hidden = 24") && preset.contains("iterations: 4"), "the teacher is sft's: {preset}");
+
+    // A run of its own, which another can take instead of training it again.
+    ok(work.fgc(&[&dmd2[..], &["--teacher", "runs/sft-first-1"]].concat()));
+    assert!(!work.path("runs/sft-first-2").exists());
+    assert_eq!(work.bytes(&work.newest("runs/dmd2-first-1")), work.bytes(&work.newest("runs/dmd2-first-2")));
+
+    work.write("wrong.ron", &work.read("first.ron").replace("\"teacher\": \"sft\"", "\"teacher\": \"sftt\""));
+    work.fails(&["check", "dmd2.fg", "--preset", "wrong.ron"], &["FG0902", "wrong.ron:11:52", "did you mean `sft`?"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_in_a_teachers_training_says_how_to_go_on() {
+    let work = with_teacher_first(1_000_000);
+    let mut command = work.command(env!("CARGO_BIN_EXE_fgc"));
+    command.args(["run", "dmd2.fg", "--preset", "first.ron", "--threads", "1", "--name", "r"]);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    let started = || std::fs::metadata(work.path("runs/r-teacher/log.jsonl")).is_ok_and(|log| log.len() > 0);
+    while !started() && begun.elapsed() < Duration::from_secs(120) {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    ok(work.command("kill").args(["-INT", &child.id().to_string()]).output().unwrap());
+    let output = child.wait_with_output().unwrap();
+    failed(&output, &["--resume runs/r-teacher", "then start dmd2 again, with --init teacher=runs/r-teacher"]);
+    assert!(!work.path("runs/r").exists());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Completions in presets.
 
-use super::{FIELDS, NETWORK, OVERRIDE, Outline, Presets, layers, name_of, nets};
+use super::{FIELDS, INIT, NETWORK, OVERRIDE, Outline, Presets, layers, name_of, nets};
 use crate::context::Context;
 use crate::describe::{declaration, header, params_of};
 use crate::text::Text;
@@ -21,15 +21,16 @@ pub fn completion(presets: &Presets, path: &Path, text: &Text, position: Positio
         [] => of(&FIELDS),
         ["nets", _] | ["methods", _, "nets", _] => of(&NETWORK),
         ["methods", _] => {
-            let fields: Vec<_> = FIELDS.into_iter().filter(|(n, _)| OVERRIDE.contains(n)).collect();
+            let fields: Vec<_> = FIELDS.into_iter().filter(|(n, _)| OVERRIDE.contains(n)).chain([INIT]).collect();
             of(&fields)
         }
         ["methods"] => {
             let doc = |name: &str| presets.method(path, name).map_or(String::new(), |m| m.doc);
             presets.methods.iter().map(|name| entry(name, Kind::Module, "", &doc(name), !quoted)).collect()
         }
-        ["nets"] | ["methods", _, "nets"] => {
+        ["nets"] | ["methods", _, "nets" | "init"] => {
             let mut names = vec!["denoiser".to_owned(), "critic".to_owned()];
+            names.retain(|_| keys.last() == Some(&"nets"));
             let methods: Vec<&str> = match keys.as_slice() {
                 ["methods", method, _] => vec![method],
                 _ => presets.methods.iter().map(String::as_str).collect(),
@@ -89,6 +90,9 @@ fn values(presets: &Presets, path: &Path, keys: &[&str], key: &str, string: Opti
                 .iter()
                 .map(|(i, text)| entry(name_of(i), Kind::Class, &header(i, text), &i.doc, string.is_none()))
                 .collect()
+        }
+        (["methods", _, "init"], _) => {
+            presets.methods.iter().map(|m| entry(m, Kind::Module, "", "", string.is_none())).collect()
         }
         (["methods", method, "set"], name) => {
             let Some(method) = presets.method(path, method) else { return Vec::new() };

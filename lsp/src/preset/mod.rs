@@ -62,8 +62,10 @@ const NETWORK: [(&str, &str); 5] = [
     ("sigma_data", "Where it differs from the preset's."),
 ];
 
-/// Of what differs for one method.
+/// Of what differs for one method: these of a preset's, and
 const OVERRIDE: [&str; 4] = ["batch", "iterations", "nets", "set"];
+const INIT: (&str, &str) =
+    ("init", "Networks that another method of the preset trains first, and which: `{\"teacher\": \"sft\"}`.");
 
 /// The method of a file: its hyper-parameters with the text they stand in, its doc, its networks.
 pub struct Method {
@@ -127,6 +129,7 @@ fn describe_key(presets: &Presets, path: &Path, keys: &[&str]) -> Option<Descrip
         Some(Description::new(*name, *doc))
     };
     match keys {
+        ["methods", _, "init"] => field(&[INIT], INIT.0),
         [name] | ["methods", _, name] => field(&FIELDS, name),
         ["nets", _, name] | ["methods", _, "nets", _, name] => field(&NETWORK, name),
         ["methods", name] => Some(Description::new(format!("method {name}"), presets.method(path, name)?.doc)),

@@ -34,12 +34,12 @@ pub fn problems(presets: &Presets, path: &Path, text: &Text, thorough: bool) -> 
                     }
                 }
             }
-            None => {
-                let near = fgc_compiler::diagnostic::nearest(name, presets.methods.iter().map(String::as_str));
-                let help = near.map_or(String::new(), |n| format!("\nhelp: did you mean `{n}`?"));
-                let message = format!("there is no method `{name}` beside the preset or built in{help}");
-                let problem = diagnostic(text, entry.key, "FG0902", Severity::Warning, message);
-                out.push(lsp::Diagnostic { data: near.map(Into::into), ..problem });
+            None => out.push(no_method(presets, text, name, entry.key)),
+        }
+        for first in outline.inside(&["methods", name, "init"]) {
+            let value = text.as_str().get(first.value.start..first.value.end).unwrap_or("");
+            if presets.method(path, value).is_none() {
+                out.push(no_method(presets, text, value, first.value));
             }
         }
         if thorough && out.is_empty() {
@@ -47,6 +47,14 @@ pub fn problems(presets: &Presets, path: &Path, text: &Text, thorough: bool) -> 
         }
     }
     out
+}
+
+fn no_method(presets: &Presets, text: &Text, name: &str, at: Span) -> lsp::Diagnostic {
+    let near = fgc_compiler::diagnostic::nearest(name, presets.methods.iter().map(String::as_str));
+    let help = near.map_or(String::new(), |n| format!("\nhelp: did you mean `{n}`?"));
+    let message = format!("there is no method `{name}` beside the preset or built in{help}");
+    let problem = diagnostic(text, at, "FG0902", Severity::Warning, message);
+    lsp::Diagnostic { data: near.map(Into::into), ..problem }
 }
 
 /// Cures for what is wrong in `range`.
