@@ -6,6 +6,7 @@
 mod nest;
 mod printer;
 
+pub use nest::only_calls;
 pub use printer::Functions;
 
 use crate::{BinaryOp, DType, Expr, Reg, Scalar, Stmt, UnaryOp};

@@ -11,6 +11,7 @@ use crate::source::{FileId, Sources};
 use indexmap::{IndexMap, IndexSet};
 use rustc_hash::FxHashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// The mistake is already in the diagnostics.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +73,7 @@ pub struct Elaborator<'a> {
     /// Kernels from outside, by the declaration's place and the arguments' types.
     pub externs: FxHashMap<super::external::Key, crate::graph::ExternId>,
     /// Their files.
-    pub codes: FxHashMap<std::path::PathBuf, Rc<fgc_program::DeviceCode>>,
+    pub codes: FxHashMap<std::path::PathBuf, Arc<fgc_program::DeviceCode>>,
     pub nets: Vec<NetState>,
     pub draws: IndexMap<String, DrawState>,
     pub tables: Tables,

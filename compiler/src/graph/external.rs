@@ -5,7 +5,7 @@ use super::build::{Func, Graph};
 use super::op::*;
 use super::traverse::substitute;
 use fgc_program::DeviceCode;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// Elements that results start at multiples of: 64 bytes or more.
 const ALIGN: usize = 16;
@@ -14,7 +14,7 @@ const ALIGN: usize = 16;
 #[derive(Clone, Debug)]
 pub struct Extern {
     pub name: String,
-    pub code: Rc<DeviceCode>,
+    pub code: Arc<DeviceCode>,
     pub entry: String,
     pub args: Vec<Ty>,
     /// All of one element type.

@@ -10,7 +10,8 @@ use crate::level::Target;
 use fgc_program::band::{conv_rows, kernel_rows, product_rows};
 use fgc_program::{Along, Contract, Conv, Known};
 use rustc_hash::{FxHashMap, FxHashSet};
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
 
 /// Bytes of results that make a band worth its while.
 const WORTH: usize = 1 << 17;
@@ -139,10 +140,14 @@ struct Former<'a> {
     target: Target,
     writer: FxHashMap<Slot, usize>,
     readers: FxHashMap<Slot, Vec<usize>>,
+    /// The launches that read what each one writes.
+    after: Vec<Vec<usize>>,
     kernels: FxHashMap<(*const fgc_program::Kernel, usize), Vec<bool>>,
     /// The band of each launch that has one.
     band_of: Vec<Option<usize>>,
     formed: Vec<Formed>,
+    /// When each launch can run, those of a band at the same time: after all that it reads from.
+    turn: Vec<usize>,
 }
 
 /// The bands that `candidates`, of which none writes what another writes, form.
@@ -154,9 +159,11 @@ pub(super) fn form(candidates: &[Candidate], values: Values, target: Target) -> 
         target,
         writer: FxHashMap::default(),
         readers: FxHashMap::default(),
+        after: Vec::new(),
         kernels: FxHashMap::default(),
         band_of: vec![None; candidates.len()],
         formed: Vec::new(),
+        turn: Vec::new(),
     };
     for (i, candidate) in candidates.iter().enumerate() {
         former.writer.extend(candidate.access.writes.iter().map(|slot| (*slot, i)));
@@ -164,6 +171,12 @@ pub(super) fn form(candidates: &[Candidate], values: Values, target: Target) -> 
             former.readers.entry(*slot).or_default().push(i);
         }
     }
+    let after = |candidate: &Candidate| {
+        let readers = candidate.access.writes.iter().filter_map(|slot| former.readers.get(slot)).flatten();
+        BTreeSet::from_iter(readers.copied()).into_iter().collect()
+    };
+    former.after = candidates.iter().map(after).collect();
+    former.take_turns();
     for (i, candidate) in candidates.iter().enumerate() {
         let What::Product(product, slots) = &candidate.what else { continue };
         if former.bytes(slots[2]) < WORTH {
@@ -221,6 +234,44 @@ impl Former<'_> {
         let number = self.formed.len();
         band.members.iter().for_each(|&member| self.band_of[member] = Some(number));
         self.formed.push(band);
+        self.take_turns();
+    }
+
+    /// Launches that run together with this one.
+    fn together<'a>(&'a self, i: &'a usize) -> &'a [usize] {
+        self.band_of[*i].map_or(std::slice::from_ref(i), |band| &self.formed[band].members)
+    }
+
+    /// Orders launches anew, bands as one, and otherwise as they come.
+    fn take_turns(&mut self) {
+        // Each band counts as its first launch.
+        let mut head: Vec<usize> = (0..self.after.len()).collect();
+        for band in &self.formed {
+            let first = band.members.iter().copied().min().unwrap_or(0);
+            band.members.iter().for_each(|&member| head[member] = first);
+        }
+        // How often what each one reads is still to be written.
+        let mut waits = vec![0usize; head.len()];
+        for (i, after) in self.after.iter().enumerate() {
+            after.iter().filter(|reader| head[**reader] != head[i]).for_each(|reader| waits[head[*reader]] += 1);
+        }
+        let free = (0..head.len()).filter(|&i| head[i] == i && waits[i] == 0);
+        let mut free: BinaryHeap<Reverse<usize>> = free.map(Reverse).collect();
+        let mut turn = vec![0; head.len()];
+        for now in 0.. {
+            let Some(Reverse(next)) = free.pop() else { break };
+            for &member in self.together(&next) {
+                turn[member] = now;
+                for &reader in self.after[member].iter().filter(|reader| head[**reader] != next) {
+                    let wait = &mut waits[head[reader]];
+                    *wait -= 1;
+                    if *wait == 0 {
+                        free.push(Reverse(head[reader]));
+                    }
+                }
+            }
+        }
+        self.turn = turn;
     }
 
     /// The band around a launch, and the bytes of its locals.
@@ -337,18 +388,14 @@ impl Former<'_> {
 
     /// Whether no launch outside needs one of `members` and is needed by another.
     fn is_closed(&self, members: &[usize]) -> bool {
+        // What comes after all of them leads to none of them.
+        let end = members.iter().map(|member| self.turn[*member]).max().unwrap_or(0);
         let mut seen: FxHashSet<usize> = FxHashSet::default();
         let mut open: Vec<usize> = Vec::new();
         let mut reach = |i: usize, open: &mut Vec<usize>| {
-            for slot in &self.candidates[i].access.writes {
-                for &reader in self.readers.get(slot).into_iter().flatten() {
-                    if members.contains(&i) && members.contains(&reader) {
-                        continue;
-                    }
-                    // Those of a band run together.
-                    let band = self.band_of[reader].map(|band| &self.formed[band].members[..]);
-                    let together = band.unwrap_or(std::slice::from_ref(&reader));
-                    open.extend(together.iter().copied().filter(|&other| seen.insert(other)));
+            for reader in self.after[i].iter().filter(|reader| self.turn[**reader] <= end) {
+                if !(members.contains(&i) && members.contains(reader)) {
+                    open.extend(self.together(reader).iter().copied().filter(|&other| seen.insert(other)));
                 }
             }
         };

@@ -9,6 +9,7 @@ use crate::graph::{Graph, NodeId, Op, Ty};
 use fgc_program::bounds::{Extents, range};
 use fgc_program::{Access, BinaryOp, DType, Expr, Index, Kernel, KernelBuffer, Reg, Scalar, Stmt, Var};
 use rustc_hash::FxHashMap;
+use std::cell::RefCell;
 
 /// The nodes cannot be computed in one kernel at this grid: one needs elements of another that other iterations
 /// compute, or that are not there yet.
@@ -62,6 +63,8 @@ pub(super) struct Emitter<'a> {
     blocks: Vec<Block>,
     guards: usize,
     regs: u32,
+    /// Row-major positions by indices and shape: a kernel's nodes mostly have few of them in common.
+    flats: RefCell<FxHashMap<Vec<Index>, Vec<(Vec<usize>, Index)>>>,
 }
 
 impl<'a> Emitter<'a> {
@@ -78,6 +81,7 @@ impl<'a> Emitter<'a> {
             blocks: vec![block],
             guards: 0,
             regs: 0,
+            flats: RefCell::default(),
         }
     }
 
@@ -193,7 +197,19 @@ impl<'a> Emitter<'a> {
     }
 
     fn flat(&self, node: NodeId, at: &[Index]) -> Index {
-        Index::linear(at, self.graph.shape(node), &self.extents)
+        self.linear(at, self.graph.shape(node))
+    }
+
+    /// The row-major position of `at` in a tensor of this shape.
+    pub fn linear(&self, at: &[Index], shape: &[usize]) -> Index {
+        let mut flats = self.flats.borrow_mut();
+        let known = flats.get(at).and_then(|all| all.iter().find(|(other, _)| other == shape));
+        if let Some((_, flat)) = known {
+            return flat.clone();
+        }
+        let flat = Index::linear(at, shape, &self.extents);
+        flats.entry(at.to_vec()).or_default().push((shape.to_vec(), flat.clone()));
+        flat
     }
 
     fn index_value(&self, index: Index) -> Value {
@@ -207,11 +223,11 @@ impl<'a> Emitter<'a> {
             Op::Const(value) => return Ok(Value { expr: Expr::Const(*value), depth: 0 }),
             Op::Iota { axis } => return Ok(self.index_value(at[*axis].clone())),
             _ if self.cut.is_stored(node) => return self.load(node, self.flat(node, at)),
-            _ => self.flat(node, at),
+            _ => match self.through_view(node, at) {
+                Some((input, at)) => return self.value(input, &at),
+                None => self.flat(node, at),
+            },
         };
-        if let Some((input, at)) = self.through_view(node, at) {
-            return self.value(input, &at);
-        }
         if let Some(known) = self.recall(&(node, flat.clone())) {
             return Ok(known);
         }
@@ -380,12 +396,13 @@ impl<'a> Emitter<'a> {
             && range(index, &self.extents).is_some_and(|(low, high)| low >= 0 && high < shape[axis] as i64)
         {
             inner[axis] = index.clone();
-            return self.load(store, Index::linear(&inner, shape, &self.extents));
+            let flat = self.linear(&inner, shape);
+            return self.load(store, flat);
         }
         if self.done.contains_key(&store) {
             return Err(Conflict);
         }
-        let base = Index::linear(&inner, shape, &self.extents);
+        let base = self.linear(&inner, shape);
         let depth = position.depth.max(self.index_depth(&base));
         let stride: usize = shape[axis + 1..].iter().product();
         let at = offset(base, clamp(position.expr, shape[axis]), stride);

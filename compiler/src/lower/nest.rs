@@ -92,7 +92,7 @@ impl Emitter<'_> {
             1 => Index::default(),
             _ => places.next().unwrap_or_default(),
         }));
-        let flat = Index::linear(&at, shape, &self.extents);
+        let flat = self.linear(&at, shape);
         let value = if copy { self.value(node, &at)? } else { self.compute(node, &at)? };
         let value = self.bind(value, self.graph.dtype(node));
         if let Some(slot) = slot {
@@ -177,7 +177,7 @@ impl Emitter<'_> {
     /// Position in a reduction's result of what `at` in its input adds to.
     fn reduced(&self, node: NodeId, at: &[Index], axes: &[usize]) -> Index {
         let kept: Vec<Index> = (0..at.len()).filter(|axis| !axes.contains(axis)).map(|axis| at[axis].clone()).collect();
-        Index::linear(&kept, self.graph.shape(node), &self.extents)
+        self.linear(&kept, self.graph.shape(node))
     }
 
     /// The axis from `leading` on along which most of what computing `node` reads lies next to each other.

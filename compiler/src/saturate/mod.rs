@@ -21,12 +21,14 @@ use crate::level::Target;
 use cost::Machine;
 use egg::{Id, Language, Runner, SimpleScheduler, StopReason};
 use extract::{Choice, extract};
+use indexmap::IndexSet;
 use region::{Key, Part, Region, parts};
 use rules::rules;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use term::{Facts, Term, Terms, add};
 
@@ -62,6 +64,20 @@ pub struct Saturation {
     pub applied: BTreeMap<&'static str, usize>,
 }
 
+impl Saturation {
+    fn add(&mut self, other: Saturation) {
+        self.regions += other.regions;
+        self.distinct += other.distinct;
+        self.largest = self.largest.max(other.largest);
+        self.terms += other.terms;
+        self.too_large += other.too_large;
+        self.out_of_terms += other.out_of_terms;
+        self.out_of_rounds += other.out_of_rounds;
+        (0..2).for_each(|i| self.cost[i] += other.cost[i]);
+        other.applied.into_iter().for_each(|(rule, count)| *self.applied.entry(rule).or_default() += count);
+    }
+}
+
 /// Rewrites regions, and remembers those that it has met.
 pub struct Saturator {
     machine: Machine,
@@ -87,92 +103,110 @@ impl Saturator {
 
     /// `outputs` by cheaper operations, where there are such.
     pub fn rewrite(&mut self, graph: &mut Graph, outputs: &[NodeId]) -> Vec<NodeId> {
+        let parts = parts(graph, outputs);
+        let keys: Vec<Option<Key>> = parts.iter().map(|part| self.key(graph, part)).collect();
+        self.search(keys.iter().flatten());
         let mut new: FxHashMap<NodeId, NodeId> = FxHashMap::default();
-        for part in parts(graph, outputs) {
-            match part {
-                Part::Node(id) => rebuilt(graph, id, &mut new),
-                Part::Region(region) => match self.recipe(graph, &region) {
-                    Some(recipe) => cook(graph, &recipe, &region, &mut new),
-                    None => region.members.iter().for_each(|&id| rebuilt(graph, id, &mut new)),
-                },
+        for (part, key) in parts.into_iter().zip(keys) {
+            let recipe = key.and_then(|key| self.known[&key].clone());
+            if let Some(recipe) = &recipe {
+                (0..2).for_each(|i| self.done.cost[i] += recipe.cost[i]);
+            }
+            match (part, recipe) {
+                (Part::Node(id), _) => rebuilt(graph, id, &mut new),
+                (Part::Region(region), Some(recipe)) => cook(graph, &recipe, &region, &mut new),
+                (Part::Region(region), None) => region.members.iter().for_each(|&id| rebuilt(graph, id, &mut new)),
             }
         }
         outputs.iter().map(|id| new[id]).collect()
     }
 
-    /// How to make a region cheaper, if it can be.
-    fn recipe(&mut self, graph: &Graph, region: &Region) -> Option<Rc<Recipe>> {
+    /// What is to be searched for a region, if it is worth that.
+    fn key(&mut self, graph: &Graph, part: &Part) -> Option<Key> {
+        let Part::Region(region) = part else { return None };
         let operations = region.operations(graph);
         self.done.regions += 1;
         self.done.largest = self.done.largest.max(operations);
-        if operations < FEWEST {
-            return None;
-        }
-        if operations > OPERATIONS {
-            self.done.too_large += 1;
-            return None;
-        }
-        let key = region.key(graph);
-        let known = self.known.get(&key).cloned();
-        let recipe = known.unwrap_or_else(|| {
-            self.done.distinct += 1;
-            let found = self.saturate(&key).map(Rc::new);
-            self.known.insert(key, found.clone());
-            found
-        });
-        if let Some(recipe) = &recipe {
-            (0..2).for_each(|i| self.done.cost[i] += recipe.cost[i]);
-        }
-        recipe
+        self.done.too_large += usize::from(operations > OPERATIONS);
+        (FEWEST..=OPERATIONS).contains(&operations).then(|| region.key(graph))
     }
 
-    fn saturate(&mut self, key: &Key) -> Option<Recipe> {
-        let mut terms = Terms::new(Facts::default());
-        let mut ids: Vec<Id> = Vec::new();
-        for (index, ty) in key.leaves.iter().enumerate() {
-            let leaf = Op::Argument { func: FuncId(0), index };
-            ids.push(add(&mut terms, &leaf, ty, &[]));
+    /// Makes all of these known, on all cores.
+    fn search<'a>(&mut self, keys: impl Iterator<Item = &'a Key>) {
+        let unknown: IndexSet<&Key> = keys.filter(|key| !self.known.contains_key(*key)).collect();
+        let next = AtomicUsize::new(0);
+        let take = || {
+            let mut found: Vec<(&Key, Option<Recipe>, Saturation)> = Vec::new();
+            while let Some(key) = unknown.get_index(next.fetch_add(1, Ordering::Relaxed)) {
+                let mut done = Saturation { distinct: 1, ..Saturation::default() };
+                let recipe = saturate(self.machine, &self.rules, key, &mut done);
+                found.push((key, recipe, done));
+            }
+            found
+        };
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get()).min(unknown.len());
+        let found: Vec<_> = std::thread::scope(|scope| {
+            let others: Vec<_> = (1..cores).map(|_| scope.spawn(take)).collect();
+            let mut found = take();
+            for other in others {
+                found.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            }
+            found
+        });
+        for (key, recipe, done) in found {
+            self.done.add(done);
+            self.known.insert(key.clone(), recipe.map(Rc::new));
         }
-        for (op, ty, inputs) in &key.terms {
-            let inputs: Vec<Id> = inputs.iter().map(|&i| ids[i as usize]).collect();
-            ids.push(add(&mut terms, op, ty, &inputs));
-        }
-        let work: f64 = ids.iter().map(|&id| self.machine.work(&terms, &terms[id].nodes[0])).sum();
-        if work < WORTH {
-            return None;
-        }
-        let given: Vec<(Id, Term)> = ids.iter().map(|&id| (id, terms[id].nodes[0].clone())).collect();
-        let runner = Runner::<Term, Facts>::new(Facts::default())
-            .with_egraph(terms)
-            .with_scheduler(SimpleScheduler)
-            .with_node_limit(TERMS)
-            .with_iter_limit(ROUNDS)
-            // Results must not depend on how fast the machine is.
-            .with_time_limit(Duration::MAX)
-            .run(&self.rules);
-        match runner.stop_reason {
-            Some(StopReason::NodeLimit(_)) => self.done.out_of_terms += 1,
-            Some(StopReason::IterationLimit(_)) => self.done.out_of_rounds += 1,
-            _ => {}
-        }
-        let terms = runner.egraph;
-        self.done.terms += terms.total_number_of_nodes();
-        for iteration in &runner.iterations {
-            for (name, count) in &iteration.applied {
-                if let Some(name) = rules::names().find(|known| *known == name.as_str()) {
-                    *self.done.applied.entry(name).or_default() += count;
-                }
+    }
+}
+
+/// How to make a region cheaper, if it can be. `done`: of this region alone.
+fn saturate(machine: Machine, rules: &[egg::Rewrite<Term, Facts>], key: &Key, done: &mut Saturation) -> Option<Recipe> {
+    let mut terms = Terms::new(Facts::default());
+    let mut ids: Vec<Id> = Vec::new();
+    for (index, ty) in key.leaves.iter().enumerate() {
+        let leaf = Op::Argument { func: FuncId(0), index };
+        ids.push(add(&mut terms, &leaf, ty, &[]));
+    }
+    for (op, ty, inputs) in &key.terms {
+        let inputs: Vec<Id> = inputs.iter().map(|&i| ids[i as usize]).collect();
+        ids.push(add(&mut terms, op, ty, &inputs));
+    }
+    let work: f64 = ids.iter().map(|&id| machine.work(&terms, &terms[id].nodes[0])).sum();
+    if work < WORTH {
+        return None;
+    }
+    let given: Vec<(Id, Term)> = ids.iter().map(|&id| (id, terms[id].nodes[0].clone())).collect();
+    let runner = Runner::<Term, Facts>::new(Facts::default())
+        .with_egraph(terms)
+        .with_scheduler(SimpleScheduler)
+        .with_node_limit(TERMS)
+        .with_iter_limit(ROUNDS)
+        // Results must not depend on how fast the machine is.
+        .with_time_limit(Duration::MAX)
+        .run(rules);
+    match runner.stop_reason {
+        Some(StopReason::NodeLimit(_)) => done.out_of_terms += 1,
+        Some(StopReason::IterationLimit(_)) => done.out_of_rounds += 1,
+        _ => {}
+    }
+    let terms = runner.egraph;
+    done.terms += terms.total_number_of_nodes();
+    for iteration in &runner.iterations {
+        for (name, count) in &iteration.applied {
+            if let Some(name) = rules::names().find(|known| *known == name.as_str()) {
+                *done.applied.entry(name).or_default() += count;
             }
         }
-        let mut choice = Choice::default();
-        for (id, term) in given {
-            let term = term.map_children(|id| terms.find(id));
-            choice.entry(terms.find(id)).or_insert(term);
-        }
-        let roots: Vec<Id> = key.outputs.iter().map(|&i| terms.find(ids[i as usize])).collect();
-        let found = extract(&terms, self.machine, choice, &roots);
-        (found.cost[1] < found.cost[0]).then(|| written(&terms, key.leaves.len(), &found.choice, &roots, found.cost))
     }
+    let mut choice = Choice::default();
+    for (id, term) in given {
+        let term = term.map_children(|id| terms.find(id));
+        choice.entry(terms.find(id)).or_insert(term);
+    }
+    let roots: Vec<Id> = key.outputs.iter().map(|&i| terms.find(ids[i as usize])).collect();
+    let found = extract(&terms, machine, choice, &roots);
+    (found.cost[1] < found.cost[0]).then(|| written(&terms, key.leaves.len(), &found.choice, &roots, found.cost))
 }
 
 /// A choice as a recipe.

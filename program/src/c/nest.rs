@@ -3,7 +3,7 @@
 //! Nests of different kernels (a norm of other sizes, another position in a rollout) then have the same text, and are
 //! compiled once. What vector code depends on stays in the text: the vector loop's extent, its strides, divisors.
 
-use crate::{Atom, Index, Kernel, Reg, Stmt, Var};
+use crate::{Atom, Index, Kernel, Reg, Scalar, Stmt, Var};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Numbers up to this stay in the text: short loops are unrolled, small strides shuffled.
@@ -21,6 +21,8 @@ pub(super) enum Argument {
     Extent(Var),
     /// What a step of this loop adds to positions.
     Stride(Var, i64),
+    /// A factor or a summand that has a size or a rate in it.
+    Number(Scalar),
     /// A register that the nest only reads.
     Value(Reg),
     /// An accumulator that it changes.
@@ -36,6 +38,8 @@ pub(super) struct Nest {
     assigned: FxHashSet<Reg>,
     /// Loops around vector loops.
     outer: FxHashSet<Var>,
+    /// Buffers that it writes.
+    pub written: FxHashSet<usize>,
 }
 
 impl Nest {
@@ -46,6 +50,7 @@ impl Nest {
             regs: FxHashMap::default(),
             assigned: FxHashSet::default(),
             outer: FxHashSet::default(),
+            written: FxHashSet::default(),
         };
         nest.scan(std::slice::from_ref(stmt));
         nest
@@ -57,6 +62,7 @@ impl Nest {
         for stmt in body {
             match stmt {
                 Stmt::Assign { reg, .. } => drop(self.assigned.insert(*reg)),
+                Stmt::Store { buffer, .. } | Stmt::StoreAt { buffer, .. } => drop(self.written.insert(*buffer)),
                 Stmt::For { var, vector, body, .. } => {
                     let within = self.scan(body);
                     if within && !vector {
@@ -109,6 +115,16 @@ impl Nest {
         format!("r{}", self.define(reg))
     }
 
+    /// A constant, where it is an argument: not what arithmetic can be left out for, nor what vector code depends on.
+    pub fn number(&mut self, value: Scalar) -> Option<String> {
+        let plain = match value {
+            Scalar::F32(x) => [0.0, 1.0].contains(&x.abs()),
+            Scalar::F64(x) => [0.0, 1.0].contains(&x.abs()),
+            Scalar::Bool(_) | Scalar::I64(_) => true,
+        };
+        (!plain).then(|| self.argument(Argument::Number(value)))
+    }
+
     pub fn extent(&mut self, var: Var, extent: usize) -> String {
         if self.outer.contains(&var) && extent as u64 > SMALL {
             self.argument(Argument::Extent(var))
@@ -156,6 +172,12 @@ pub(super) fn worth(kernel: &Kernel) -> Vec<bool> {
     let amortised = kernel.extent <= 1 || work(&kernel.body) >= count.saturating_mul(WORTH);
     let nests = kernel.body.iter().zip(is_nest);
     nests.map(|(stmt, is)| is && (amortised || work(std::slice::from_ref(stmt)) >= WORTH)).collect()
+}
+
+/// Whether all loops of a kernel, within its grid's, are functions: how well it is compiled itself then matters little.
+pub fn only_calls(kernel: &Kernel) -> bool {
+    let loops = |stmt: &Stmt| matches!(stmt, Stmt::For { .. });
+    kernel.body.iter().any(loops) && kernel.body.iter().zip(worth(kernel)).all(|(stmt, apart)| apart || !loops(stmt))
 }
 
 /// Innermost iterations.

@@ -86,7 +86,7 @@ impl Functions {
         let (mut before, mut after) = (String::new(), String::new());
         let mut nest = inner.nest.unwrap_or_else(|| Nest::new(stmt));
         for (at, argument) in std::mem::take(&mut nest.arguments).iter().enumerate() {
-            arguments.push(format!("{}a{at}", printer.declared(argument)));
+            arguments.push(format!("{}a{at}", printer.declared(argument, &nest)));
             values.push(printer.given(argument));
             if let Argument::Accumulator(reg) = argument {
                 let (ty, name) = (held(printer.regs.get(reg).copied().unwrap_or(DType::F32)), nest.reg(*reg));
@@ -216,7 +216,10 @@ impl Printer<'_> {
     /// The C text of `expr`, safe to embed anywhere, and its type.
     fn expr(&mut self, expr: &Expr) -> (String, DType) {
         match expr {
-            Expr::Const(value) => (constant(*value), value.dtype()),
+            Expr::Const(value) => {
+                let argument = self.nest.as_mut().and_then(|nest| nest.number(*value));
+                (argument.unwrap_or_else(|| constant(*value)), value.dtype())
+            }
             Expr::Reg(reg) => (self.reg(*reg), self.regs.get(reg).copied().unwrap_or(DType::F32)),
             Expr::Index(index) => (self.index(index), DType::I64),
             Expr::Load { buffer, index } => {
@@ -294,17 +297,18 @@ impl Printer<'_> {
         }
     }
 
-    /// The type of a nest's parameter.
-    fn declared(&self, argument: &Argument) -> String {
-        let held = |reg: &Reg| held(self.regs.get(reg).copied().unwrap_or(DType::F32));
+    /// The type of a parameter of `nest`.
+    fn declared(&self, argument: &Argument, nest: &Nest) -> String {
+        let register = |reg: &Reg| held(self.regs.get(reg).copied().unwrap_or(DType::F32));
         match argument {
             Argument::Buffer(at) => {
-                let read = self.kernel.buffers.get(*at).is_some_and(|buffer| buffer.access == Access::Read);
-                format!("{}{} *restrict ", if read { "const " } else { "" }, stored(self.dtype(*at)))
+                let read = if nest.written.contains(at) { "" } else { "const " };
+                format!("{read}{} *restrict ", stored(self.dtype(*at)))
             }
             Argument::Offset(_) | Argument::Extent(_) | Argument::Stride(..) => "int64_t ".into(),
-            Argument::Value(reg) => format!("{} ", held(reg)),
-            Argument::Accumulator(reg) => format!("{} *", held(reg)),
+            Argument::Number(value) => format!("{} ", held(value.dtype())),
+            Argument::Value(reg) => format!("{} ", register(reg)),
+            Argument::Accumulator(reg) => format!("{} *", register(reg)),
         }
     }
 
@@ -315,6 +319,7 @@ impl Printer<'_> {
             Argument::Offset(index) => self.index(index),
             Argument::Extent(var) => self.extents.get(var).map_or(0, |extent| *extent).to_string(),
             Argument::Stride(_, by) => constant(Scalar::I64(*by)),
+            Argument::Number(value) => constant(*value),
             Argument::Value(reg) => self.reg(*reg),
             Argument::Accumulator(reg) => format!("&{}", self.reg(*reg)),
         }

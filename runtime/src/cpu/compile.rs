@@ -30,8 +30,14 @@ const FLAGS: &[&str] = &[
     "-w",
 ];
 
-/// Bytes of one unit: the compiler's start and the prelude are paid once a unit, and units compile in parallel.
+/// For kernels whose loops are functions elsewhere, besides [`FLAGS`]: in half the time.
+const CALLS: &[&str] = &["-Og", "-fno-tree-vectorize"];
+
+/// Bytes of one unit at least: the compiler's start and the prelude are paid once a unit.
 const UNIT: usize = 16 << 10;
+
+/// Units for each core, where there is as much to compile: they take unlike times.
+const SHARES: usize = 4;
 
 #[derive(Debug, Error)]
 pub enum CompileError {
@@ -124,11 +130,11 @@ impl Compiler {
     }
 
     /// Of all that decides the machine code.
-    fn hash(&self, units: &[String], version: &str) -> String {
+    fn hash(&self, units: &[Unit], version: &str) -> String {
         let mut hasher = blake3::Hasher::new();
         let (command, flags, cpu) = (self.command.join(" "), self.flags.join(" "), cpu());
         let others = [c::PRELUDE, &command, &flags, version, &cpu];
-        for part in others.into_iter().chain(units.iter().map(String::as_str)) {
+        for part in others.into_iter().chain(units.iter().flat_map(Unit::parts)) {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());
         }
@@ -152,7 +158,7 @@ impl Compiler {
 
     /// Compiles units on all cores and makes one library of them, in a directory of its own; then it is renamed: a reader
     /// never sees half a file. Where compiling fails the directory stays, for people to look into.
-    fn build(&self, units: &[String], path: &Path) -> Result<(), CompileError> {
+    fn build(&self, units: &[Unit], path: &Path) -> Result<(), CompileError> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let own = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let dir = path.with_extension(own);
@@ -172,9 +178,9 @@ impl Compiler {
     }
 
     /// Writes a unit to `source` and compiles it.
-    fn translate(&self, unit: &str, source: &Path, kind: &str, to: &Path) -> Result<(), CompileError> {
-        std::fs::write(source, [c::PRELUDE, unit].concat()).map_err(|e| self.cache_error(e))?;
-        let flags = self.flags.iter().map(|flag| OsStr::new(*flag));
+    fn translate(&self, unit: &Unit, source: &Path, kind: &str, to: &Path) -> Result<(), CompileError> {
+        std::fs::write(source, [c::PRELUDE, &unit.text].concat()).map_err(|e| self.cache_error(e))?;
+        let flags = self.flags.iter().chain(unit.flags).map(|flag| OsStr::new(*flag));
         let rest = [OsStr::new(kind), "-o".as_ref(), to.as_os_str(), source.as_os_str(), "-lm".as_ref()];
         self.succeed(flags.chain(rest), source)
     }
@@ -216,10 +222,24 @@ fn in_parallel<E: Send>(count: usize, work: &(impl Fn(usize) -> Result<(), E> + 
 /// Stands for the function's name until it has one; comments cannot contain it.
 const PLACEHOLDER: &str = "@name@";
 
+/// A file to compile, but for the prelude.
+struct Unit {
+    text: String,
+    /// Besides [`FLAGS`].
+    flags: &'static [&'static str],
+}
+
+impl Unit {
+    /// All that decides its machine code.
+    fn parts(&self) -> impl Iterator<Item = &str> {
+        self.flags.iter().copied().chain([self.text.as_str()])
+    }
+}
+
 /// Kernels as text to compile.
 struct Code {
-    /// Files but for the prelude, of one library.
-    units: Vec<String>,
+    /// Files of one library.
+    units: Vec<Unit>,
     /// Which function `k0`, `k1`, … each kernel is.
     places: Vec<usize>,
 }
@@ -229,26 +249,38 @@ impl Code {
     fn new(kernels: &[Kernel]) -> Code {
         let mut functions = c::Functions::default();
         let mut seen: FxHashMap<String, usize> = FxHashMap::default();
-        let mut texts: Vec<String> = Vec::new();
+        let [mut loops, mut calls] = [const { Vec::new() }; 2];
         let places = kernels.iter().map(|kernel| {
             let (text, nests) = functions.kernel(kernel, PLACEHOLDER);
             let code = text.split_once('\n').map_or("", |(_comment, code)| code).to_string();
+            let next = seen.len();
             *seen.entry(code).or_insert_with(|| {
                 let declared: String = nests.iter().map(|nest| functions.declaration(*nest)).collect();
-                texts.push(declared + &text.replacen(PLACEHOLDER, &format!("k{}", texts.len()), 1));
-                texts.len() - 1
+                let text = declared + &text.replacen(PLACEHOLDER, &format!("k{next}"), 1);
+                if c::only_calls(kernel) { &mut calls } else { &mut loops }.push(text);
+                next
             })
         });
         let places = places.collect();
-        let mut units = vec![String::new()];
-        for text in functions.nests.iter().chain(&texts) {
-            match units.last_mut() {
-                Some(unit) if unit.len() < UNIT => *unit += &format!("\n{text}"),
-                _ => units.push(text.clone()),
-            }
-        }
-        Code { units, places }
+        // What takes longest first.
+        loops.splice(0..0, functions.nests);
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let size = UNIT.max(loops.iter().chain(&calls).map(String::len).sum::<usize>() / (cores * SHARES));
+        let units = [(loops, &[][..]), (calls, CALLS)].map(|(texts, flags)| divide(&texts, size, flags));
+        Code { units: units.into_iter().flatten().collect(), places }
     }
+}
+
+/// Units of at least so many bytes, but for the last.
+fn divide(texts: &[String], size: usize, flags: &'static [&'static str]) -> Vec<Unit> {
+    let mut units: Vec<Unit> = Vec::new();
+    for text in texts {
+        match units.last_mut() {
+            Some(unit) if unit.text.len() < size => unit.text += &format!("\n{text}"),
+            _ => units.push(Unit { text: text.clone(), flags }),
+        }
+    }
+    units
 }
 
 /// What `-march=native` depends on.

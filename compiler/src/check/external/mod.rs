@@ -19,6 +19,7 @@ use fgc_grammar::ast::AxisDecl;
 use fgc_program::DType;
 use indexmap::IndexMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// One declaration at one set of argument types: where its name is, types, and the axes that `..` stands for.
 pub type Key = (ModuleId, usize, Vec<Ty>, Vec<Axis>);
@@ -240,7 +241,7 @@ impl Elaborator<'_> {
     }
 
     /// The file of a declaration, read once.
-    fn device_code(&mut self, kernel: &Declared) -> Result<Rc<fgc_program::DeviceCode>> {
+    fn device_code(&mut self, kernel: &Declared) -> Result<Arc<fgc_program::DeviceCode>> {
         let env = &kernel.closure.env;
         let at = Place { file: env.file, span: kernel.item.file_span };
         let named = self.text(&kernel.item.file, env)?;
@@ -250,7 +251,7 @@ impl Elaborator<'_> {
         }
         match crate::device_code::read(&path) {
             Ok(code) => {
-                let code = Rc::new(code);
+                let code = Arc::new(code);
                 self.codes.insert(path, code.clone());
                 Ok(code)
             }
