@@ -61,7 +61,8 @@ pub struct Args {
     /// What numbers are on a GPU.
     #[arg(long, value_enum, default_value = "f32")]
     precision: Numbers,
-    /// The GPU's architecture, for `--emit cubin`: sm_80, sm_90, sm_100.
+    /// The GPU's architecture, for `--emit cubin`: sm_80, sm_90, sm_100. With compute_ instead of sm_, PTX, of which the driver
+    /// makes code for that architecture and all later ones.
     #[arg(long, default_value = "sm_90")]
     arch: String,
 }

@@ -14,14 +14,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Functions compiled together. The prelude is read once a unit, and units are compiled on all cores.
 const UNIT: usize = 16;
 
-/// Architectures that generated code is written for; newer ones run the code of the last one of their generation.
+/// Architectures that generated code is written for.
 pub const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_90", "sm_100"];
 
-/// Machine code for one architecture, with what the assembler says of its functions.
+/// What comes before the number of an architecture whose machine code is meant, and of one for which PTX is: the driver makes
+/// machine code of that, for the architecture and all later ones.
+const MACHINE: &str = "sm_";
+const VIRTUAL: &str = "compute_";
+
+/// Machine code for one architecture, or PTX that ends with a zero byte; with what the assembler says of its functions.
 #[derive(Clone, Debug)]
 pub struct Cubin {
     pub code: Vec<u8>,
-    /// Empty if it came from the cache.
+    /// Empty if it came from the cache, and for PTX.
     pub log: String,
 }
 
@@ -63,7 +68,35 @@ fn failed(action: &'static str, error: result::NvrtcError) -> CudaError {
     CudaError::Failed { action, what: format!("{:?}", error.0) }
 }
 
-/// Compiles a source for an architecture (`sm_90`).
+/// The architectures that NVRTC knows, as numbers.
+fn supported() -> Result<Vec<u32>, CudaError> {
+    version()?;
+    let mut count = 0;
+    // SAFETY: NVRTC is present; a place for a number.
+    unsafe { sys::nvrtcGetNumSupportedArchs(&mut count) }.result().map_err(|e| failed("ask what NVRTC knows", e))?;
+    let mut all = vec![0; usize::try_from(count).unwrap_or(0)];
+    // SAFETY: as many places as it asked for.
+    unsafe { sys::nvrtcGetSupportedArchs(all.as_mut_ptr()) }.result().map_err(|e| failed("ask what NVRTC knows", e))?;
+    Ok(all.into_iter().filter_map(|n| u32::try_from(n).ok()).collect())
+}
+
+/// The number of an architecture: 90 of `sm_90`, `sm_90a` and `compute_90`.
+fn number(architecture: &str) -> u32 {
+    let digits = architecture.trim_start_matches(|c: char| !c.is_ascii_digit());
+    digits.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or(0)
+}
+
+/// What to compile for a GPU of `architecture`: its machine code, or PTX where only older ones are `known`.
+fn goal(architecture: &str, known: &[u32]) -> String {
+    let own = number(architecture);
+    let older = known.iter().filter(|known| **known <= own).max();
+    match older {
+        Some(older) if architecture.starts_with(MACHINE) && !known.contains(&own) => format!("{VIRTUAL}{older}"),
+        _ => architecture.into(),
+    }
+}
+
+/// Compiles a source for an architecture: machine code for `sm_90`, PTX for `compute_90`.
 pub fn compile(source: &str, architecture: &str) -> Result<Cubin, CudaError> {
     version()?;
     let text = CString::new(source).map_err(|_| CudaError::Compile { log: "the source has a NUL byte".into() })?;
@@ -82,14 +115,19 @@ pub fn compile(source: &str, architecture: &str) -> Result<Cubin, CudaError> {
     let log: Vec<u8> = log.into_iter().map(|c| c as u8).take_while(|c| *c != 0).collect();
     let log = String::from_utf8_lossy(&log).into_owned();
     let code = compiled.map_err(|_| CudaError::Compile { log: first_errors(&log) }).and_then(|()| {
+        let ptx = architecture.starts_with(VIRTUAL);
+        let read = if ptx { "read PTX" } else { "read machine code" };
         let mut size = 0;
         // SAFETY: a compiled program.
-        unsafe { sys::nvrtcGetCUBINSize(program, &mut size) }.result().map_err(|e| failed("read machine code", e))?;
+        let asked = unsafe {
+            if ptx { sys::nvrtcGetPTXSize(program, &mut size) } else { sys::nvrtcGetCUBINSize(program, &mut size) }
+        };
+        asked.result().map_err(|e| failed(read, e))?;
         let mut code = vec![0u8; size];
+        let place = code.as_mut_ptr().cast();
         // SAFETY: as many bytes as it asked for.
-        unsafe { sys::nvrtcGetCUBIN(program, code.as_mut_ptr().cast()) }
-            .result()
-            .map_err(|e| failed("read machine code", e))?;
+        let given = unsafe { if ptx { sys::nvrtcGetPTX(program, place) } else { sys::nvrtcGetCUBIN(program, place) } };
+        given.result().map_err(|e| failed(read, e))?;
         Ok(code)
     });
     // SAFETY: made above, and not used again.
@@ -140,7 +178,9 @@ pub fn units(functions: &[Function]) -> Vec<Vec<usize>> {
     units
 }
 
-/// Machine code of all functions, one for each of their [`units`]; from the cache where it is there. PTX is given as it is.
+/// Code of all functions for a GPU of `architecture`, one for each of their [`units`]: machine code, from the cache where it is
+/// there; PTX for an older architecture where NVRTC does not know this one, or where there is no NVRTC and the cache has
+/// that. PTX of a method's own is given as it is.
 pub fn cubins(functions: &[Function], architecture: &str) -> Result<Vec<Cubin>, CudaError> {
     let units: Vec<Vec<&Function>> =
         units(functions).iter().map(|unit| unit.iter().map(|&i| &functions[i]).collect()).collect();
@@ -176,25 +216,47 @@ fn cubin(unit: &[&Function], architecture: &str) -> Result<Cubin, CudaError> {
         Some(outside) => outside.code.text.clone(),
         None => source(unit.iter().copied()),
     };
-    let path = cached(&text, architecture)?;
-    if let Ok(code) = std::fs::read(&path) {
-        return Ok(Cubin { code, log: String::new() });
+    let found = |architecture: &str| -> Result<Option<Cubin>, CudaError> {
+        let code = std::fs::read(cached(&text, architecture)?).ok();
+        Ok(code.map(|code| Cubin { code, log: String::new() }))
+    };
+    if let Some(cubin) = found(architecture)? {
+        return Ok(cubin);
     }
-    let cubin = compile(&text, architecture).map_err(|e| match (e, outside) {
+    let known = match supported() {
+        Err(CudaError::Missing(why)) => {
+            let own = number(architecture);
+            let older = ARCHITECTURES.iter().rev().map(|older| number(older)).filter(|older| *older <= own);
+            for older in older {
+                if let Some(ptx) = found(&format!("{VIRTUAL}{older}"))? {
+                    return Ok(ptx);
+                }
+            }
+            return Err(CudaError::Missing(why));
+        }
+        known => known?,
+    };
+    let goal = goal(architecture, &known);
+    if let Some(cubin) = found(&goal)? {
+        return Ok(cubin);
+    }
+    let cubin = compile(&text, &goal).map_err(|e| match (e, outside) {
         (CudaError::Compile { log }, Some(outside)) => CudaError::Outside { file: outside.code.name.clone(), log },
         (e, _) => e,
     })?;
-    keep(&path, &cubin.code).map_err(|e| CudaError::Failed { action: "keep compiled kernels", what: e.to_string() })?;
+    keep(&cached(&text, &goal)?, &cubin.code)
+        .map_err(|e| CudaError::Failed { action: "keep compiled kernels", what: e.to_string() })?;
     Ok(cubin)
 }
 
-/// Where the machine code of a source is kept.
+/// Where the code of a source is kept.
 fn cached(text: &str, architecture: &str) -> Result<PathBuf, CudaError> {
     let missing = || CudaError::Missing("this system has no cache directory; set FGC_CACHE_DIR".into());
     let mut hasher = blake3::Hasher::new();
     hasher.update(architecture.as_bytes()).update(&[0]).update(text.as_bytes());
     let name = &hasher.finalize().to_hex()[..32];
-    Ok(cache_dir().ok_or_else(missing)?.join("kernels").join(format!("{name}.{architecture}.cubin")))
+    let kind = if architecture.starts_with(VIRTUAL) { "ptx" } else { "cubin" };
+    Ok(cache_dir().ok_or_else(missing)?.join("kernels").join(format!("{name}.{architecture}.{kind}")))
 }
 
 /// Written under a name of its own, then renamed: a reader never sees half a file.
@@ -211,6 +273,15 @@ fn keep(path: &PathBuf, code: &[u8]) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn gpus_newer_than_the_compiler_get_ptx() {
+        let known = [75, 80, 86, 90, 100];
+        let goals = ["sm_80", "sm_90", "sm_120", "sm_95", "compute_80"].map(|gpu| goal(gpu, &known));
+        assert_eq!(goals, ["sm_80", "sm_90", "compute_100", "compute_90", "compute_80"]);
+        // It says itself what it cannot do.
+        assert_eq!(goal("sm_70", &known), "sm_70");
+    }
 
     #[test]
     fn the_assemblers_messages_are_read() {
