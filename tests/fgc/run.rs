@@ -148,6 +148,21 @@ fn samples_come_from_a_run() {
     work.fails(&["sample", "runs/r", "-o", "a.jpg"], &[".jpg", ".png or .safetensors"]);
 }
 
+/// A method that trains without its teacher neither keeps weights of one nor samples from it, also once it is resumed.
+#[test]
+fn a_teacher_without_weights_is_not_sampled() {
+    let work = Work::new();
+    let cm = ["run", "cm.fg", "--preset", "untaught.ron", "--iterations", "4", "--threads", "1", "--name", "r"];
+    ok(work.fgc(&cm));
+    let resumed = ok(work.fgc(&["run", "--resume", "runs/r", "--iterations", "8"]));
+    let shown = String::from_utf8(resumed.stdout).unwrap();
+    assert!(shown.contains("samples") && !shown.contains("teacher"), "{shown}");
+    let tensors = work.bytes(&work.newest("runs/r"));
+    let names = safetensors::SafeTensors::deserialize(&tensors).unwrap();
+    assert!(names.names().iter().all(|name| !name.starts_with("teacher.")), "{:?}", names.names());
+    work.fails(&["sample", "runs/r", "--sampler", "target"], &["FG0906", "teacher"]);
+}
+
 /// A student distilled from a run has its network and starts at its weights.
 #[test]
 fn a_run_can_be_the_teacher_of_another() {

@@ -6,7 +6,7 @@ use crate::Tensor;
 use crate::names::closest;
 use crate::random::Stream;
 use crate::train::TrainError;
-use fgc_program::{Init, Net, NetId, OutputKind, Param};
+use fgc_program::{Init, Net, NetId, OutputKind, Param, Program};
 use indexmap::IndexMap;
 
 /// Tensors that do not fit and are named in a message.
@@ -45,7 +45,9 @@ impl Model {
         let mut notes = Vec::new();
         let mut filled: Vec<bool> = Vec::new();
         for net in &program.nets {
-            for param in &net.params {
+            // Weights that are only sampled from, and would not be, need no memory: pages nobody writes take none.
+            let idle = net.frozen && !trains(&program, net);
+            for param in net.params.iter().filter(|_| !idle) {
                 let name = format!("init.{}.{}", net.name, param.name);
                 model.set_parameter(param, net.weights, &drawn(param, &Stream::new(seed, 0, &name)))?;
             }
@@ -98,7 +100,7 @@ impl Model {
     pub fn check_weights(&self) -> Result<(), TrainError> {
         for id in &self.without_weights {
             let net = &self.program.nets[id.0 as usize];
-            if self.program.schedule.steps.iter().any(|turn| uses(&self.program, turn.plan, net)) {
+            if trains(&self.program, net) {
                 return Err(TrainError::NoWeights { net: net.name.clone() });
             }
         }
@@ -118,6 +120,11 @@ impl Model {
         }
         Ok(())
     }
+}
+
+/// Whether a training step asks this network.
+fn trains(program: &Program, net: &Net) -> bool {
+    program.schedule.steps.iter().any(|turn| uses(program, turn.plan, net))
 }
 
 fn drawn(param: &Param, stream: &Stream) -> Vec<f32> {

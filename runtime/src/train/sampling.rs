@@ -5,7 +5,7 @@ use super::model::{Model, uses};
 use crate::Tensor;
 use crate::data::{Batch, one_hot};
 use crate::train::TrainError;
-use fgc_program::{BufferId, Sampler};
+use fgc_program::{BufferId, Net, Sampler};
 
 /// Conditions for `n` samples: one class, or all in turn; nothing where the data have no classes.
 pub fn conditions(classes: usize, n: usize, class: Option<usize>) -> Result<Batch, TrainError> {
@@ -22,10 +22,13 @@ pub fn conditions(classes: usize, n: usize, class: Option<usize>) -> Result<Batc
 impl Model {
     /// Whether there is a sampler `name` whose networks all have weights.
     pub fn can_sample(&self, name: &str) -> bool {
-        let Some(sampler) = self.program.samplers.get(name) else { return false };
-        let nets = self.without_weights.iter().map(|id| &self.program.nets[id.0 as usize]);
-        let unmet = |net| sampler.stages.iter().any(|stage| uses(&self.program, stage.plan, net));
-        !nets.into_iter().any(unmet)
+        self.program.samplers.get(name).is_some_and(|sampler| self.missing(sampler).is_none())
+    }
+
+    /// A network that a sampler asks, and that nobody gave weights.
+    fn missing(&self, sampler: &Sampler) -> Option<&Net> {
+        let mut nets = self.without_weights.iter().map(|id| &self.program.nets[id.0 as usize]);
+        nets.find(|net| sampler.stages.iter().any(|stage| uses(&self.program, stage.plan, net)))
     }
 
     /// `n` samples `[n, …]` by the sampler `name`, with averaged weights where networks have them. `given` holds `n` rows
@@ -37,6 +40,9 @@ impl Model {
             let known = if known.is_empty() { "none".into() } else { known.join(", ") };
             return Err(TrainError::NoSampler { name: name.into(), known });
         };
+        if let Some(net) = self.missing(sampler) {
+            return Err(TrainError::NoWeights { net: net.name.clone() });
+        }
         self.swap_averages()?;
         let result = self.batches(sampler, n, given, seed);
         self.swap_averages()?;

@@ -5,16 +5,17 @@ use crate::checkpoint::Checkpoint;
 use crate::names::closest;
 use crate::train::TrainError;
 use crate::{Tensor, Values};
-use fgc_program::{BufferId, OutputKind, Program};
+use fgc_program::{BufferId, Net, NetId, OutputKind, Program};
 use indexmap::IndexMap;
 
 const SKIPPED: &str = "skipped";
 
 impl Model {
-    /// A checkpoint that goes on exactly where this model stands.
+    /// A checkpoint that goes on exactly where this model stands. Frozen networks that nobody gave weights are not in it.
     pub fn checkpoint(&self, spec: &str, preset: &str) -> Result<Checkpoint, TrainError> {
         let mut tensors = IndexMap::new();
-        for net in &self.program.nets {
+        let has_weights = |(i, _): &(usize, &Net)| !self.without_weights.contains(&NetId(*i as u32));
+        for (_, net) in self.program.nets.iter().enumerate().filter(has_weights) {
             for param in &net.params {
                 let mut put = |prefix: &str, flat: BufferId| {
                     let tensor = self.parameter(net, param, flat)?;
@@ -45,7 +46,13 @@ impl Model {
     pub fn restore(&mut self, checkpoint: &Checkpoint, from: &str) -> Result<(), TrainError> {
         let program = self.program.clone();
         let tensors = &checkpoint.tensors;
-        for net in &program.nets {
+        self.without_weights.clear();
+        for (i, net) in program.nets.iter().enumerate() {
+            let is_own = |name: &String| name.split_once('.').is_some_and(|(owner, _)| owner == net.name);
+            if net.frozen && !net.params.is_empty() && !tensors.keys().any(is_own) {
+                self.without_weights.push(NetId(i as u32));
+                continue;
+            }
             let mut flats = vec![(String::new(), net.weights)];
             flats.extend(net.ema.map(|ema| ("ema.".to_string(), ema)));
             flats.extend(net.moments.iter().map(|(moment, &flat)| (format!("moment.{moment}."), flat)));
@@ -70,7 +77,6 @@ impl Model {
         if let Values::I64(skipped) = take(from, tensors, SKIPPED, &[])?.values() {
             self.skipped = skipped[0].max(0) as u64;
         }
-        self.without_weights.clear();
         (self.iteration, self.seed) = (checkpoint.step, checkpoint.seed);
         Ok(())
     }
