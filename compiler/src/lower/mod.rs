@@ -3,13 +3,15 @@
 //! A plan's graph is prepared ([`prepare`]: long sums in stages) and cut into nodes that are stored and nodes computed in
 //! their consumers ([`cut`]); what would wait long in memory is computed again instead ([`recompute`]). The stored ones are
 //! grouped into kernels ([`group`]) whose loops ([`nest`]) and scalar code ([`emit`]) are written and cleaned ([`tidy`]).
-//! Launches that go along the same rows are joined in bands ([`band`]), all are put in order and into memory ([`plan`]).
+//! Launches that go along the same rows are joined in bands ([`band`]), all are put in order ([`draft`]) and into memory
+//! ([`plan`]).
 
 mod band;
 mod bind;
 mod contract;
 mod cut;
 mod demand;
+mod draft;
 mod emit;
 mod group;
 mod hoist;
