@@ -35,6 +35,8 @@ fn key(name: &str, text: &str, setup: &Setup) -> Option<String> {
     let own = std::env::current_exe().and_then(std::fs::metadata).ok()?;
     let made = own.modified().ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
     let mut hash = blake3::Hasher::new();
+    // Where a value is written changes messages only.
+    let setup = &Setup { written: None, ..setup.clone() };
     for part in [text, &format!("{setup:?}"), &format!("{} {made:?}", own.len())] {
         hash.update(&(part.len() as u64).to_le_bytes());
         hash.update(part.as_bytes());
@@ -74,13 +76,17 @@ fn write(place: &Path, program: &Program) -> std::io::Result<()> {
 mod tests {
     use super::*;
     use fgc_compiler::level::Level;
+    use fgc_compiler::preset::Written;
 
     #[test]
     fn keys_tell_texts_and_setups_apart() {
         let plain = Setup::default();
         let other = Setup { level: Level::None, ..Setup::default() };
+        let written = Written { name: "p.ron".into(), text: "()".into(), method: "a".into() };
+        let elsewhere = Setup { written: Some(written), ..Setup::default() };
         let key = |text: &str, setup: &Setup| key("m.fg", text, setup).expect("this test's own executable is there");
         assert_eq!(key("method a {}", &plain), key("method a {}", &plain));
+        assert_eq!(key("method a {}", &plain), key("method a {}", &elsewhere));
         assert_ne!(key("method a {}", &plain), key("method b {}", &plain));
         assert_ne!(key("method a {}", &plain), key("method a {}", &other));
     }

@@ -32,7 +32,8 @@ pub fn main(_: Args) -> Result<(), Problem> {
 fn setup_for(path: &Path, method: &str) -> Result<Setup, String> {
     let found = || -> Result<Setup, Problem> {
         let (preset, _) = Choice::default().resolve(path, method)?;
-        Ok(setup(&preset, &preset.data.describe()?))
+        // Its preset may not be a file.
+        Ok(Setup { written: None, ..setup(&preset, &preset.data.describe()?) })
     };
     found().map_err(|problem| problem.to_string())
 }

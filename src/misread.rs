@@ -127,19 +127,3 @@ pub fn no_samples(name: &str, text: &str) -> Problem {
         Diagnostic::error("FG0901", "`batch` must be at least 1").label(at, "samples of a step")
     })
 }
-
-/// Where `"key"` stands in a preset's text inside the entries `path`, outermost first: the key alone.
-pub fn key(text: &str, path: &[&str], key: &str) -> Span {
-    let find = |from: usize, word: &str| Some(from + text.get(from..)?.find(word)?);
-    let mut inside = Span::default();
-    for entry in path {
-        // The fields of a preset stand without quotes, names with them.
-        let quoted = format!("\"{entry}\"");
-        let Some(start) = find(inside.end, &quoted).or_else(|| find(inside.end, entry)) else { break };
-        inside = Span::new(start, start + entry.len());
-    }
-    match find(inside.end, &format!("\"{key}\"")) {
-        Some(quote) => Span::new(quote + 1, quote + 1 + key.len()),
-        None => inside,
-    }
-}

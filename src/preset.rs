@@ -5,6 +5,8 @@ use crate::problem::Problem;
 use crate::source::{BUILT_IN, Source};
 use fgc_compiler::diagnostic::{Diagnostic, Fix};
 use fgc_compiler::preset as compiler;
+use fgc_compiler::preset::Written;
+use fgc_compiler::preset::outline::Outline;
 use fgc_grammar::Span;
 use fgc_runtime::data::{DataSpec, Paths};
 use fgc_runtime::names::closest;
@@ -59,6 +61,7 @@ impl Choice {
         ends(&preset, (&place, &text), &mut vec![method])?;
         let mut preset = preset.for_method(method);
         preset.methods.clear();
+        preset.written = Some(Written { name: place.clone(), text: text.as_str().into(), method: method.into() });
         if let Some(dir) = &self.data {
             preset.data = DataSpec::detect(dir)?;
             // A density's exact denoiser knows nothing of these data: such a network wants a run's weights instead.
@@ -117,12 +120,14 @@ fn known_methods(
     method_path: &Path,
 ) -> Result<(), Problem> {
     let built_in = || BUILT_IN.files().filter_map(|f| f.path().to_str()?.strip_suffix(".fg"));
-    let settings = preset.methods.keys().map(|name| (name, misread::key(text, &["methods"], name)));
-    let first = preset.methods.iter().flat_map(|(of, over)| {
-        over.init.values().map(move |name| (name, misread::key(text, &["methods", of, "init"], name)))
-    });
     let unknown = |name: &String| name != method && built_in().all(|known| known != name);
-    let unknown: Vec<(&String, Span)> = settings.chain(first).filter(|(name, _)| unknown(name)).collect();
+    let outline = Outline::of(text);
+    let settings = preset.methods.keys().map(|name| (name, outline.find(&["methods", name]).map(|entry| entry.key)));
+    let first = preset.methods.iter().flat_map(|(of, over)| over.init.iter().map(move |(net, name)| (of, net, name)));
+    let first =
+        first.map(|(of, net, name)| (name, outline.find(&["methods", of, "init", net]).map(|entry| entry.value)));
+    let unknown = settings.chain(first).filter(|(name, _)| unknown(name));
+    let unknown: Vec<(&String, Span)> = unknown.map(|(name, at)| (name, at.unwrap_or_default())).collect();
     if unknown.is_empty() {
         return Ok(());
     }
@@ -150,7 +155,7 @@ fn ends<'a>(preset: &'a Preset, (place, text): (&str, &str), path: &mut Vec<&'a 
     for (net, first) in &over.init {
         if let Some(i) = path.iter().position(|method| method == first) {
             let rest = path[i..].iter().map(|method| format!("`{method}`")).collect::<Vec<_>>().join(" before ");
-            let at = misread::key(text, &["methods", of, "init"], first);
+            let at = Outline::of(text).find(&["methods", of, "init", net]).map_or(Span::default(), |entry| entry.value);
             return Err(misread::problem(place, text, at, |at| {
                 Diagnostic::error("FG0907", format!("`{first}` would have to be trained before {rest}"))
                     .label(at, format!("trains `{net}` of `{of}` first"))

@@ -19,6 +19,7 @@ pub fn setup(preset: &Preset, description: &Description) -> Setup {
         mixture: preset.data.mixture().map(|m| mixture(&m)),
         nets: preset.net_specs(),
         set: preset.set.clone(),
+        written: preset.written.clone(),
         ..Setup::default()
     }
 }

@@ -27,6 +27,17 @@ pub struct Compiled {
 
 /// Compiles the method in `text` (of the file `name`) for a setup.
 pub fn compile(name: &str, text: &str, setup: &Setup) -> Result<Compiled, Failure> {
+    let mut done = compiled(name, text, setup);
+    if let Some(preset) = &setup.written {
+        match &mut done {
+            Ok(Compiled { checked, .. }) => preset.rehome(&mut checked.sources, &mut checked.warnings),
+            Err(failure) => preset.rehome(&mut failure.sources, &mut failure.diagnostics),
+        }
+    }
+    done
+}
+
+fn compiled(name: &str, text: &str, setup: &Setup) -> Result<Compiled, Failure> {
     let mut clock = Clock::default();
     let checked = check(name, text, setup)?;
     clock.lap("check");

@@ -1,6 +1,9 @@
 //! Presets (`*.ron`): a data set, networks with sizes, hyper-parameters, a length of training; and what a compilation
 //! needs of them ([`Setup`]).
 
+pub mod outline;
+mod written;
+
 use crate::check::value::Value;
 use crate::level::{Level, Pass, Target};
 use crate::optimizer::Optimizer;
@@ -8,6 +11,8 @@ use fgc_program::DType;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use std::rc::Rc;
+
+pub use written::Written;
 
 /// What a value's source is called that a preset or the command line gives, after the hyper-parameter's name.
 pub const OUTSIDE: &str = ", set from outside";
@@ -44,6 +49,9 @@ pub struct Preset<D> {
     /// Networks that other methods train first, and which; of the method that the preset is for.
     #[serde(skip)]
     pub init: IndexMap<String, String>,
+    /// What it was read from.
+    #[serde(skip)]
+    pub written: Option<Written>,
 }
 
 /// A network and where it differs from what the preset says of all.
@@ -179,6 +187,8 @@ pub struct Setup {
     /// Parts of the optimiser to leave out.
     pub without: Vec<Pass>,
     pub target: Target,
+    /// Of the preset, for places of mistakes in its values.
+    pub written: Option<Written>,
     /// Where the files of `extern kernel`s are looked for; beside the spec without.
     pub folder: Option<std::path::PathBuf>,
 }

@@ -54,6 +54,22 @@ fn an_unknown_hyper_parameter_gets_a_suggestion() {
     assert_eq!(work.fgc(&["check", "sft.fg", "--set", "guidance"]).status.code(), Some(2), "no value is wrong usage");
 }
 
+/// What a preset says is shown in the preset; what the command line says, by its name.
+#[test]
+fn wrong_values_are_shown_where_they_are_given() {
+    let work = Work::new();
+    let preset = work.read("tiny.ron");
+    let with = |set: &str| work.write("wrong.ron", &preset.replace(r#""steps": "4""#, set));
+    let check = |more: &[&str]| work.fgc(&[&["check", "sft.fg", "--preset", "wrong.ron"], more].concat());
+    with(r#""steps": "0""#);
+    failed(&check(&[]), &["FG0703", "[wrong.ron:11:", "and is 0"]);
+    failed(&check(&["--set", "steps=-1"]), &["[steps, set from outside:1:1]", "and is -1"]);
+    with(r#""lr": "1e-3 + nothing""#);
+    failed(&check(&[]), &["FG0104", "[wrong.ron:11:", "`nothing` is not defined"]);
+    work.write("wrong.ron", &preset.replace("hidden = 16", "hiden = 16"));
+    failed(&check(&[]), &["FG0216", "[wrong.ron:6:", "did you mean `hidden`?"]);
+}
+
 #[test]
 fn missing_files_are_named() {
     let work = Work::new();

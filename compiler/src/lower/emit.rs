@@ -41,6 +41,9 @@ struct Block {
     memo: FxHashMap<(NodeId, Index), Value>,
 }
 
+/// A row-major position in a tensor of this shape.
+type Flat = (Vec<usize>, Index);
+
 /// Loops over the inner axes of one or more nodes, still open.
 #[derive(Clone, Debug)]
 pub(super) struct Nest {
@@ -63,8 +66,8 @@ pub(super) struct Emitter<'a> {
     blocks: Vec<Block>,
     guards: usize,
     regs: u32,
-    /// Row-major positions by indices and shape: a kernel's nodes mostly have few of them in common.
-    flats: RefCell<FxHashMap<Vec<Index>, Vec<(Vec<usize>, Index)>>>,
+    /// Row-major positions that are known, by indices: a kernel's nodes mostly have few of them in common.
+    flats: RefCell<FxHashMap<Vec<Index>, Vec<Flat>>>,
 }
 
 impl<'a> Emitter<'a> {

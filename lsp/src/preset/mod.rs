@@ -1,7 +1,6 @@
 //! Presets: data, networks and hyper-parameters of methods, as `.ron`.
 
 mod complete;
-mod outline;
 mod problems;
 
 use crate::describe::{Description, declaration, header};
@@ -15,7 +14,7 @@ use gen_lsp_types::{Hover, MarkupContent, MarkupKind, Position};
 use std::path::Path;
 
 pub use complete::completion;
-pub use outline::{Entry, Outline};
+pub use fgc_compiler::preset::outline::{Entry, Outline};
 pub use problems::{actions, problems};
 
 /// What is wrong with a text, between two places: lines and columns, in characters, from 1.

@@ -5,7 +5,6 @@ use crate::actions::{action, touch};
 use crate::text::Text;
 use fgc_compiler::check::{Inspection, inspect};
 use fgc_compiler::diagnostic::{Diagnostic, Label, Severity};
-use fgc_compiler::preset::OUTSIDE;
 use fgc_grammar::Span;
 use gen_lsp_types as lsp;
 use std::path::Path;
@@ -89,22 +88,7 @@ fn of_method(presets: &Presets, path: &Path, text: &Text, outline: &Outline, ent
 
 /// Where in the preset a label's text stands: a setting, or a network.
 fn setting(found: &Inspection, label: &Label, text: &Text, outline: &Outline, method: &str) -> Option<Span> {
-    let file = found.sources.file(label.place.file);
-    let value = |e: &Entry| text.as_str().get(e.value.start..e.value.end) == Some(&*file.text);
-    let entry = match file.name.strip_suffix(OUTSIDE) {
-        Some(name) => outline.find(&["methods", method, "set", name]).or_else(|| outline.find(&["set", name]))?,
-        None => {
-            file.name.strip_prefix("network of ")?;
-            let networks = outline.entries.iter().filter(|e| e.path.last().is_some_and(|k| k == "network") && value(e));
-            networks.max_by_key(|e| e.path.iter().any(|k| k == method))?
-        }
-    };
-    // A string with escapes is longer than what it says.
-    if !value(entry) {
-        return Some(entry.value);
-    }
-    let start = entry.value.start;
-    Some(Span::new(start + label.place.span.start, start + label.place.span.end))
+    outline.origin(text.as_str(), method, found.sources.file(label.place.file), label.place.span)
 }
 
 fn unreadable(text: &Text, misread: &Misread) -> lsp::Diagnostic {

@@ -115,16 +115,13 @@ impl Case {
         Ok(Setup {
             batch: self.recorded.batch,
             fields,
-            mixture: None,
             nets,
             set,
             pins,
             optimizers: self.recorded.optimizer.clone().unwrap_or_default(),
-            evaluations: None,
-            without: Vec::new(),
             level: self.level,
             target: self.target,
-            folder: None,
+            ..Setup::default()
         })
     }
 
