@@ -6,7 +6,7 @@ use crate::problem::Problem;
 use crate::setup::trained;
 use crate::source::Source;
 use fgc_runtime::checkpoint::Checkpoint;
-use fgc_runtime::train::{RunDir, Weights};
+use fgc_runtime::train::{RunDir, TrainError, Weights};
 use indexmap::IndexMap;
 use std::path::{Path, PathBuf};
 
@@ -56,13 +56,33 @@ impl Plan {
         // The preset has been searched for methods that wait for each other, so this ends.
         let first = first.into_iter().map(|(by, nets)| {
             let name = name.map(|name| format!("{name}-{}", nets.join("-")));
-            let source = Source::beside(home, by)?;
+            let place = preset.written.as_ref().map_or("", |written| &written.name);
+            let source = Source::named(by, preset::folders(home, place))?;
             Ok((Plan::on(source, &choice.for_another(&method), Some(home), name.as_deref())?, nets))
         });
         let first = first.collect::<Result<_, Problem>>()?;
         let stem = format!("{method}-{preset_name}");
         let (weights, name) = (Weights::default(), name.map(String::from));
         Ok(Plan { source, preset, weights, first, from: None, name, stem })
+    }
+
+    /// Refuses names of runs that are taken, before anything is trained.
+    pub fn free(&self, out: &Path) -> Result<(), Problem> {
+        for (first, nets) in &self.first {
+            let Some(path) = first.name.as_ref().map(|name| out.join(name)).filter(|path| path.exists()) else {
+                continue;
+            };
+            let run = path.display();
+            let init: String = nets.iter().map(|net| format!(" --init {net}={run}")).collect();
+            return Err(Problem::new(format!(
+                "{run} already holds a run of what is trained first; finish it (fgc run --resume {run}) and take it, with{init}, \
+                 or choose another name with --name"
+            )));
+        }
+        match self.name.as_ref().map(|name| out.join(name)).filter(|path| path.exists()) {
+            Some(path) => Err(TrainError::Exists { path }.into()),
+            None => self.first.iter().try_for_each(|(first, _)| first.free(out)),
+        }
     }
 
     /// A run that goes on, to `iterations` steps in all instead of the preset's. `method` is not read, but must be the run's.

@@ -131,9 +131,7 @@ fn known_methods(
     if unknown.is_empty() {
         return Ok(());
     }
-    let of_preset = Path::new(place).parent();
-    let folders = [method_path.parent(), of_preset, of_preset.and_then(Path::parent)];
-    let known: Vec<String> = folders.into_iter().flatten().flat_map(methods_in).collect();
+    let known: Vec<String> = folders(method_path, place).flat_map(methods_in).collect();
     let Some((name, at)) = unknown.into_iter().find(|(name, _)| !known.contains(name)) else { return Ok(()) };
     let near = closest(name, built_in().chain(known.iter().map(String::as_str)).chain([method]));
     let help = near.map_or_else(
@@ -149,15 +147,23 @@ fn known_methods(
     }))
 }
 
+/// Where methods that a preset names are looked for: beside the method it is used for, where that is a file; beside the
+/// preset; and in the folder above, for presets in a folder of their own.
+pub fn folders<'a>(method_path: &'a Path, place: &'a str) -> impl Iterator<Item = &'a Path> {
+    let of_preset = Path::new(place).parent().filter(|_| Path::new(place).is_file());
+    let of_method = method_path.parent().filter(|_| method_path.is_file());
+    [of_method, of_preset, of_preset.and_then(Path::parent)].into_iter().flatten()
+}
+
 /// Refuses methods that would have to be trained before themselves. `path`: methods, each of which wants the next first.
 fn ends<'a>(preset: &'a Preset, (place, text): (&str, &str), path: &mut Vec<&'a str>) -> Result<(), Problem> {
     let Some((of, over)) = path.last().and_then(|method| preset.methods.get_key_value(*method)) else { return Ok(()) };
     for (net, first) in &over.init {
         if let Some(i) = path.iter().position(|method| method == first) {
-            let rest = path[i..].iter().map(|method| format!("`{method}`")).collect::<Vec<_>>().join(" before ");
+            let rest: String = path[i + 1..].iter().map(|method| format!("`{method}`, which waits for ")).collect();
             let at = Outline::of(text).find(&["methods", of, "init", net]).map_or(Span::default(), |entry| entry.value);
             return Err(misread::problem(place, text, at, |at| {
-                Diagnostic::error("FG0907", format!("`{first}` would have to be trained before {rest}"))
+                Diagnostic::error("FG0907", format!("`{first}` waits for {rest}`{first}`"))
                     .label(at, format!("trains `{net}` of `{of}` first"))
                     .help("a network that is trained first wants a method that waits for none of these, such as `sft`")
             }));

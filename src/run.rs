@@ -10,10 +10,11 @@ use crate::source::Source;
 use fgc_compiler::device_code;
 use fgc_compiler::level::Level;
 use fgc_compiler::preset::Setup;
-use fgc_runtime::data::{Dataset, Split};
+use fgc_runtime::data::{Dataset, Description, Split};
 use fgc_runtime::names::closest;
 use fgc_runtime::progress::clock;
-use fgc_runtime::train::{Cadence, Model, NonFinite, RunDir, TrainError, Trainer, evaluate, run};
+use fgc_runtime::train::{Cadence, Model, NonFinite, RunDir, TrainError, Trainer, evaluate, run, without_weights};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,7 +40,8 @@ fn keep_kernels(dir: &RunDir, source: &Source, setup: &Setup) -> Result<(), Prob
 /// checkpoint and says how to go on.
 ///
 /// A method that distils needs a teacher. Presets of densities in the plane have an exact one; others (digits, moving)
-/// train one first, as a run of its own, unless --teacher names one that is there already:
+/// train one first, as a run of its own, unless --teacher names one that is there already. It is trained as the preset says:
+/// --set, --batch and --iterations are the method's own.
 ///
 ///   fgc run dmd2 --preset digits
 ///   fgc run cm --preset digits --teacher runs/sft-digits-1
@@ -101,7 +103,9 @@ pub fn main(args: Args) -> Result<(), Problem> {
         }
     };
     args.device.place.check()?;
-    match train(plan, &args, &stop_on_signals()?)? {
+    plan.free(&args.out)?;
+    compile_first(&plan, &args)?;
+    match train(plan, &args, &stop_on_signals()?, &mut HashMap::new())? {
         Ended::Done(_) => Ok(()),
         Ended::Stopped(_) => Err(Problem::Reported),
     }
@@ -110,15 +114,36 @@ pub fn main(args: Args) -> Result<(), Problem> {
 /// A run's directory.
 enum Ended {
     Done(PathBuf),
-    /// By the user.
-    Stopped(PathBuf),
+    /// By the user; None where something that is trained first was under way.
+    Stopped(Option<PathBuf>),
 }
 
-fn train(plan: Plan, args: &Args, stop: &Arc<AtomicBool>) -> Result<Ended, Problem> {
-    let Plan { source, mut preset, mut weights, first, from, name, stem } = plan;
+/// Finds mistakes in what is trained first before any of it is.
+fn compile_first(plan: &Plan, args: &Args) -> Result<(), Problem> {
+    for (first, _) in &plan.first {
+        compile_first(first, args)?;
+        let (_, setup) = described(first, args)?;
+        kept::program(&first.source.name(), &first.source.text, &setup)?;
+    }
+    Ok(())
+}
+
+fn described(plan: &Plan, args: &Args) -> Result<(Description, Setup), Problem> {
+    let description = plan.preset.data.describe()?;
+    let setup = setup(&plan.preset, &description);
+    Ok((description, Setup { level: args.opt, target: args.device.place.target(), ..setup }))
+}
+
+/// `done`: runs of methods that have been trained first already.
+fn train(
+    plan: Plan,
+    args: &Args,
+    stop: &Arc<AtomicBool>,
+    done: &mut HashMap<String, PathBuf>,
+) -> Result<Ended, Problem> {
     let begun = Instant::now();
-    let description = preset.data.describe()?;
-    let setup = Setup { level: args.opt, target: args.device.place.target(), ..setup(&preset, &description) };
+    let (_, setup) = described(&plan, args)?;
+    let Plan { source, mut preset, mut weights, first, from, name, stem } = plan;
     let program = kept::program(&source.name(), &source.text, &setup)?;
     let front = begun.elapsed();
     let nets: Vec<&str> = program.nets.iter().map(|net| net.name.as_str()).collect();
@@ -131,20 +156,36 @@ fn train(plan: Plan, args: &Args, stop: &Arc<AtomicBool>) -> Result<Ended, Probl
             program.method
         )));
     }
+    let filled: Vec<&str> =
+        weights.nets.keys().chain(first.iter().flat_map(|(_, nets)| nets)).map(String::as_str).collect();
+    if let Some(net) = without_weights(&program, &filled).filter(|_| from.is_none() && !first.is_empty()) {
+        return Err(TrainError::NoWeights { net: net.name.clone() }.into());
+    }
+    // Options that take what is trained, for messages.
+    let mut ready = String::new();
     for (plan, nets) in first {
-        let names = nets.iter().map(|net| format!("`{net}`")).collect::<Vec<_>>().join(" and ");
-        eprintln!("training {names} first, by {}", plan.source.method());
-        match train(plan, args, stop)? {
-            Ended::Done(run) => {
-                for net in nets {
-                    weights.nets.insert(net.clone(), trained(&run, &net, &mut preset)?);
+        let by = plan.source.method();
+        let run = match done.get(&by) {
+            Some(run) => run.clone(),
+            None => {
+                let names = nets.iter().map(|net| format!("`{net}`")).collect::<Vec<_>>().join(" and ");
+                eprintln!("training {names} first, by {by}, {} steps", plan.preset.iterations);
+                match train(plan, args, stop, done)? {
+                    Ended::Done(run) => run,
+                    Ended::Stopped(run) => {
+                        let run =
+                            run.map_or_else(|| format!("{}'s run", by.to_uppercase()), |run| run.display().to_string());
+                        ready.extend(nets.iter().map(|net| format!(" --init {net}={run}")));
+                        eprintln!("then start {} again, with{ready}", program.method);
+                        return Ok(Ended::Stopped(None));
+                    }
                 }
             }
-            Ended::Stopped(run) => {
-                let init: String = nets.iter().map(|net| format!(" --init {net}={}", run.display())).collect();
-                eprintln!("then start {} again, with{init}", program.method);
-                return Ok(Ended::Stopped(run));
-            }
+        };
+        done.insert(by, run.clone());
+        for net in nets {
+            ready += &format!(" --init {net}={}", run.display());
+            weights.nets.insert(net.clone(), trained(&run, &net, &mut preset)?);
         }
     }
     let (method, kernels) = (program.method.clone(), program.kernels.len());
@@ -209,7 +250,7 @@ fn train(plan: Plan, args: &Args, stop: &Arc<AtomicBool>) -> Result<Ended, Probl
         Ok(Some(summary)) => summary,
         Ok(None) => {
             eprintln!("stopped and saved; go on with: {resume}");
-            return Ok(Ended::Stopped(dir.path().into()));
+            return Ok(Ended::Stopped(Some(dir.path().into())));
         }
         Err(error @ (TrainError::Loss { .. } | TrainError::Gradient { .. })) => {
             return Err(Problem::new(format!("{error}. The steps before are saved: {resume} --skip-nonfinite")));

@@ -64,11 +64,24 @@ impl Source {
         }
     }
 
-    /// The method of a name that is in the folder of another one's file; else the built-in one.
-    pub fn beside(other: &Path, method: &str) -> Result<Source, Problem> {
-        let file = format!("{method}.fg");
-        let near = other.with_file_name(&file);
-        Source::read(if near.is_file() { &near } else { file.as_ref() })
+    /// The method `name` that a preset asks for: a file of that name in one of `folders`, else the built-in one.
+    pub fn named<'a>(name: &str, folders: impl IntoIterator<Item = &'a Path>) -> Result<Source, Problem> {
+        let file = format!("{name}.fg");
+        let near = folders.into_iter().map(|folder| folder.join(&file)).find(|path| path.is_file());
+        let Some(path) = near else {
+            let text = BUILT_IN.get_file(&file).and_then(|f| f.contents_utf8());
+            let missing =
+                || Problem::new(format!("the preset asks for a method `{name}`, and there is no {file} beside it"));
+            return Ok(Source { path: file.clone().into(), text: text.ok_or_else(missing)?.into() });
+        };
+        let source = Source::read(&path)?;
+        match source.method() {
+            declared if declared == name => Ok(source),
+            declared => Err(Problem::new(format!(
+                "the preset asks for a method `{name}`, but {} declares `{declared}`: give both the same name",
+                path.display()
+            ))),
+        }
     }
 
     /// How messages call the file.

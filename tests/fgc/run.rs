@@ -213,8 +213,41 @@ fn a_preset_can_have_a_teacher_trained_first() {
     assert!(!work.path("runs/sft-first-2").exists());
     assert_eq!(work.bytes(&work.newest("runs/dmd2-first-1")), work.bytes(&work.newest("runs/dmd2-first-2")));
 
+    work.fails(&[&dmd2[..], &["--name", "dmd2-first-1"]].concat(), &["dmd2-first-1", "already holds a run"]);
+    assert!(!work.path("runs/dmd2-first-1-teacher").exists(), "what cannot be kept is not begun");
+
     work.write("wrong.ron", &work.read("first.ron").replace("\"teacher\": \"sft\"", "\"teacher\": \"sftt\""));
     work.fails(&["check", "dmd2.fg", "--preset", "wrong.ron"], &["FG0902", "wrong.ron:11:52", "did you mean `sft`?"]);
+}
+
+/// What several methods want first is trained once, by a method beside the preset if there is one.
+#[test]
+fn what_is_trained_first_is_trained_once() {
+    let work = with_teacher_first(10);
+    let chain = r#""cm": (iterations: 3, set: {"use_cd": "true"}, init: {"teacher": "own"}),
+        "own": (iterations: 5), "dmd2": (iterations: 4, init: {"teacher": "own", "fake_score": "cm"}),"#;
+    let text = work.read("first.ron");
+    let entry = r#""dmd2": (iterations: 4, init: {"teacher": "sft"}),"#;
+    assert!(text.contains(entry));
+    std::fs::create_dir(work.path("elsewhere")).unwrap();
+    work.write("elsewhere/chain.ron", &text.replace(entry, chain));
+    work.write("elsewhere/own.fg", &work.read("sft.fg").replace("method sft(", "method own("));
+    let dmd2 = ["run", "dmd2", "--preset", "elsewhere/chain.ron", "--threads", "1"];
+    ok(work.fgc(&dmd2));
+    let mut runs: Vec<String> = std::fs::read_dir(work.path("runs"))
+        .unwrap()
+        .map(|run| run.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    runs.sort();
+    assert_eq!(runs, ["cm-chain-1", "dmd2-chain-1", "own-chain-1"]);
+
+    // Nothing is begun that could not end.
+    work.write("elsewhere/chain.ron", &work.read("elsewhere/chain.ron").replace("use_cd", "use_dc"));
+    work.fails(&dmd2, &["FG0701", "use_dc"]);
+    work.write("elsewhere/chain.ron", &text);
+    work.write("elsewhere/sft.fg", &work.read("cm.fg"));
+    work.fails(&dmd2, &["elsewhere/sft.fg declares `cm`"]);
+    assert_eq!(std::fs::read_dir(work.path("runs")).unwrap().count(), 3);
 }
 
 #[cfg(unix)]

@@ -122,6 +122,13 @@ impl Model {
     }
 }
 
+/// A frozen network that training steps ask and that has no weights, if those of the networks `given` are.
+pub fn without_weights<'a>(program: &'a Program, given: &[&str]) -> Option<&'a Net> {
+    let has = |net: &Net| given.contains(&net.name.as_str());
+    let filled = |net: &Net| has(net) || net.from.is_some_and(|from| has(&program.nets[from.0 as usize]));
+    program.nets.iter().find(|net| net.frozen && !net.params.is_empty() && !filled(net) && trains(program, net))
+}
+
 /// Whether a training step asks this network.
 fn trains(program: &Program, net: &Net) -> bool {
     program.schedule.steps.iter().any(|turn| uses(program, turn.plan, net))

@@ -20,7 +20,7 @@ pub mod trainer;
 
 pub use error::TrainError;
 pub use evaluate::{Distance, Quality};
-pub use init::Weights;
+pub use init::{Weights, without_weights};
 pub use inputs::Pins;
 pub use model::Model;
 pub use pictures::{Drawing, draw};
