@@ -245,8 +245,8 @@ fn what_is_trained_first_is_trained_once() {
     work.write("elsewhere/chain.ron", &work.read("elsewhere/chain.ron").replace("use_cd", "use_dc"));
     work.fails(&dmd2, &["FG0701", "use_dc"]);
     work.write("elsewhere/chain.ron", &text);
-    work.write("elsewhere/sft.fg", &work.read("cm.fg"));
-    work.fails(&dmd2, &["elsewhere/sft.fg declares `cm`"]);
+    work.write("sft.fg", &work.read("cm.fg"));
+    work.fails(&dmd2, &["sft.fg declares `cm`"]);
     assert_eq!(std::fs::read_dir(work.path("runs")).unwrap().count(), 3);
 }
 
