@@ -10,7 +10,7 @@ use crate::source::Source;
 use fgc_compiler::device_code;
 use fgc_compiler::level::Level;
 use fgc_compiler::preset::Setup;
-use fgc_runtime::data::{Dataset, Description, Split};
+use fgc_runtime::data::{Dataset, Split};
 use fgc_runtime::names::closest;
 use fgc_runtime::progress::clock;
 use fgc_runtime::train::{Cadence, Model, NonFinite, RunDir, TrainError, Trainer, evaluate, run, without_weights};
@@ -122,16 +122,16 @@ enum Ended {
 fn compile_first(plan: &Plan, args: &Args) -> Result<(), Problem> {
     for (first, _) in &plan.first {
         compile_first(first, args)?;
-        let (_, setup) = described(first, args)?;
+        let setup = described(first, args)?;
         kept::program(&first.source.name(), &first.source.text, &setup)?;
     }
     Ok(())
 }
 
-fn described(plan: &Plan, args: &Args) -> Result<(Description, Setup), Problem> {
-    let description = plan.preset.data.describe()?;
-    let setup = setup(&plan.preset, &description);
-    Ok((description, Setup { level: args.opt, target: args.device.place.target(), ..setup }))
+/// What a plan's method is compiled for.
+fn described(plan: &Plan, args: &Args) -> Result<Setup, Problem> {
+    let setup = setup(&plan.preset, &plan.preset.data.describe()?);
+    Ok(Setup { level: args.opt, target: args.device.place.target(), ..setup })
 }
 
 /// `done`: runs of methods that have been trained first already.
@@ -142,7 +142,7 @@ fn train(
     done: &mut HashMap<String, PathBuf>,
 ) -> Result<Ended, Problem> {
     let begun = Instant::now();
-    let (_, setup) = described(&plan, args)?;
+    let setup = described(&plan, args)?;
     let Plan { source, mut preset, mut weights, first, from, name, stem } = plan;
     let program = kept::program(&source.name(), &source.text, &setup)?;
     let front = begun.elapsed();
@@ -173,8 +173,7 @@ fn train(
                 match train(plan, args, stop, done)? {
                     Ended::Done(run) => run,
                     Ended::Stopped(run) => {
-                        let run =
-                            run.map_or_else(|| format!("{}'s run", by.to_uppercase()), |run| run.display().to_string());
+                        let run = run.map_or_else(|| format!("<the run of {by}>"), |run| run.display().to_string());
                         ready.extend(nets.iter().map(|net| format!(" --init {net}={run}")));
                         eprintln!("then start {} again, with{ready}", program.method);
                         return Ok(Ended::Stopped(None));

@@ -1,8 +1,7 @@
 //! Convolutions as products over patches.
 //!
-//! Images are channels-last, so a row of a patch is one run of memory. Tiles of patches are packed into a buffer that
-//! stays in the cache, and multiplied; the whole patch matrix never exists. Tiles depend only on the shape. For some shapes
-//! the machine's units have ways of their own.
+//! Images are channels-last, so a row of a patch is one run of memory. Tiles of patches are packed into a buffer that stays
+//! in the cache, and multiplied; they depend only on the shape. For some shapes the machine's units have their own ways.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 use crate::cpu::amx;
