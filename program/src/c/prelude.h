@@ -17,6 +17,13 @@
 #endif
 #define FN static inline __attribute__((always_inline, unused))
 #define SLOW static __attribute__((noinline, unused))
+/* At a kernel's end. Callers that use SSE would be several times slower while the upper halves of registers are in use, and
+ * compilers clear them by themselves only at levels above -O1. */
+#ifdef __AVX__
+#define LEAVE __builtin_ia32_vzeroupper();
+#else
+#define LEAVE
+#endif
 /* Loops that kernels of several files call. */
 #define NEST __attribute__((noinline, visibility("hidden")))
 #endif

@@ -60,7 +60,7 @@ impl Functions {
             let ty = stored(buffer.dtype);
             _ = writeln!(out, "  {constant}{ty} *restrict b{i} = ({constant}{ty} *)buffers[{i}]; /* {} */", buffer.len);
         }
-        _ = write!(out, "  VECTOR_LOOP\n  for (int64_t i0 = lo; i0 < hi; ++i0) {{\n{body}  }}\n}}\n");
+        _ = write!(out, "  VECTOR_LOOP\n  for (int64_t i0 = lo; i0 < hi; ++i0) {{\n{body}  }}\n  LEAVE\n}}\n");
         (out, called)
     }
 
