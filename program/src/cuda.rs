@@ -16,6 +16,7 @@ mod kernel;
 mod narrow;
 mod print;
 mod product;
+mod random;
 mod scalar;
 mod stage;
 mod starts;
@@ -57,6 +58,9 @@ pub struct Module {
     /// For each network that learns: its gradients, and the call that makes the first word of the scratch memory, 0
     /// before, 1 if one of them is not finite.
     pub checks: Vec<(BufferId, Call)>,
+    /// For each input that the GPU fills with random numbers itself, the call that does, but for its last two parameters: the
+    /// stream's key and step, 64 bits each.
+    pub draws: Vec<(BufferId, Call)>,
     /// Bytes that functions use while they run, and pass to the next call of the same launch.
     pub scratch: usize,
     /// For each buffer whether it is stored as bf16.
@@ -149,6 +153,7 @@ pub fn prelude() -> String {
         include_str!("cuda/prelude/head.cuh"),
         c::PRELUDE,
         include_str!("cuda/prelude/tail.cuh"),
+        include_str!("cuda/prelude/random.cuh"),
         include_str!("cuda/prelude/tensor.cuh"),
         include_str!("cuda/prelude/product.cuh"),
         include_str!("cuda/prelude/band.cuh"),
@@ -196,6 +201,7 @@ pub fn module(program: &Program, precision: Precision) -> Module {
             builder.module.checks.push((grads, call));
         }
     }
+    builder.module.draws = builder.draws();
     builder.module
 }
 

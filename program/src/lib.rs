@@ -17,6 +17,7 @@ pub mod dtype;
 pub mod external;
 pub mod index;
 pub mod kernel;
+pub mod known;
 pub mod launch;
 pub mod print;
 pub mod program;

@@ -6,9 +6,9 @@
 mod bands;
 mod external;
 mod kernel;
-mod known;
 mod memory;
 
+use crate::known;
 use crate::{Access, Buffer, BufferId, Contract, Conv, DType, Known, Launch, Operand, Place, Plan, PlanInput, Program};
 use thiserror::Error;
 

@@ -3,8 +3,9 @@
 use crate::cpu::interpret::Fault;
 use crate::cpu::memory::Element;
 use crate::cpu::{self, DeviceError};
+use crate::random::{self, DrawError, Fill, Stream};
 use crate::{Values, cuda};
-use fgc_program::{BufferId, Known, Program, Scalar};
+use fgc_program::{BufferId, DType, Distribution, Known, Program, Scalar};
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
@@ -106,15 +107,35 @@ impl Device {
         }
     }
 
-    /// Lets `change` change a buffer's elements; booleans are bytes, 0 or 1.
-    pub fn update<T: Element, R>(
+    /// Fills an input of this dtype with random numbers, here or on the GPU: the same ones.
+    pub fn draw(
         &mut self,
-        buffer: BufferId,
-        change: impl FnOnce(&mut [T]) -> R,
-    ) -> Result<R, DeviceError> {
+        input: BufferId,
+        dtype: DType,
+        distribution: Distribution,
+        stream: &Stream,
+    ) -> Result<Result<(), DrawError>, DeviceError> {
+        match dtype {
+            DType::F32 => self.filled(input, distribution, stream, |out| Fill::F32(out)),
+            DType::F64 => self.filled(input, distribution, stream, |out| Fill::F64(out)),
+            _ => self.filled(input, distribution, stream, |out| Fill::I64(out)),
+        }
+    }
+
+    fn filled<T: Element>(
+        &mut self,
+        input: BufferId,
+        distribution: Distribution,
+        stream: &Stream,
+        as_fill: fn(&mut [T]) -> Fill<'_>,
+    ) -> Result<Result<(), DrawError>, DeviceError> {
+        let fill = |out: &mut [T]| random::fill(distribution, stream, as_fill(out));
         match self {
-            Device::Cpu(device) => device.read_mut(buffer).map(change),
-            Device::Cuda(device) => device.update(buffer, change),
+            Device::Cpu(device) => device.read_mut(input).map(fill),
+            Device::Cuda(device) => {
+                let here = !device.draw(input, stream)?;
+                if here { device.update(input, fill) } else { Ok(Ok(())) }
+            }
         }
     }
 

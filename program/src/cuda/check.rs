@@ -25,12 +25,13 @@ pub fn problems(program: &Program, module: &Module) -> Vec<String> {
             let end = band.map_or(i + 1, |band| band.launches.end);
             let place = format!("plan `{}`, launch {i}", plan.name);
             let found = of_launches(program, &plan.launches[i..end], &calls[i]);
-            let found = found.into_iter().chain(calls[i].iter().filter_map(|call| of_call(module, call)));
+            let found = found.into_iter().chain(calls[i].iter().filter_map(|call| of_call(module, call, 0)));
             problems.extend(found.map(|what| format!("{place}: {what}")));
             i = end;
         }
     }
-    problems.extend(module.checks.iter().filter_map(|(_, call)| of_call(module, call)));
+    problems.extend(module.checks.iter().filter_map(|(_, call)| of_call(module, call, 0)));
+    problems.extend(module.draws.iter().filter_map(|(_, call)| of_call(module, call, 2)));
     problems
 }
 
@@ -70,8 +71,8 @@ fn touched(call: &Call) -> impl Iterator<Item = BufferId> {
     call.buffers.iter().copied().chain(call.more.iter().filter_map(within))
 }
 
-/// Whether a call fits its function and CUDA's limits.
-fn of_call(module: &Module, call: &Call) -> Option<String> {
+/// Whether a call fits its function, with so many parameters to come, and CUDA's limits.
+fn of_call(module: &Module, call: &Call, to_come: usize) -> Option<String> {
     let Some(function) = module.functions.get(call.function) else {
         return Some(format!("there is no function {}", call.function));
     };
@@ -85,9 +86,9 @@ fn of_call(module: &Module, call: &Call) -> Option<String> {
     }
     let parameters = function.text.split(')').next().unwrap_or_default();
     let count = if parameters.contains('*') { parameters.split(',').count() } else { 0 };
-    let given = call.buffers.len() + call.scratches as usize;
+    let given = call.buffers.len() + call.scratches as usize + call.more.len() + to_come;
     if count != given {
-        return Some(format!("`{}` takes {count} pointers, not {given}", function.name));
+        return Some(format!("`{}` takes {count} parameters, not {given}", function.name));
     }
     if parameters.contains("char *scratch") != call.scratches || call.scratches && module.scratch == 0 {
         return Some(format!("`{}` and its call disagree on scratch memory", function.name));

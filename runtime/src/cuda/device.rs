@@ -5,9 +5,10 @@ use crate::Values;
 use crate::cpu::DeviceError;
 use crate::cpu::interpret::{self, Fault};
 use crate::cpu::memory::{Element, OwnedView, View};
+use crate::random::Stream;
 use fgc_program::cuda::{self, Module, More, Precision};
 use fgc_program::validate::{Problem, validate};
-use fgc_program::{BufferId, DType, Known, Place, Program, Scalar};
+use fgc_program::{BufferId, DType, Input, Known, Place, Program, Scalar, known};
 use rustc_hash::FxHashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,9 +24,11 @@ pub struct Device {
     /// Looks at each network's gradients.
     checks: FxHashMap<BufferId, usize>,
     bytes: usize,
-    /// The inputs' values as last written; conditions are evaluated on them.
+    /// Makes random numbers: for each input that is filled here.
+    draws: FxHashMap<BufferId, Launch>,
+    /// The inputs' values as last written, of those that conditions are evaluated on; the others are empty.
     inputs: Vec<OwnedView>,
-    /// The input that a buffer is.
+    /// Of those, the input that a buffer is.
     input_of: FxHashMap<BufferId, usize>,
     /// What was recorded, by the plan and the launches left out.
     recorded: FxHashMap<(usize, Vec<Range<usize>>), usize>,
@@ -72,12 +75,16 @@ impl Device {
         let own = |dtype, len| {
             OwnedView::new(dtype, len).ok_or(CudaError::Memory { bytes: usize::MAX, what: "an input".into() })
         };
-        let inputs = program.inputs.iter().map(|input| own(input.dtype, input.shape.iter().product()));
+        let asked = known::asked(&program);
+        let len = |(input, asked): (&Input, &bool)| if *asked { input.shape.iter().product() } else { 0 };
+        let inputs = program.inputs.iter().zip(&asked).map(|pair| own(pair.0.dtype, len(pair)));
         let inputs = inputs.collect::<Result<Vec<OwnedView>, CudaError>>()?;
-        let input_of = program.inputs.iter().enumerate().map(|(i, input)| (input.buffer, i)).collect();
-        let recorded = FxHashMap::default();
-        let checks = FxHashMap::default();
-        let mut device = Device { program, module, driver, at, scratch, checks, bytes, inputs, input_of, recorded };
+        let held = program.inputs.iter().enumerate().filter(|(i, _)| asked[*i]);
+        let input_of = held.map(|(i, input)| (input.buffer, i)).collect();
+        let (recorded, checks, draws) = Default::default();
+        let mut device =
+            Device { program, module, driver, at, scratch, checks, draws, bytes, inputs, input_of, recorded };
+        device.draws = device.module.draws.iter().map(|(input, call)| (*input, device.launch(call))).collect();
         for (grads, call) in device.module.checks.clone() {
             let launch = device.launch(&call);
             let recorded = device.driver.record(vec![launch])?;
@@ -157,6 +164,15 @@ impl Device {
             shared: function.shared,
             arguments: buffers.chain(call.scratches.then_some(self.scratch.0)).chain(more).collect(),
         }
+    }
+
+    /// Fills an input with a stream's numbers; false if that is the host's to do.
+    pub fn draw(&mut self, input: BufferId, stream: &Stream) -> Result<bool, DeviceError> {
+        let Some(launch) = self.draws.get(&input) else { return Ok(false) };
+        let mut launch = launch.clone();
+        launch.arguments.extend([u64::from(stream.key[0]) | u64::from(stream.key[1]) << 32, stream.step]);
+        self.driver.run(&launch)?;
+        Ok(true)
     }
 
     /// Whether all of a network's gradients are finite; None for other buffers.

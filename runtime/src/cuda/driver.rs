@@ -56,6 +56,8 @@ pub trait Driver: Send {
     fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), CudaError>;
     /// Makes code of all functions.
     fn load(&mut self, functions: &[Function]) -> Result<(), CudaError>;
+    /// Runs a launch once.
+    fn run(&mut self, launch: &Launch) -> Result<(), CudaError>;
     /// Prepares launches that run together often; gives their number.
     fn record(&mut self, launches: Vec<Launch>) -> Result<usize, CudaError>;
     /// Runs recorded launches.

@@ -232,6 +232,11 @@ impl Driver for Gpu {
         Ok(())
     }
 
+    fn run(&mut self, launch: &Launch) -> Result<(), CudaError> {
+        self.bind()?;
+        self.launch(launch)
+    }
+
     fn record(&mut self, launches: Vec<Launch>) -> Result<usize, CudaError> {
         self.bind()?;
         // SAFETY: this value's own stream, which captures nothing yet.

@@ -4,7 +4,7 @@ use super::model::{Model, elements, uses};
 use crate::Device;
 use crate::Tensor;
 use crate::names::closest;
-use crate::random::Stream;
+use crate::random::{self, Stream};
 use crate::train::TrainError;
 use fgc_program::{Init, Net, NetId, OutputKind, Param, Program};
 use indexmap::IndexMap;
@@ -139,7 +139,11 @@ fn drawn(param: &Param, stream: &Stream) -> Vec<f32> {
     match param.init {
         Init::Constant(value) => all.map(|_| value as f32).collect(),
         Init::Uniform { bound } => all.map(|i| ((2.0 * stream.uniform(i) - 1.0) * bound) as f32).collect(),
-        Init::Normal { std } => all.map(|i| (stream.normal(i) * std) as f32).collect(),
+        Init::Normal { std } => {
+            let mut values = vec![0.0f64; elements(param)];
+            random::fill_normal(stream, &mut values);
+            values.into_iter().map(|x| (x * std) as f32).collect()
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::model::Model;
 use crate::cpu::DeviceError;
 use crate::data::Batch;
-use crate::random::{self, Fill};
+use crate::random::Stream;
 use crate::train::TrainError;
 use crate::{Tensor, Values};
 use fgc_program::{DType, Distribution, Input, InputKind, Known, Scalar};
@@ -67,14 +67,9 @@ impl Model {
     }
 
     fn draw(&mut self, input: &Input, name: &str, distribution: Distribution, feed: Feed) -> Result<(), TrainError> {
-        let name = format!("{}{name}", feed.domain);
-        let fill = |out: Fill| random::fill(distribution, feed.seed, feed.step, &name, out);
-        match input.dtype {
-            DType::F32 => self.device.update(input.buffer, |out| fill(Fill::F32(out)))?,
-            DType::F64 => self.device.update(input.buffer, |out| fill(Fill::F64(out)))?,
-            _ => self.device.update(input.buffer, |out| fill(Fill::I64(out)))?,
-        }
-        .map_err(|source| TrainError::Draw { name: input.name.clone(), source })
+        let stream = Stream::new(feed.seed, feed.step, &format!("{}{name}", feed.domain));
+        let drawn = self.device.draw(input.buffer, input.dtype, distribution, &stream)?;
+        drawn.map_err(|source| TrainError::Draw { name: input.name.clone(), source })
     }
 
     fn write_input(&mut self, input: &Input, name: &str, value: &Tensor) -> Result<(), TrainError> {

@@ -8,7 +8,9 @@ use crate::train::TrainError;
 use fgc_program::program::Turn;
 use fgc_program::{NetId, OutputKind};
 use indexmap::IndexMap;
+use rustc_hash::FxHashMap;
 use std::borrow::Cow;
+use std::collections::hash_map::Entry;
 
 /// What to do when a loss or a gradient is not finite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,12 +99,16 @@ impl Model {
         if let Some((loss, &value)) = report.losses.iter().find(|(_, value)| !value.is_finite()) {
             return Err(TrainError::Loss { iteration, loss: loss.clone(), value });
         }
+        // The whole of a network's gradients may be quicker to look at.
+        let mut good: FxHashMap<NetId, bool> = FxHashMap::default();
         for output in &self.program.plans[turn.plan].outputs {
             let OutputKind::Grad { net, param } = output.kind else { continue };
-            // The whole of a network's gradients may be quicker to look at.
-            if let Some(grads) = self.program.nets[net.0 as usize].grads
-                && self.device.is_finite(grads)? == Some(true)
-            {
+            if let Entry::Vacant(unknown) = good.entry(net) {
+                let grads = self.program.nets[net.0 as usize].grads;
+                let all = grads.map(|grads| self.device.is_finite(grads)).transpose()?;
+                unknown.insert(all.flatten() == Some(true));
+            }
+            if good[&net] {
                 continue;
             }
             // Blocks that are looked through whole are vector code.

@@ -184,6 +184,17 @@ template <class T> static inline T __shfl_down_sync(unsigned, T x, unsigned lane
   const unsigned lane = emulated::machine.now & 31u;
   return emulated::exchange(x, lane + lanes < 32u ? lane + lanes : lane);
 }
+/* Never a part of a multiply-add. */
+static inline double rounded(double x) {
+  asm("" : "+x"(x));
+  return x;
+}
+static inline double __dadd_rn(double x, double y) { return rounded(x + y); }
+static inline double __dsub_rn(double x, double y) { return rounded(x - y); }
+static inline double __dmul_rn(double x, double y) { return rounded(x * y); }
+static inline double __ddiv_rn(double x, double y) { return x / y; }
+static inline double __dsqrt_rn(double x) { return sqrt(x); }
+static inline uint64_t __umul64hi(uint64_t x, uint64_t y) { return (uint64_t)((unsigned __int128)x * y >> 64); }
 static inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 /* glibc has another function of this name. */
 #define __expf(x) expf(x)

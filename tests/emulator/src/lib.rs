@@ -48,7 +48,7 @@ impl Emulator {
         Emulator { seed, blocks: Vec::new(), functions: Vec::new(), recorded: Vec::new(), libraries: Vec::new() }
     }
 
-    fn run(&self, launch: &Launch) {
+    fn launch(&self, launch: &Launch) {
         let loaded = &self.functions[launch.function];
         let mut arguments: Vec<*mut c_void> = launch.arguments.iter().map(|word| *word as *mut c_void).collect();
         // SAFETY: the wrapper takes as many words as the function has parameters, which are the launch's; what those that are
@@ -188,13 +188,18 @@ impl Driver for Emulator {
         Ok(())
     }
 
+    fn run(&mut self, launch: &Launch) -> Result<(), CudaError> {
+        self.launch(launch);
+        Ok(())
+    }
+
     fn record(&mut self, launches: Vec<Launch>) -> Result<usize, CudaError> {
         self.recorded.push(launches);
         Ok(self.recorded.len() - 1)
     }
 
     fn replay(&mut self, recorded: usize) -> Result<(), CudaError> {
-        self.recorded[recorded].iter().for_each(|launch| self.run(launch));
+        self.recorded[recorded].iter().for_each(|launch| self.launch(launch));
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 //! its threads.
 
 mod bands;
+mod draws;
 mod loops;
 mod products;
 
@@ -121,8 +122,8 @@ fn calls_are_checked() {
         assert!(found.contains(says), "{found:?} does not say `{says}`");
     };
     said(&|m| m.plans[0][0].truncate(1), "no call writes buffer 2");
-    said(&|m| m.plans[0][0][0].buffers.truncate(1), "takes 3 pointers, not 2");
-    said(&|m| m.plans[0][0][1].scratches = false, "takes 2 pointers, not 1");
+    said(&|m| m.plans[0][0][0].buffers.truncate(1), "takes 3 parameters, not 2");
+    said(&|m| m.plans[0][0][1].scratches = false, "takes 2 parameters, not 1");
     said(&|m| m.plans[0][0][1].buffers[0] = BufferId(7), "not the launch's");
     said(&|m| m.plans[0][0][0].function = 9, "no function 9");
     said(&|m| m.plans[0].clear(), "has 1 launches, not 0");

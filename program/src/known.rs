@@ -1,4 +1,4 @@
-//! Checks on numbers that are known before a plan runs.
+//! Numbers that are known before a plan runs: their dtypes, and what they are made of.
 
 use crate::{BinaryOp, DType, Expr, Known, Program, UnaryOp};
 
@@ -42,6 +42,20 @@ pub fn inputs(known: &Known, out: &mut Vec<usize>) {
         Expr::Select { cond, then, otherwise } => [cond, then, otherwise].into_iter().for_each(|x| inputs(x, out)),
         Expr::Const(_) | Expr::Reg(_) | Expr::Index(_) | Expr::LoadAt { .. } => {}
     }
+}
+
+/// For each input whether a number or a condition of some plan is made of it.
+pub fn asked(program: &Program) -> Vec<bool> {
+    let numbers = program.inputs.iter().filter_map(|input| input.number.as_ref());
+    let conditions = program.plans.iter().flat_map(|plan| {
+        let reads = plan.inputs.iter().filter_map(|read| read.when.as_ref());
+        reads.chain(plan.guards.iter().map(|guard| &guard.when))
+    });
+    let mut found = Vec::new();
+    numbers.chain(conditions).for_each(|known| inputs(known, &mut found));
+    let mut asked = vec![false; program.inputs.len()];
+    found.into_iter().for_each(|input| asked[input] = true);
+    asked
 }
 
 fn is_condition(op: BinaryOp) -> bool {
