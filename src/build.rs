@@ -105,12 +105,12 @@ pub fn main(args: Args) -> Result<(), Problem> {
             [c::PRELUDE, &nests, &kernels].concat()
         }
         Emit::Cuda => {
-            let module = cuda::module(program, args.precision.into());
+            let module = cuda::module(&cuda::stored(program, args.precision.into()), args.precision.into());
             let apart: String = apart(program, &module).iter().map(|line| format!("\n/* {line} */")).collect();
             format!("{}{apart}\n", cuda::source(&module.functions))
         }
         Emit::Cubin => {
-            let module = cuda::module(program, args.precision.into());
+            let module = cuda::module(&cuda::stored(program, args.precision.into()), args.precision.into());
             let apart: String = apart(program, &module).iter().map(|line| format!("{line}\n")).collect();
             cubins(&module.functions, &args.arch)? + &apart
         }

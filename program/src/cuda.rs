@@ -13,17 +13,18 @@ mod check;
 mod context;
 mod disjoint;
 mod kernel;
-mod narrow;
 mod print;
 mod product;
 mod random;
 mod scalar;
 mod stage;
 mod starts;
+mod store;
 mod tree;
 mod vector;
 
 pub use check::problems;
+pub use store::stored;
 
 use crate::{Band, BufferId, DeviceCode, Extern, Kernel, Launch, OutputKind, Place, Program, c};
 use band::{Banded, Maker};
@@ -63,8 +64,6 @@ pub struct Module {
     pub draws: Vec<(BufferId, Call)>,
     /// Bytes that functions use while they run, and pass to the next call of the same launch.
     pub scratch: usize,
-    /// For each buffer whether it is stored as bf16.
-    pub narrow: Vec<bool>,
     /// Bands whose launches run one after the other, what is in [`Place::Band`] in memory.
     pub apart: Vec<Apart>,
 }
@@ -161,16 +160,12 @@ pub fn prelude() -> String {
     .concat()
 }
 
-/// The functions and calls of a valid program.
+/// The functions and calls of a valid program, which is [`stored`] at this precision.
 pub fn module(program: &Program, precision: Precision) -> Module {
-    let narrow = match precision {
-        Precision::Bf16 => narrow::narrow(program),
-        Precision::F32 | Precision::Tf32 => vec![false; program.buffers.len()],
-    };
     let mut builder = Builder {
         program,
         precision,
-        module: Module { narrow, ..Module::default() },
+        module: Module::default(),
         known: FxHashMap::default(),
         kernels: FxHashMap::default(),
         codes: program.codes.iter().cloned().map(Arc::new).collect(),
@@ -259,7 +254,7 @@ impl Builder<'_> {
         match launch {
             Launch::Kernel { kernel, args } => {
                 let aligned = args.iter().all(|arg| self.aligned[arg.0 as usize]);
-                let narrow: Vec<bool> = args.iter().map(|arg| self.module.narrow[arg.0 as usize]).collect();
+                let narrow: Vec<bool> = args.iter().map(|arg| self.program.buffers[arg.0 as usize].narrow).collect();
                 let found = &self.program.kernels[kernel.0 as usize];
                 let key = (kernel.0, aligned, narrow);
                 let steps = match self.kernels.get(&key) {
@@ -319,7 +314,6 @@ impl Builder<'_> {
         let maker = Maker {
             program: self.program,
             precision: self.precision,
-            narrow: &self.module.narrow,
             aligned: &self.aligned,
         };
         let Banded { about, text, shared, blocks, buffers, scratch, sums } = maker.make(launches, band)?;
@@ -338,8 +332,8 @@ impl Builder<'_> {
             return Vec::new();
         }
         let types = shape.buffers.map(|buffer| {
-            let buffer = buffer.0 as usize;
-            if self.module.narrow[buffer] { "bf16" } else { c::stored(self.program.buffers[buffer].dtype) }
+            let buffer = &self.program.buffers[buffer.0 as usize];
+            if buffer.narrow { "bf16" } else { c::stored(buffer.dtype) }
         });
         let Functions { product, threads, blocks, sum } = shape.functions(self.precision, types);
         let function = self.function(about, threads, product);

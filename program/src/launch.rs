@@ -16,6 +16,18 @@ pub enum Launch {
     Extern(Extern),
 }
 
+impl Launch {
+    /// Lets `change` change every buffer that the launch is given.
+    pub fn each_buffer(&mut self, mut change: impl FnMut(&mut BufferId)) {
+        match self {
+            Launch::Kernel { args, .. } => args.iter_mut().for_each(change),
+            Launch::Contract(c) => [&mut c.a, &mut c.b, &mut c.c].into_iter().for_each(|operand| change(&mut operand.buffer)),
+            Launch::Conv(c) => [&mut c.x, &mut c.w, &mut c.y].into_iter().for_each(change),
+            Launch::Extern(e) => e.args.iter_mut().chain([&mut e.out]).for_each(change),
+        }
+    }
+}
+
 /// A strided batched matrix product: `c[m,n] = Σ_k a[m,k]·b[k,n]` for every batch index.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Contract {

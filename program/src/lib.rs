@@ -8,6 +8,7 @@
 //! Kernels are loop nests over scalars ([`kernel`]); products and convolutions, which are worth tuned code,
 //! are launches of their own ([`launch`]), as is hand-written device code ([`external`]). [`c`] prints kernels as C, [`cuda`] launches as CUDA C++, [`print`](mod@print) all of it for people.
 
+pub mod arena;
 pub mod band;
 pub mod bounds;
 pub mod c;

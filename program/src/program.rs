@@ -133,6 +133,8 @@ pub enum Distribution {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Buffer {
     pub dtype: DType,
+    /// F32 that is stored as bf16, on devices that do: its upper half, rounded.
+    pub narrow: bool,
     /// Elements.
     pub len: usize,
     pub place: Place,
@@ -149,6 +151,18 @@ pub enum Place {
     /// Lives within one band, its rows only while they are worked on. Where launches run one after the other instead: at
     /// this byte (a multiple of 64) of [`Program::spill`].
     Band { offset: usize },
+}
+
+impl Buffer {
+    /// Bytes of an element in memory.
+    pub fn width(&self) -> usize {
+        if self.narrow { 2 } else { self.dtype.size() }
+    }
+
+    /// Bytes of all elements.
+    pub fn bytes(&self) -> usize {
+        self.len * self.width()
+    }
 }
 
 /// A buffer's fixed contents.

@@ -6,7 +6,7 @@
 mod bands;
 mod external;
 mod kernel;
-mod memory;
+pub(crate) mod memory;
 
 use crate::known;
 use crate::{Access, Buffer, BufferId, Contract, Conv, DType, Known, Launch, Operand, Place, Plan, PlanInput, Program};
@@ -94,10 +94,13 @@ impl<'a> Check<'a> {
     fn buffers(&mut self) {
         for (i, buffer) in self.program.buffers.iter().enumerate() {
             let place = format!("buffer {i}");
-            let Some(bytes) = buffer.len.checked_mul(buffer.dtype.size()).filter(|b| *b <= isize::MAX as usize) else {
+            let Some(bytes) = buffer.len.checked_mul(buffer.width()).filter(|b| *b <= isize::MAX as usize) else {
                 self.problem(&place, "is longer than memory".into());
                 continue;
             };
+            if buffer.narrow && buffer.dtype != DType::F32 {
+                self.problem(&place, format!("is {} and cannot be stored as bf16", buffer.dtype));
+            }
             match buffer.place {
                 Place::Persistent => {}
                 Place::Arena { offset } => {
@@ -124,7 +127,7 @@ impl<'a> Check<'a> {
                         Place::Arena { .. } => self.program.nets.iter().any(|net| net.grads == Some(of)),
                         _ => false,
                     };
-                    if !whole || parent.dtype != buffer.dtype {
+                    if !whole || parent.dtype != buffer.dtype || parent.narrow != buffer.narrow {
                         let what = format!("is a part of buffer {}, which is no {} that has any", of.0, buffer.dtype);
                         self.problem(&place, what);
                     } else if start.checked_add(buffer.len).is_none_or(|end| end > parent.len) {

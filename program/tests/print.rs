@@ -52,7 +52,7 @@ fn kernel() -> Kernel {
 }
 
 fn program() -> Program {
-    let buffer = |len, place| Buffer { dtype: DType::F32, len, place };
+    let buffer = |len, place| Buffer { dtype: DType::F32, narrow: false, len, place };
     let operand = |id, row| Operand { buffer: BufferId(id), offset: 0, row, col: 1 };
     let contract = Contract {
         dtype: DType::F32,

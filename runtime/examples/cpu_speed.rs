@@ -48,7 +48,7 @@ fn main() -> Result<(), DeviceError> {
 }
 
 fn program(buffers: &[usize], kernels: Vec<Kernel>, launches: Vec<Launch>) -> Program {
-    let buffer = |len: &usize| Buffer { dtype: F32, len: *len, place: Place::Persistent };
+    let buffer = |len: &usize| Buffer { dtype: F32, narrow: false, len: *len, place: Place::Persistent };
     Program {
         method: "speed".into(),
         batch: 1,

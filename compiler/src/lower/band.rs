@@ -5,7 +5,7 @@
 //! convolution, over those that read it and that make what they read, as long as nothing outside comes between them.
 
 use super::emit::Slot;
-use super::plan::Access;
+use super::order::Access;
 use crate::level::Target;
 use fgc_program::band::{conv_rows, kernel_rows, product_rows};
 use fgc_program::{Along, Contract, Conv, Known};

@@ -1,9 +1,9 @@
 //! Persistent buffers: networks, inputs, state.
 
 use super::NetLayout;
-use super::plan::ALIGN;
 use crate::graph::op::FlatKind;
 use crate::graph::{Source, Ty};
+use fgc_program::arena::ALIGN;
 use fgc_program::{Buffer, BufferId, Constant, DType, Input, InputKind, NetId, Place, Scalar};
 use indexmap::IndexMap;
 use rustc_hash::FxHashMap;
@@ -56,7 +56,7 @@ impl Buffers {
     }
 
     fn add(&mut self, dtype: DType, len: usize, place: Place) -> BufferId {
-        self.all.push(Buffer { dtype, len, place });
+        self.all.push(Buffer { dtype, narrow: false, len, place });
         BufferId(self.all.len() as u32 - 1)
     }
 

@@ -7,7 +7,7 @@ use super::demand::Demand;
 use super::emit::Slot;
 use super::group::{Group, alone};
 use super::memo::Memo;
-use super::plan::{Access, Time, order};
+use super::order::{Access, Time, order};
 use super::task::{Task, Work};
 use super::units::{Kind, Unit};
 use crate::graph::{Graph, NodeId, Op, Ty};

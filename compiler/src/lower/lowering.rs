@@ -11,7 +11,6 @@ use super::group::group;
 use super::inplace::write_over;
 use super::known::known;
 use super::memo::Memo;
-use super::plan::{ALIGN, Span, arrange};
 use super::prepare::prepare;
 use super::recompute::recompute;
 use super::task::{Task, Work, guards};
@@ -20,6 +19,7 @@ use super::{Computed, NetLayout, PlanGraph, Role};
 use crate::graph::op::FlatKind;
 use crate::graph::{Graph, NodeId, Op, Source, Ty};
 use crate::level::{Level, Pass, Target};
+use fgc_program::arena::{ALIGN, Span, arrange};
 use fgc_program::{
     Band, Buffer, BufferId, Constant, DeviceCode, Extern, Input, Kernel, KernelId, Known, Launch, Output, OutputKind,
     Place, Plan, PlanInput,

@@ -3,8 +3,8 @@
 //! A plan's graph is prepared ([`prepare`]: long sums in stages) and cut into nodes that are stored and nodes computed in
 //! their consumers ([`cut`]); what would wait long in memory is computed again instead ([`recompute`]). The stored ones are
 //! grouped into kernels ([`group`]) whose loops ([`nest`]) and scalar code ([`emit`]) are written and cleaned ([`tidy`]).
-//! Launches that go along the same rows are joined in bands ([`band`]), all are put in order ([`draft`]) and into memory
-//! ([`plan`]).
+//! Launches that go along the same rows are joined in bands ([`band`]), all are put in order ([`draft`], [`order`]) and into memory
+//! ([`lowering`], [`fgc_program::arena`]).
 
 mod band;
 mod bind;
@@ -21,7 +21,7 @@ mod local;
 mod lowering;
 mod memo;
 mod nest;
-mod plan;
+mod order;
 mod prepare;
 mod recompute;
 mod strided;

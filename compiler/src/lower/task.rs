@@ -3,7 +3,7 @@
 use super::demand::Demand;
 use super::emit::Slot;
 use super::group::{Built, Group};
-use super::plan::Access;
+use super::order::Access;
 use super::units::Unit;
 use fgc_program::{Guard, Kernel, Known};
 use std::rc::Rc;

@@ -48,7 +48,6 @@ pub(super) struct Parts {
 pub(super) struct Maker<'a> {
     pub program: &'a Program,
     pub precision: Precision,
-    pub narrow: &'a [bool],
     pub aligned: &'a [bool],
 }
 
@@ -147,7 +146,7 @@ impl Maker<'_> {
 
     fn stored(&self, buffer: BufferId) -> &'static str {
         let buffer = buffer.0 as usize;
-        if self.narrow[buffer] { "bf16" } else { c::stored(self.program.buffers[buffer].dtype) }
+        if self.program.buffers[buffer].narrow { "bf16" } else { c::stored(self.program.buffers[buffer].dtype) }
     }
 
     fn is_local(&self, buffer: BufferId) -> bool {
@@ -174,14 +173,14 @@ impl Maker<'_> {
     fn arranged(&self, launches: &[Launch], band: &Band, tile: usize) -> Layout {
         let mut pieces: Vec<Piece> = Vec::new();
         for (i, launch) in launches.iter().enumerate() {
-            for (buffer, _) in super::narrow::uses(self.program, launch).into_iter().filter(|(b, _)| self.is_local(*b))
+            for (buffer, _) in super::store::uses(self.program, launch).into_iter().filter(|(b, _)| self.is_local(*b))
             {
                 let what = What::Rows(buffer);
                 match pieces.iter_mut().find(|piece| piece.what == what) {
                     Some(piece) => piece.live.1 = i,
                     None => {
                         let found = &self.program.buffers[buffer.0 as usize];
-                        let size = if self.narrow[buffer.0 as usize] { 2 } else { found.dtype.size() };
+                        let size = found.width();
                         let bytes = found.len / (band.entries * band.rows).max(1) * size * tile;
                         pieces.push(Piece { bytes, live: (i, i), what });
                     }
@@ -298,7 +297,7 @@ impl Printer<'_> {
             let constant = if writes { "" } else { "const " };
             _ = writeln!(self.body, "      {constant}{ty} *const b{n} = {start};");
             homes.push(if self.maker.is_local(*arg) { Home::Rows } else { Home::Argument });
-            narrow.push(self.maker.narrow[arg.0 as usize]);
+            narrow.push(self.maker.program.buffers[arg.0 as usize].narrow);
         }
         for (n, own) in kernel.buffers.iter().enumerate().skip(args.len()) {
             let (ty, len) = (c::stored(own.dtype), own.len.max(1));
@@ -342,7 +341,7 @@ impl Printer<'_> {
             )
         } else {
             // Sums are kept in f32.
-            let parts = self.segments > 1 || maker.narrow[result.0 as usize];
+            let parts = self.segments > 1 || maker.program.buffers[result.0 as usize].narrow;
             let c = if parts { format!("(float *)(scratch + {})", self.scratch) } else { self.start(result, true) };
             if parts {
                 self.parts(contract, &shape);

@@ -1,14 +1,14 @@
 //! Checks on the calls of a module: what a device relies on when it launches them without looking again.
 
 use super::band::SHARED;
-use super::narrow::uses;
+use super::store::uses;
 use super::{Call, Module, More};
 use crate::{Access, Band, BufferId, Launch, Place, Program};
 
 /// All that is wrong; empty for what [`super::module`] makes.
 pub fn problems(program: &Program, module: &Module) -> Vec<String> {
     let mut problems = Vec::new();
-    if module.plans.len() != program.plans.len() || module.narrow.len() != program.buffers.len() {
+    if module.plans.len() != program.plans.len() {
         return vec!["is of another program".into()];
     }
     for (plan, calls) in program.plans.iter().zip(&module.plans) {

@@ -15,13 +15,13 @@ enum Home {
 /// The memory of a buffer, and the bytes within. Ids must be valid.
 fn span(program: &Program, id: BufferId) -> (Home, usize, usize) {
     let buffer = &program.buffers[id.0 as usize];
-    let bytes = buffer.len * buffer.dtype.size();
+    let bytes = buffer.bytes();
     match buffer.place {
         Place::Persistent => (Home::Own(id), 0, bytes),
         Place::Arena { offset } => (Home::Arena, offset, offset + bytes),
         Place::Band { offset } => (Home::Spill, offset, offset + bytes),
         Place::Part { of, start } => {
-            let start = start * buffer.dtype.size();
+            let start = start * buffer.width();
             match program.buffers[of.0 as usize].place {
                 Place::Arena { offset } => (Home::Arena, offset + start, offset + start + bytes),
                 _ => (Home::Own(of), start, start + bytes),
@@ -77,16 +77,23 @@ fn gradients(program: &Program, plan: &Plan) -> Vec<BufferId> {
     nets.collect()
 }
 
-/// Arena buffers read before they are written, and pairs that share memory while both are needed.
-pub fn problems(program: &Program, plan: &Plan) -> Vec<String> {
-    let in_arena = |id: BufferId| span(program, id).0 == Home::Arena;
-    // Parts of one buffer may be the same.
-    let whole = |id: BufferId| match program.buffers[id.0 as usize].place {
+/// The buffer that this one is or is a part of.
+fn whole(program: &Program, id: BufferId) -> BufferId {
+    match program.buffers[id.0 as usize].place {
         Place::Part { of, .. } => of,
         _ => id,
-    };
-    let mut problems = Vec::new();
-    // First write and last use, by launch; 0 is before the first launch.
+    }
+}
+
+fn in_arena(program: &Program, id: BufferId) -> bool {
+    span(program, id).0 == Home::Arena
+}
+
+/// Buffers in the arena that a plan needs, each with the first and the last launch that does (from 1; 0 is before the first,
+/// one more than there are after the last). What is read before it is written goes to `problems`.
+pub fn lives(program: &Program, plan: &Plan, problems: &mut Vec<String>) -> Vec<(BufferId, (usize, usize))> {
+    let in_arena = |id: BufferId| in_arena(program, id);
+    let whole = |id: BufferId| whole(program, id);
     let mut live: FxHashMap<BufferId, (usize, usize)> = FxHashMap::default();
     for input in &plan.inputs {
         live.insert(program.inputs[input.input].buffer, (0, 0));
@@ -121,10 +128,19 @@ pub fn problems(program: &Program, plan: &Plan) -> Vec<String> {
             None => problems.push(format!("output `{}` is never written", output.name)),
         }
     }
+    let mut live: Vec<_> = live.into_iter().filter(|(id, _)| in_arena(*id)).collect();
+    live.sort_unstable();
+    live
+}
+
+/// Arena buffers read before they are written, and pairs that share memory while both are needed.
+pub fn problems(program: &Program, plan: &Plan) -> Vec<String> {
+    let mut problems = Vec::new();
+    let live = lives(program, plan, &mut problems);
     // Sorted by address, a buffer can only meet those that start before its end.
     let mut spans: Vec<_> = live
         .into_iter()
-        .filter(|(id, _)| in_arena(*id) && program.buffers[id.0 as usize].len > 0)
+        .filter(|(id, _)| program.buffers[id.0 as usize].len > 0)
         .map(|(id, (first, last))| {
             let (_, start, end) = span(program, id);
             (start, end, first, last, id)
@@ -134,7 +150,8 @@ pub fn problems(program: &Program, plan: &Plan) -> Vec<String> {
     for (i, (_, end, first, last, id)) in spans.iter().enumerate() {
         for (_, _, other_first, other_last, other) in spans[i + 1..].iter().take_while(|s| s.0 < *end) {
             let together = first <= other_last && other_first <= last;
-            if together && whole(*id) != whole(*other) {
+            // Parts of one buffer may be the same.
+            if together && whole(program, *id) != whole(program, *other) {
                 problems.push(format!("buffers {} and {} share arena memory while both are needed", id.0, other.0));
             }
         }

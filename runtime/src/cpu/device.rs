@@ -154,6 +154,10 @@ impl Device {
         threads: usize,
     ) -> Result<Device, DeviceError> {
         validate(&program).map_err(DeviceError::Invalid)?;
+        if let Some(i) = program.buffers.iter().position(|buffer| buffer.narrow) {
+            let what = "is bf16, which no CPU device stores".into();
+            return Err(DeviceError::Invalid(vec![Problem { place: format!("buffer {i}"), what }]));
+        }
         let unfit =
             || DeviceError::Invalid(vec![Problem { place: "buffers".into(), what: "do not fit memory".into() }]);
         let mut memory = Memory::new(&program, compiler.is_none()).ok_or_else(unfit)?;

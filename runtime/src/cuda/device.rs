@@ -10,6 +10,7 @@ use fgc_program::cuda::{self, Module, More, Precision};
 use fgc_program::validate::{Problem, validate};
 use fgc_program::{BufferId, DType, Input, Known, Place, Program, Scalar, known};
 use rustc_hash::FxHashMap;
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -41,6 +42,10 @@ impl Device {
         precision: Precision,
         mut driver: Box<dyn Driver>,
     ) -> Result<Device, DeviceError> {
+        let program = match cuda::stored(&program, precision) {
+            Cow::Borrowed(_) => program,
+            Cow::Owned(stored) => Arc::new(stored),
+        };
         validate(&program).map_err(DeviceError::Invalid)?;
         let module = cuda::module(&program, precision);
         let problem = |what| Problem { place: "as CUDA C++".into(), what };
@@ -58,7 +63,7 @@ impl Device {
         for (at, buffer) in at.iter_mut().zip(&program.buffers) {
             *at = match buffer.place {
                 Place::Persistent => {
-                    let size = buffer.len * buffer.dtype.size();
+                    let size = buffer.bytes();
                     bytes += size;
                     driver.allocate(size.max(1), "weights, moments and gradients")?
                 }
@@ -69,7 +74,7 @@ impl Device {
         }
         for (i, buffer) in program.buffers.iter().enumerate() {
             if let Place::Part { of, start } = buffer.place {
-                at[i] = at[of.0 as usize].plus(start * buffer.dtype.size());
+                at[i] = at[of.0 as usize].plus(start * buffer.width());
             }
         }
         let own = |dtype, len| {
@@ -187,8 +192,7 @@ impl Device {
 
     /// Bytes that a buffer takes on the device.
     fn size(&self, buffer: BufferId) -> usize {
-        let found = &self.program.buffers[buffer.0 as usize];
-        found.len * if self.module.narrow[buffer.0 as usize] { 2 } else { found.dtype.size() }
+        self.program.buffers[buffer.0 as usize].bytes()
     }
 
     fn check(&self, buffer: BufferId, dtype: DType, len: Option<usize>) -> Result<(), DeviceError> {
@@ -205,7 +209,7 @@ impl Device {
         let found = &self.program.buffers[buffer.0 as usize];
         let mut raw = vec![0; self.size(buffer)];
         self.driver.download(self.at[buffer.0 as usize], &mut raw)?;
-        if self.module.narrow[buffer.0 as usize] {
+        if self.program.buffers[buffer.0 as usize].narrow {
             let wide = raw.chunks_exact(2).flat_map(|b| [0, 0, b[0], b[1]]);
             raw = wide.collect();
         }
@@ -215,7 +219,7 @@ impl Device {
     /// Some of a buffer's elements.
     pub fn read_part<T: Element>(&self, buffer: BufferId, range: Range<usize>) -> Result<Vec<T>, DeviceError> {
         self.check_part(buffer, T::DTYPE, range.end)?;
-        if self.module.narrow[buffer.0 as usize] {
+        if self.program.buffers[buffer.0 as usize].narrow {
             return Ok(self.read(buffer)?[range].to_vec());
         }
         let size = size_of::<T>();
@@ -227,7 +231,7 @@ impl Device {
     /// Overwrites a buffer's elements from `start` on.
     pub fn write_part<T: Element>(&mut self, buffer: BufferId, start: usize, values: &[T]) -> Result<(), DeviceError> {
         self.check_part(buffer, T::DTYPE, start + values.len())?;
-        if self.module.narrow[buffer.0 as usize] || self.input_of.contains_key(&buffer) {
+        if self.program.buffers[buffer.0 as usize].narrow || self.input_of.contains_key(&buffer) {
             let range = start..start + values.len();
             return self.update(buffer, |all: &mut [T]| all[range].copy_from_slice(values));
         }
@@ -256,7 +260,7 @@ impl Device {
 
     fn upload(&mut self, buffer: BufferId, bytes: &[u8]) -> Result<(), DeviceError> {
         let at = self.at[buffer.0 as usize];
-        if !self.module.narrow[buffer.0 as usize] {
+        if !self.program.buffers[buffer.0 as usize].narrow {
             return Ok(self.driver.upload(at, bytes)?);
         }
         let floats: Vec<f32> = elements(bytes, bytes.len() / 4);
@@ -326,7 +330,7 @@ impl Device {
         if a.dtype != b.dtype || a.len != b.len || !lasts(a.place) || !lasts(b.place) {
             return Err(DeviceError::Copy { from, to });
         }
-        if self.module.narrow[from.0 as usize] != self.module.narrow[to.0 as usize] {
+        if a.narrow != b.narrow {
             let values = self.values(from)?;
             return self.set_values(to, &values);
         }

@@ -41,7 +41,7 @@ fn functions(dir: &Path, precision: Precision) -> Vec<Function> {
     let path = methods.join(format!("{}.fg", case.recorded.method));
     let text = std::fs::read_to_string(&path).unwrap();
     let compiled = compile("method", &text, &case.setup().unwrap()).unwrap_or_else(|_| panic!("{}", dir.display()));
-    module(&compiled.program, precision).functions
+    module(&stored(&compiled.program, precision), precision).functions
 }
 
 /// Whether there is NVRTC; must be, where that is asked for.

@@ -3,7 +3,7 @@
 use emulator::Emulator;
 use fgc_compiler::level::Target;
 use fgc_program::Program;
-use fgc_program::cuda::{Precision, module, problems};
+use fgc_program::cuda::{Precision, module, problems, stored};
 use fgc_runtime::cpu::DeviceError;
 use fgc_runtime::{Device, cuda};
 use parity::{Case, Tensors, replay};
@@ -14,9 +14,15 @@ fn computed(name: &str, precision: Precision) -> Tensors {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let case = Case { target: Target::Cuda, ..Case::load(&root.join("tests/cases").join(name)).unwrap() };
     let open = |program: Program| -> Result<Device, DeviceError> {
-        assert_eq!(problems(&program, &module(&program, precision)), Vec::<String>::new());
-        let device = cuda::Device::new(Arc::new(program), precision, Box::new(Emulator::new(0)))?;
-        assert_eq!(device.module().narrow.contains(&true), precision == Precision::Bf16);
+        let whole = Arc::new(program);
+        let stored = stored(&whole, precision);
+        assert_eq!(problems(&stored, &module(&stored, precision)), Vec::<String>::new());
+        let device = cuda::Device::new(whole.clone(), precision, Box::new(Emulator::new(0)))?;
+        let narrow = precision == Precision::Bf16;
+        assert_eq!(device.program().buffers.iter().any(|b| b.narrow), narrow);
+        // What is left in f32: gradients, and what is small or added to.
+        let (before, after) = (whole.arena, device.program().arena);
+        assert!(if narrow { after * 10 < before * 7 } else { after == before }, "{after} bytes of {before}");
         Ok(device.into())
     };
     replay(&case, &root.join("methods"), &open).unwrap_or_else(|e| panic!("{name}: {e}")).tensors

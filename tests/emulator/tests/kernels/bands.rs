@@ -79,7 +79,7 @@ fn attention(Sizes { entries, queries, keys, features }: Sizes, turned: bool) ->
     let local = e * r * s * 4;
     let second = local.next_multiple_of(64);
     for offset in [0, second] {
-        program.buffers.push(Buffer { dtype: F, len: e * r * s, place: Place::Band { offset } });
+        program.buffers.push(Buffer { dtype: F, narrow: false, len: e * r * s, place: Place::Band { offset } });
     }
     program.spill = second + local;
     let first = if turned { Along::N } else { Along::M };

@@ -7,7 +7,7 @@ mod loops;
 mod products;
 
 use emulator::Emulator;
-use fgc_program::cuda::{Module, Precision, module, problems};
+use fgc_program::cuda::{Module, Precision, module, problems, stored};
 use fgc_program::*;
 use fgc_runtime::Values;
 use fgc_runtime::cpu::{self, Backend};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 /// A program of persistent buffers and one plan.
 fn program(buffers: Vec<(DType, usize)>, kernels: Vec<Kernel>, launches: Vec<Launch>) -> Program {
-    let buffers = buffers.into_iter().map(|(dtype, len)| Buffer { dtype, len, place: Place::Persistent });
+    let buffers = buffers.into_iter().map(|(dtype, len)| Buffer { dtype, narrow: false, len, place: Place::Persistent });
     Program {
         method: "test".into(),
         batch: 1,
@@ -106,7 +106,7 @@ fn check(program: &Program, precision: Precision, tolerance: f64, below: i64) ->
     for seed in [1, 5] {
         assert!(found == emulated(program, precision, seed, &inputs), "threads in order {seed} give another result");
     }
-    module(program, precision)
+    module(&stored(program, precision), precision)
 }
 
 /// A module that does not fit its program is not run.

@@ -1,16 +1,88 @@
-//! Which values are stored as bf16: large ones that live within one plan, between its launches.
+//! Which values are stored as bf16: large ones that live within one plan, between its launches; and where these then lie.
 //!
 //! What passes from plan to plan or to the host, what is added to in memory, and what is small (statistics of norms,
 //! losses, times) keeps its f32.
 
+use super::Precision;
+use crate::arena::{Span, arrange};
+use crate::validate::memory::lives;
 use crate::{Access, Buffer, BufferId, DType, Launch, Place, Program, Stmt};
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::borrow::Cow;
 
 /// Elements above which a value is an activation rather than a statistic.
 const LARGE: usize = 1024;
 
+/// A valid program as it is stored at this precision: values that become bf16 are marked, and each plan's values in the arena
+/// lie closer together. Buffers that pass from plan to plan or to the host keep their numbers.
+pub fn stored(program: &Program, precision: Precision) -> Cow<'_, Program> {
+    if precision != Precision::Bf16 {
+        return Cow::Borrowed(program);
+    }
+    let mut stored = program.clone();
+    for (buffer, narrow) in stored.buffers.iter_mut().zip(narrow(program)) {
+        buffer.narrow = narrow;
+    }
+    let mut taken: FxHashSet<BufferId> = FxHashSet::default();
+    stored.arena = 0;
+    for plan in 0..program.plans.len() {
+        move_closer(program, plan, &mut stored, &mut taken);
+    }
+    // What no plan needs takes no room.
+    let gradients = |id: BufferId| program.nets.iter().any(|net| net.grads == Some(id));
+    for (i, buffer) in stored.buffers.iter_mut().enumerate() {
+        if let Place::Arena { offset } = &mut buffer.place {
+            let id = BufferId(i as u32);
+            if gradients(id) {
+                stored.arena = stored.arena.max(*offset + buffer.len * buffer.dtype.size());
+            } else if !taken.contains(&id) && i < program.buffers.len() {
+                (*offset, buffer.len) = (0, 0);
+            }
+        }
+    }
+    Cow::Owned(stored)
+}
+
+/// Places a plan's values anew. Plans share buffers of the arena that lie at one place by chance: the first that needs one
+/// keeps its number (`taken`), others get new ones. Gradients stay where they are.
+fn move_closer(program: &Program, plan: usize, stored: &mut Program, taken: &mut FxHashSet<BufferId>) {
+    let gradients = |id: BufferId| program.nets.iter().any(|net| net.grads == Some(id));
+    let live = lives(program, &program.plans[plan], &mut Vec::new());
+    let fixed = |id: BufferId| match program.buffers[id.0 as usize].place {
+        Place::Arena { offset } if gradients(id) => Some(offset),
+        Place::Part { of, start } => match program.buffers[of.0 as usize].place {
+            Place::Arena { offset } => Some(offset + start * program.buffers[id.0 as usize].width()),
+            _ => None,
+        },
+        _ => None,
+    };
+    let span = |&(id, live): &(BufferId, (usize, usize))| {
+        Span { bytes: stored.buffers[id.0 as usize].bytes(), live, fixed: fixed(id) }
+    };
+    let spans: Vec<Span> = live.iter().map(span).collect();
+    let (offsets, size) = arrange(&spans);
+    stored.arena = stored.arena.max(size);
+    let mut new: FxHashMap<BufferId, BufferId> = FxHashMap::default();
+    for ((&(id, _), span), offset) in live.iter().zip(&spans).zip(offsets) {
+        if span.fixed.is_some() {
+            continue;
+        }
+        let place = Place::Arena { offset };
+        if taken.insert(id) {
+            stored.buffers[id.0 as usize].place = place;
+        } else {
+            new.insert(id, BufferId(stored.buffers.len() as u32));
+            stored.buffers.push(Buffer { place, ..stored.buffers[id.0 as usize].clone() });
+        }
+    }
+    let mut rename = |id: &mut BufferId| *id = new.get(id).copied().unwrap_or(*id);
+    let plan = &mut stored.plans[plan];
+    plan.launches.iter_mut().for_each(|launch| launch.each_buffer(&mut rename));
+    plan.outputs.iter_mut().for_each(|output| rename(&mut output.buffer));
+}
+
 /// For each buffer of the program.
-pub(super) fn narrow(program: &Program) -> Vec<bool> {
+fn narrow(program: &Program) -> Vec<bool> {
     let candidate = |b: &Buffer| {
         b.dtype == DType::F32 && b.len > LARGE && matches!(b.place, Place::Arena { .. } | Place::Band { .. })
     };
