@@ -12,6 +12,7 @@ mod band;
 mod check;
 mod context;
 mod disjoint;
+mod epilogue;
 mod kernel;
 mod print;
 mod product;
@@ -24,10 +25,12 @@ mod tree;
 mod vector;
 
 pub use check::problems;
+pub use epilogue::ends_in;
 pub use store::stored;
 
 use crate::{Band, BufferId, DeviceCode, Extern, Kernel, Launch, OutputKind, Place, Program, c};
 use band::{Banded, Maker};
+use epilogue::Epilogue;
 use product::{Functions, Shape};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -274,14 +277,10 @@ impl Builder<'_> {
                 };
                 steps.into_iter().map(call).collect()
             }
-            Launch::Contract(contract) => {
-                let aligned = [&contract.a, &contract.b, &contract.c].map(|o| self.aligned[o.buffer.0 as usize]);
-                self.product(&Shape::contract(contract, aligned), "product")
-            }
-            Launch::Conv(conv) => {
-                let aligned = [conv.x, conv.w, conv.y].map(|b| self.aligned[b.0 as usize]);
-                self.product(&Shape::conv(conv, aligned), &format!("convolution, {:?}", conv.role))
-            }
+            Launch::Contract(_) | Launch::Conv(_) => match self.shape(launch) {
+                Some((shape, about)) => self.product(&shape, &about, None),
+                None => Vec::new(),
+            },
             Launch::Extern(e) => vec![self.external(e)],
         }
     }
@@ -309,8 +308,34 @@ impl Builder<'_> {
         Call { function, blocks: e.blocks, buffers: e.args.clone(), scratches: false, more }
     }
 
+    /// The calls of a product or a convolution and the kernel that takes its elements; None if the launches are something
+    /// else.
+    fn ended(&mut self, launches: &[Launch]) -> Option<Vec<Call>> {
+        let [first, Launch::Kernel { kernel, args }] = launches else { return None };
+        let (shape, about) = self.shape(first)?;
+        let kernel = &self.program.kernels[kernel.0 as usize];
+        let epilogue = Epilogue::new(self.program, kernel, args, shape.buffers[2])?;
+        Some(self.product(&shape, &format!("{about}, {}", plain(&kernel.name)), Some(&epilogue)))
+    }
+
+    /// What a product or a convolution multiplies, unless that is nothing; and what it is called.
+    fn shape(&self, launch: &Launch) -> Option<(Shape, String)> {
+        let aligned = |buffers: [BufferId; 3]| buffers.map(|buffer| self.aligned[buffer.0 as usize]);
+        let found = match launch {
+            Launch::Contract(x) => {
+                (Shape::contract(x, aligned([x.a.buffer, x.b.buffer, x.c.buffer])), "product".to_owned())
+            }
+            Launch::Conv(x) => (Shape::conv(x, aligned([x.x, x.w, x.y])), format!("convolution, {:?}", x.role)),
+            Launch::Kernel { .. } | Launch::Extern(_) => return None,
+        };
+        (!found.0.is_empty()).then_some(found)
+    }
+
     /// The calls of a band, if it can be one function; else why not.
     fn band(&mut self, launches: &[Launch], band: &Band) -> Result<Vec<Call>, String> {
+        if let Some(calls) = self.ended(launches) {
+            return Ok(calls);
+        }
         let maker = Maker {
             program: self.program,
             precision: self.precision,
@@ -327,24 +352,24 @@ impl Builder<'_> {
         Ok(calls)
     }
 
-    fn product(&mut self, shape: &Shape, about: &str) -> Vec<Call> {
-        if shape.is_empty() {
-            return Vec::new();
-        }
+    /// `end`: what takes the results' elements instead of their buffer.
+    fn product(&mut self, shape: &Shape, about: &str, end: Option<&Epilogue>) -> Vec<Call> {
         let types = shape.buffers.map(|buffer| {
             let buffer = &self.program.buffers[buffer.0 as usize];
             if buffer.narrow { "bf16" } else { c::stored(buffer.dtype) }
         });
-        let Functions { product, threads, blocks, sum } = shape.functions(self.precision, types);
+        let Functions { product, threads, blocks, sum } = shape.functions(self.precision, types, end);
         let function = self.function(about, threads, product);
         let [a, b, c] = shape.buffers;
+        let places = end.map_or(vec![c], |end| end.buffers.clone());
         let Some((adds, sum_blocks, bytes)) = sum else {
-            return vec![Call { function, blocks, buffers: vec![a, b, c], scratches: false, more: Vec::new() }];
+            let buffers = [vec![a, b], places].concat();
+            return vec![Call { function, blocks, buffers, scratches: false, more: Vec::new() }];
         };
         self.module.scratch = self.module.scratch.max(bytes);
         let parts = Call { function, blocks, buffers: vec![a, b], scratches: true, more: Vec::new() };
         let function = self.function(&format!("{about}, its parts added"), 256, adds);
-        vec![parts, Call { function, blocks: sum_blocks, buffers: vec![c], scratches: true, more: Vec::new() }]
+        vec![parts, Call { function, blocks: sum_blocks, buffers: places, scratches: true, more: Vec::new() }]
     }
 
     fn kernel(&mut self, kernel: &Kernel, aligned: bool, narrow: &[bool]) -> Vec<kernel::Step> {

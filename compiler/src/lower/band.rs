@@ -4,6 +4,8 @@
 //! from them; images between norms and convolutions. A band grows from a product whose large result has rows, or from a
 //! convolution, over those that read it and that make what they read, as long as nothing outside comes between them.
 
+mod ending;
+
 use super::emit::Slot;
 use super::order::Access;
 use crate::level::Target;
@@ -190,6 +192,7 @@ pub(super) fn form(candidates: &[Candidate], values: Values, target: Target) -> 
     }
     // A GPU's caches are too small for samples.
     if target != Target::Cpu {
+        former.endings();
         return former.formed;
     }
     for (i, candidate) in candidates.iter().enumerate() {

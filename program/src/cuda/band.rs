@@ -361,7 +361,7 @@ impl Printer<'_> {
         let count = contract.m * contract.n * self.band.entries;
         let ty = self.maker.stored(result);
         let text = format!(
-            "({ty} *__restrict__ c, char *scratch) {{\n{}  product_sum<Shape>((const float *)(scratch + {at}), c);\n}}\n",
+            "({ty} *__restrict__ c, char *scratch) {{\n{}  product_sum<Shape>((const float *)(scratch + {at}), Into<Shape, {ty}>{{c}});\n}}\n",
             shape.text(self.segments)
         );
         self.sums.push(Parts { text, blocks: count.div_ceil(256).clamp(1, 4096), result });

@@ -5,7 +5,7 @@ use super::scalar::Scalars;
 use super::stage::{Stage, Team, each_access};
 use super::tree::{Node, Sum, combines, neutral};
 use super::vector::{self, WIDTH, Wide};
-use crate::{BinaryOp, Stmt, Var, c};
+use crate::{BinaryOp, Index, Stmt, Var, c};
 use rustc_hash::FxHashSet;
 use std::fmt::Write;
 
@@ -63,6 +63,28 @@ pub(super) fn row(nodes: &[Node], context: &Context, count: usize, depth: usize)
     let own = |b: &usize| context.homes[*b] == Home::Shared;
     if since.written.iter().any(own) || since.read.iter().any(own) {
         printer.meet(Who::Warp, &mut since, depth);
+    }
+    let int = printer.scalars.int();
+    (printer.out, int)
+}
+
+/// The text of what a stage of one thread does at a point, in a function that defines the buffers and the point's place; the
+/// element that is loaded from `known` has this text. And the type of places.
+pub(super) fn element(
+    stage: &Stage,
+    context: &Context,
+    known: (usize, Index),
+    text: &str,
+) -> (String, &'static str) {
+    let count = stage.points.iter().map(|(_, extent)| *extent).product();
+    let mut scalars = Scalars::new(context, count);
+    scalars.packed.insert(known, text.into());
+    let mut printer =
+        Printer { context, scalars, team: Team::Thread, written: FxHashSet::default(), out: String::new(), names: 0 };
+    for node in &stage.body {
+        if let Node::Plain(stmt) = node {
+            printer.plain(stmt, Who::One, 3);
+        }
     }
     let int = printer.scalars.int();
     (printer.out, int)
@@ -447,7 +469,7 @@ impl Printer<'_> {
             let at = self.scalars.index_at(index, var, &start);
             let ty = self.scalars.stored(*buffer);
             self.line(2, &format!("const Pack<{ty}> v{n} = *(const Pack<{ty}> *)(b{buffer} + {at});"));
-            self.scalars.packed.insert((*buffer, index.clone()), n);
+            self.scalars.packed.insert((*buffer, index.clone()), format!("v{n}.x[u]"));
         }
         for (n, (buffer, _)) in wide.stores.iter().enumerate() {
             let ty = self.scalars.stored(*buffer);

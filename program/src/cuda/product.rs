@@ -5,6 +5,7 @@
 //! and channels and the sum is over output pixels.
 
 use super::Precision;
+use super::epilogue::Epilogue;
 use crate::{BufferId, Contract, Conv, ConvRole, DType, Operand, c};
 use std::fmt::Write;
 
@@ -167,8 +168,8 @@ impl Shape {
         }
     }
 
-    /// `types`: in which a, b and c are stored.
-    pub fn functions(&self, precision: Precision, types: [&str; 3]) -> Functions {
+    /// `types`: in which a, b and c are stored. `end`: what takes the elements of c instead of its buffer.
+    pub fn functions(&self, precision: Precision, types: [&str; 3], end: Option<&Epilogue>) -> Functions {
         let plain = self.dtype == DType::F64 || precision == Precision::F32;
         let math = math(self.dtype, precision);
         let depth = if math == "Bf16" { 32 } else { 16 };
@@ -189,18 +190,22 @@ impl Shape {
         let shape = self.text(splits);
         let parts = splits > 1;
         let call = format!("product<Shape, {math}, {tile}, {tile}, {threads}>");
+        let (places, declared, out) = match end {
+            None => (format!("{c} *__restrict__ c"), "", format!("Into<Shape, {c}>{{c}}")),
+            Some(end) => {
+                let out = format!("Through<Shape, Epilogue>{{Epilogue{{{}}}}}", end.members());
+                (end.parameters.join(", "), end.text.as_str(), out)
+            }
+        };
+        let operands = format!("const {a} *__restrict__ a, const {b} *__restrict__ b");
         let product = if parts {
-            format!(
-                "(const {a} *__restrict__ a, const {b} *__restrict__ b, char *scratch) {{\n{shape}  {call}(a, b, ({sum} *)scratch);\n}}\n"
-            )
+            format!("({operands}, char *scratch) {{\n{shape}  {call}(a, b, Apart<Shape, {sum}>{{({sum} *)scratch}});\n}}\n")
         } else {
-            format!(
-                "(const {a} *__restrict__ a, const {b} *__restrict__ b, {c} *__restrict__ c) {{\n{shape}  {call}(a, b, c);\n}}\n"
-            )
+            format!("({operands}, {places}) {{\n{shape}{declared}  {call}(a, b, {out});\n}}\n")
         };
         let count = self.m * self.n * self.z;
         let adds = format!(
-            "({c} *__restrict__ c, char *scratch) {{\n{shape}  product_sum<Shape>((const {sum} *)scratch, c);\n}}\n"
+            "({places}, char *scratch) {{\n{shape}{declared}  product_sum<Shape>((const {sum} *)scratch, {out});\n}}\n"
         );
         let bytes = count * splits * self.dtype.size();
         Functions {

@@ -11,8 +11,8 @@ pub(super) struct Scalars<'a> {
     pub regs: FxHashMap<Reg, DType>,
     /// Registers that stand for one thread's part of a sum.
     pub partial: FxHashSet<Reg>,
-    /// Loads done for several neighbours at once.
-    pub packed: FxHashMap<(usize, Index), usize>,
+    /// The text of elements that are at hand without a load.
+    pub packed: FxHashMap<(usize, Index), String>,
     /// Whether positions need 64 bits.
     long: bool,
 }
@@ -66,7 +66,7 @@ impl<'a> Scalars<'a> {
             Expr::Index(index) => (format!("((int64_t){})", self.index(index)), DType::I64),
             Expr::Load { buffer, index } => {
                 let element = match self.packed.get(&(*buffer, index.clone())) {
-                    Some(n) => format!("v{n}.x[u]"),
+                    Some(text) => text.clone(),
                     None => format!("b{buffer}[{}]", self.place(*buffer, index)),
                 };
                 let dtype = self.dtype(*buffer);

@@ -36,10 +36,11 @@ FN void band_tile(const A *a, const B *b, int z, int m0, int n0, int k0, int k_e
 /* Rows m0.. of c. */
 template <class Shape, class Math, int TILE, int TN, int THREADS, class A, class B, class C>
 FN void band_rows(const A *a, const B *b, C *c, int z, int m0, char *space) {
+  const Into<Shape, C> out = {c};
   int now = 0;
 #pragma unroll 1
   for (int n0 = 0; n0 < Shape::N; n0 += TN) {
-    const Result<Shape, C> result = {c, z, 0, m0, n0};
+    const Result<Shape, Into<Shape, C>> result = {out, z, 0, m0, n0};
     band_tile<Shape, Math, TILE, TN, THREADS>(a, b, z, m0, n0, 0, Shape::K, space, now, result);
   }
 }

@@ -219,22 +219,38 @@ template <class T, int TM, int TN, int THREADS> struct PartOf<Plain<T>, TM, TN, 
   typedef PlainPart<T, TM, TN, THREADS> Type;
 };
 
-/* Where results go: into c, or with SPLITS one after the other, [split][z][m][n]. */
-template <class Shape, class C> struct Result {
+/* Where results go: into c; with SPLITS one after the other, [split][z][m][n]; or to a kernel that reads each. */
+template <class Shape, class C> struct Into {
   C *c;
-  int z, split, m0, n0;
-  template <class S> __device__ __forceinline__ void operator()(int dm, int dn, S sum) const {
-    const int m = m0 + dm, n = n0 + dn;
-    if (m >= Shape::M || n >= Shape::N) return;
-    if (Shape::SPLITS > 1)
-      put(c + ((int64_t)(split * Shape::Z + z) * Shape::M + m) * Shape::N + n, sum);
-    else
-      put(c + Shape::c(z, m, n), sum);
+  template <class S> __device__ __forceinline__ void operator()(int, int z, int m, int n, S sum) const {
+    put(c + Shape::c(z, m, n), sum);
+  }
+};
+template <class Shape, class S> struct Apart {
+  S *parts;
+  __device__ __forceinline__ void operator()(int split, int z, int m, int n, S sum) const {
+    parts[((int64_t)(split * Shape::Z + z) * Shape::M + m) * Shape::N + n] = sum;
+  }
+};
+template <class Shape, class Epilogue> struct Through {
+  Epilogue epilogue;
+  template <class S> __device__ __forceinline__ void operator()(int, int z, int m, int n, S sum) const {
+    epilogue(Shape::c(z, m, n), sum);
   }
 };
 
-template <class Shape, class Math, int TM, int TN, int THREADS, class A, class B, class C>
-FN void product(const A *a, const B *b, C *c) {
+/* Elements of a tile on their way there. */
+template <class Shape, class Out> struct Result {
+  const Out &out;
+  int z, split, m0, n0;
+  template <class S> __device__ __forceinline__ void operator()(int dm, int dn, S sum) const {
+    const int m = m0 + dm, n = n0 + dn;
+    if (m < Shape::M && n < Shape::N) out(split, z, m, n, sum);
+  }
+};
+
+template <class Shape, class Math, int TM, int TN, int THREADS, class A, class B, class Out>
+FN void product(const A *a, const B *b, const Out &out) {
   typedef typename Math::Word Word;
   enum { DEPTH = Math::PER_WORD * Math::WORDS };
   /* Tiles are aligned to 16 bytes: their rows are read several words at once. */
@@ -264,17 +280,17 @@ FN void product(const A *a, const B *b, C *c) {
     sums.template multiply<Math>(left[now], right[now]);
     now ^= 1;
   }
-  const Result<Shape, C> result = {c, z, split, m0, n0};
+  const Result<Shape, Out> result = {out, z, split, m0, n0};
   sums.each(result);
 }
 
 /* Adds up what the splits of a product left, in their order. */
-template <class Shape, class S, class C> FN void product_sum(const S *parts, C *c) {
+template <class Shape, class S, class Out> FN void product_sum(const S *parts, const Out &out) {
   const int64_t count = (int64_t)Shape::Z * Shape::M * Shape::N;
   for (int64_t i = (int64_t)blockIdx.x * 256 + threadIdx.x; i < count; i += (int64_t)gridDim.x * 256) {
     S sum = 0;
     for (int split = 0; split < Shape::SPLITS; ++split) sum += parts[split * count + i];
     const int n = (int)(i % Shape::N), m = (int)(i / Shape::N % Shape::M), z = (int)(i / Shape::N / Shape::M);
-    put(c + Shape::c(z, m, n), sum);
+    out(0, z, m, n, sum);
   }
 }

@@ -3,6 +3,7 @@
 
 mod bands;
 mod draws;
+mod epilogues;
 mod loops;
 mod products;
 
