@@ -336,11 +336,7 @@ impl Builder<'_> {
         if let Some(calls) = self.ended(launches) {
             return Ok(calls);
         }
-        let maker = Maker {
-            program: self.program,
-            precision: self.precision,
-            aligned: &self.aligned,
-        };
+        let maker = Maker { program: self.program, precision: self.precision, aligned: &self.aligned };
         let Banded { about, text, shared, blocks, buffers, scratch, sums } = maker.make(launches, band)?;
         self.module.scratch = self.module.scratch.max(scratch);
         let function = self.sharing(&about, band::THREADS, shared, text);

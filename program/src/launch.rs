@@ -21,7 +21,9 @@ impl Launch {
     pub fn each_buffer(&mut self, mut change: impl FnMut(&mut BufferId)) {
         match self {
             Launch::Kernel { args, .. } => args.iter_mut().for_each(change),
-            Launch::Contract(c) => [&mut c.a, &mut c.b, &mut c.c].into_iter().for_each(|operand| change(&mut operand.buffer)),
+            Launch::Contract(c) => {
+                [&mut c.a, &mut c.b, &mut c.c].into_iter().for_each(|operand| change(&mut operand.buffer))
+            }
             Launch::Conv(c) => [&mut c.x, &mut c.w, &mut c.y].into_iter().for_each(change),
             Launch::Extern(e) => e.args.iter_mut().chain([&mut e.out]).for_each(change),
         }

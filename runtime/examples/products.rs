@@ -60,7 +60,10 @@ fn measure([m, n, k]: [usize; 3], order: &str, threads: usize) -> Result<(), Dev
         batch: 1,
         nets: vec![],
         inputs: vec![],
-        buffers: lens.iter().map(|&len| Buffer { dtype: DType::F32, narrow: false, len, place: Place::Persistent }).collect(),
+        buffers: lens
+            .iter()
+            .map(|&len| Buffer { dtype: DType::F32, narrow: false, len, place: Place::Persistent })
+            .collect(),
         kernels: vec![],
         constants: vec![],
         codes: Vec::new(),

@@ -173,8 +173,7 @@ impl Maker<'_> {
     fn arranged(&self, launches: &[Launch], band: &Band, tile: usize) -> Layout {
         let mut pieces: Vec<Piece> = Vec::new();
         for (i, launch) in launches.iter().enumerate() {
-            for (buffer, _) in super::store::uses(self.program, launch).into_iter().filter(|(b, _)| self.is_local(*b))
-            {
+            for (buffer, _) in super::store::uses(self.program, launch).into_iter().filter(|(b, _)| self.is_local(*b)) {
                 let what = What::Rows(buffer);
                 match pieces.iter_mut().find(|piece| piece.what == what) {
                     Some(piece) => piece.live.1 = i,

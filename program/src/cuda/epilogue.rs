@@ -124,7 +124,11 @@ impl Epilogue {
         };
         let places: String = loops.iter().map(place).collect();
         // Positions are small enough for quicker divisions.
-        let at = if whole.len <= u32::MAX as usize { "      const unsigned at = (unsigned)place;\n" } else { "      const int64_t at = place;\n" };
+        let at = if whole.len <= u32::MAX as usize {
+            "      const unsigned at = (unsigned)place;\n"
+        } else {
+            "      const int64_t at = place;\n"
+        };
         let text = format!(
             "  struct Epilogue {{\n{members}    \
              __device__ __forceinline__ void operator()(int64_t place, {} sum) const {{\n\

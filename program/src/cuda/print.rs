@@ -70,12 +70,7 @@ pub(super) fn row(nodes: &[Node], context: &Context, count: usize, depth: usize)
 
 /// The text of what a stage of one thread does at a point, in a function that defines the buffers and the point's place; the
 /// element that is loaded from `known` has this text. And the type of places.
-pub(super) fn element(
-    stage: &Stage,
-    context: &Context,
-    known: (usize, Index),
-    text: &str,
-) -> (String, &'static str) {
+pub(super) fn element(stage: &Stage, context: &Context, known: (usize, Index), text: &str) -> (String, &'static str) {
     let count = stage.points.iter().map(|(_, extent)| *extent).product();
     let mut scalars = Scalars::new(context, count);
     scalars.packed.insert(known, text.into());

@@ -199,7 +199,9 @@ impl Shape {
         };
         let operands = format!("const {a} *__restrict__ a, const {b} *__restrict__ b");
         let product = if parts {
-            format!("({operands}, char *scratch) {{\n{shape}  {call}(a, b, Apart<Shape, {sum}>{{({sum} *)scratch}});\n}}\n")
+            format!(
+                "({operands}, char *scratch) {{\n{shape}  {call}(a, b, Apart<Shape, {sum}>{{({sum} *)scratch}});\n}}\n"
+            )
         } else {
             format!("({operands}, {places}) {{\n{shape}{declared}  {call}(a, b, {out});\n}}\n")
         };

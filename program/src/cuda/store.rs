@@ -56,8 +56,10 @@ fn move_closer(program: &Program, plan: usize, stored: &mut Program, taken: &mut
         },
         _ => None,
     };
-    let span = |&(id, live): &(BufferId, (usize, usize))| {
-        Span { bytes: stored.buffers[id.0 as usize].bytes(), live, fixed: fixed(id) }
+    let span = |&(id, live): &(BufferId, (usize, usize))| Span {
+        bytes: stored.buffers[id.0 as usize].bytes(),
+        live,
+        fixed: fixed(id),
     };
     let spans: Vec<Span> = live.iter().map(span).collect();
     let (offsets, size) = arrange(&spans);

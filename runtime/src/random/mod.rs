@@ -293,6 +293,9 @@ mod tests {
     fn mismatched_draws_are_errors() {
         let error = fill(Distribution::Normal, &Stream::new(0, 0, "x"), Fill::I64(&mut [0])).unwrap_err();
         assert_eq!(error.to_string(), "a draw from Normal cannot be i64");
-        assert_eq!(fill(Distribution::Index { n: 0 }, &Stream::new(0, 0, "x"), Fill::I64(&mut [0])), Err(DrawError::Empty));
+        assert_eq!(
+            fill(Distribution::Index { n: 0 }, &Stream::new(0, 0, "x"), Fill::I64(&mut [0])),
+            Err(DrawError::Empty)
+        );
     }
 }

@@ -201,12 +201,10 @@ mod tests {
             // The library is given an angle that is rounded already.
             assert!((a - cos).abs() < 1e-15 && (b - sin).abs() < 1e-15, "{v} turns: {cos}, {sin}, not {a}, {b}");
         }
-        assert_eq!([0.0, 0.25, 0.5, 0.75].map(|v| cos_sin(&[v]).map(|[x]| x)), [
-            [1.0, 0.0],
-            [0.0, 1.0],
-            [-1.0, 0.0],
-            [0.0, -1.0]
-        ]);
+        assert_eq!(
+            [0.0, 0.25, 0.5, 0.75].map(|v| cos_sin(&[v]).map(|[x]| x)),
+            [[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]]
+        );
     }
 
     #[test]

@@ -8,7 +8,8 @@ use std::sync::{Arc, LazyLock};
 
 /// A program of persistent buffers, one plan and nothing else.
 pub fn program(buffers: Vec<(DType, usize)>, kernels: Vec<Kernel>, launches: Vec<Launch>) -> Program {
-    let buffers = buffers.into_iter().map(|(dtype, len)| Buffer { dtype, narrow: false, len, place: Place::Persistent });
+    let buffers =
+        buffers.into_iter().map(|(dtype, len)| Buffer { dtype, narrow: false, len, place: Place::Persistent });
     Program {
         method: "test".into(),
         batch: 1,
@@ -34,7 +35,8 @@ pub fn single(kernel: Kernel) -> Program {
 }
 
 pub fn kernel(extent: usize, buffers: Vec<(DType, usize, Access)>, body: Vec<Stmt>) -> Kernel {
-    let buffers = buffers.into_iter().map(|(dtype, len, access)| KernelBuffer { dtype, narrow: false, len, access }).collect();
+    let buffers =
+        buffers.into_iter().map(|(dtype, len, access)| KernelBuffer { dtype, narrow: false, len, access }).collect();
     Kernel { name: "test".into(), buffers, extent, body }
 }
 

@@ -26,7 +26,12 @@ fn network() -> Program {
             Launch::Kernel { kernel: KernelId(0), args: vec![BufferId(4), BufferId(2)] },
         ],
     );
-    program.buffers.push(Buffer { dtype: DType::F32, narrow: false, len: k * n, place: Place::Part { of: BufferId(1), start: 16 } });
+    program.buffers.push(Buffer {
+        dtype: DType::F32,
+        narrow: false,
+        len: k * n,
+        place: Place::Part { of: BufferId(1), start: 16 },
+    });
     program.buffers.push(Buffer { dtype: DType::F32, narrow: false, len: m * n, place: Place::Arena { offset: 64 } });
     program.arena = 64 + m * n * 4;
     program

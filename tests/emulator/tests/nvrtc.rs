@@ -5,7 +5,7 @@
 
 use fgc_compiler::compile;
 use fgc_compiler::level::Target;
-use fgc_program::cuda::{Function, Precision, module, source};
+use fgc_program::cuda::{Function, Precision, module, source, stored};
 use fgc_runtime::cuda::nvrtc::{self, Resources};
 use parity::Case;
 use std::collections::HashSet;

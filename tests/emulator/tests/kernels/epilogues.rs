@@ -44,7 +44,14 @@ fn activation(rows: usize, cols: usize, turned: bool) -> Kernel {
 
 /// A product or a convolution whose result is `result`, [rows, cols], and [`activation`] as a band of so many rows. Where the
 /// result is `local`, it takes the place of the last buffer.
-fn ended(mut program: Program, result: u32, [rows, cols]: [usize; 2], band: [usize; 2], along: Along, local: bool) -> Program {
+fn ended(
+    mut program: Program,
+    result: u32,
+    [rows, cols]: [usize; 2],
+    band: [usize; 2],
+    along: Along,
+    local: bool,
+) -> Program {
     program.kernels = vec![activation(rows, cols, false)];
     let mut add = |len, place| {
         program.buffers.push(Buffer { dtype: F, narrow: false, len, place });

@@ -17,7 +17,8 @@ use std::sync::Arc;
 
 /// A program of persistent buffers and one plan.
 fn program(buffers: Vec<(DType, usize)>, kernels: Vec<Kernel>, launches: Vec<Launch>) -> Program {
-    let buffers = buffers.into_iter().map(|(dtype, len)| Buffer { dtype, narrow: false, len, place: Place::Persistent });
+    let buffers =
+        buffers.into_iter().map(|(dtype, len)| Buffer { dtype, narrow: false, len, place: Place::Persistent });
     Program {
         method: "test".into(),
         batch: 1,
