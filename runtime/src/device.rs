@@ -99,11 +99,12 @@ impl Device {
         }
     }
 
-    /// Whether all of a network's gradients are finite, where the device finds that quicker than its reader would.
-    pub fn is_finite(&mut self, grads: BufferId) -> Result<Option<bool>, DeviceError> {
+    /// Whether all of a network's gradients are known to be finite: they may be though this says no, as what lies between
+    /// them may be anything.
+    pub fn is_finite(&mut self, grads: BufferId) -> Result<bool, DeviceError> {
         match self {
-            Device::Cpu(_) => Ok(None),
-            Device::Cuda(device) => device.is_finite(grads),
+            Device::Cpu(device) => device.is_finite(grads),
+            Device::Cuda(device) => Ok(device.is_finite(grads)? == Some(true)),
         }
     }
 

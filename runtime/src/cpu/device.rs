@@ -13,6 +13,7 @@ use fgc_program::validate::{Problem, validate};
 use fgc_program::{BufferId, Contract, Conv, DType, Kernel, Known, Launch, Program, Scalar};
 use std::ffi::c_void;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
@@ -285,6 +286,24 @@ impl Device {
     /// The elements of a buffer, to change; booleans are bytes, 0 or 1.
     pub fn read_mut<T: Element>(&mut self, buffer: BufferId) -> Result<&mut [T], DeviceError> {
         self.memory.slice_mut(buffer).ok_or(DeviceError::Mismatch { buffer, dtype: T::DTYPE, len: 0 })
+    }
+
+    /// Whether all of a buffer's elements are finite; on all threads.
+    pub fn is_finite(&mut self, buffer: BufferId) -> Result<bool, DeviceError> {
+        /// Elements of a task, and of a block that is looked through whole: vector code.
+        const TASK: usize = 1 << 16;
+        const BLOCK: usize = 1 << 12;
+        let mismatch = DeviceError::Mismatch { buffer, dtype: DType::F32, len: 0 };
+        let values: &[f32] = self.memory.slice(buffer).ok_or(mismatch)?;
+        let finite = AtomicBool::new(true);
+        self.pool.run(values.len().div_ceil(TASK), &|task| {
+            let own = &values[task * TASK..values.len().min((task + 1) * TASK)];
+            let good = |block: &[f32]| block.iter().fold(true, |all, x| all & x.is_finite());
+            if !own.chunks(BLOCK).all(good) {
+                finite.store(false, Ordering::Relaxed);
+            }
+        });
+        Ok(finite.into_inner())
     }
 
     /// Overwrites a whole buffer.

@@ -106,7 +106,7 @@ impl Model {
             if let Entry::Vacant(unknown) = good.entry(net) {
                 let grads = self.program.nets[net.0 as usize].grads;
                 let all = grads.map(|grads| self.device.is_finite(grads)).transpose()?;
-                unknown.insert(all.flatten() == Some(true));
+                unknown.insert(all == Some(true));
             }
             if good[&net] {
                 continue;

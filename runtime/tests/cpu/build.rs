@@ -35,8 +35,7 @@ pub fn single(kernel: Kernel) -> Program {
 }
 
 pub fn kernel(extent: usize, buffers: Vec<(DType, usize, Access)>, body: Vec<Stmt>) -> Kernel {
-    let buffers =
-        buffers.into_iter().map(|(dtype, len, access)| KernelBuffer { dtype, narrow: false, len, access }).collect();
+    let buffers = buffers.into_iter().map(|(dtype, len, access)| KernelBuffer { dtype, len, access }).collect();
     Kernel { name: "test".into(), buffers, extent, body }
 }
 
