@@ -11,7 +11,7 @@ use fgc_compiler::graph;
 use fgc_compiler::level::{Level, Target};
 use fgc_compiler::lower::PlanGraph;
 use fgc_compiler::preset::Setup;
-use fgc_program::{Program, c, cuda, print};
+use fgc_program::{Plan, Program, c, cost, cuda, print};
 use fgc_runtime::cuda::nvrtc;
 use std::io::Write;
 use std::path::PathBuf;
@@ -105,26 +105,37 @@ pub fn main(args: Args) -> Result<(), Problem> {
             [c::PRELUDE, &nests, &kernels].concat()
         }
         Emit::Cuda => {
-            let module = cuda::module(&cuda::stored(program, args.precision.into()), args.precision.into());
-            let apart: String = apart(program, &module).iter().map(|line| format!("\n/* {line} */")).collect();
-            format!("{}{apart}\n", cuda::source(&module.functions))
+            let program = cuda::stored(program, args.precision.into());
+            let module = cuda::module(&program, args.precision.into());
+            let summary: String = summary(&program, &module).iter().map(|line| format!("\n/* {line} */")).collect();
+            format!("{}{summary}\n", cuda::source(&module.functions))
         }
         Emit::Cubin => {
-            let module = cuda::module(&cuda::stored(program, args.precision.into()), args.precision.into());
-            let apart: String = apart(program, &module).iter().map(|line| format!("{line}\n")).collect();
-            cubins(&module.functions, &args.arch)? + &apart
+            let program = cuda::stored(program, args.precision.into());
+            let module = cuda::module(&program, args.precision.into());
+            let summary: String = summary(&program, &module).iter().map(|line| format!("{line}\n")).collect();
+            cubins(&module.functions, &args.arch)? + &summary
         }
         Emit::Plan => print::plans(program),
     })
 }
 
-/// Says which bands are not one function, and why.
-fn apart(program: &Program, module: &cuda::Module) -> Vec<String> {
-    let line = |apart: &cuda::Apart| {
+/// Says what the plans take of a GPU, as the memory that values within them share; and which bands are not one function, and
+/// why.
+fn summary(program: &Program, module: &cuda::Module) -> Vec<String> {
+    let plan = |(plan, calls): (&Plan, &Vec<Vec<cuda::Call>>)| {
+        let calls: usize = calls.iter().map(Vec::len).sum();
+        let cost: cost::Cost = cost::plan(program, plan).into_iter().sum();
+        let [gflop, gb] = [cost.flops, cost.bytes].map(|amount| amount * 1e-9);
+        format!("{calls:6} calls, {gflop:10.1} GFLOP, {gb:7.2} GB: plan {}", plan.name)
+    };
+    let apart = |apart: &cuda::Apart| {
         let (plan, launches) = (&program.plans[apart.plan].name, &apart.launches);
         format!("launches {}..{} of plan {plan} run apart: {}", launches.start, launches.end, apart.why)
     };
-    module.apart.iter().map(line).collect()
+    let memory = format!("{:.1} MiB for values within a plan", program.arena as f64 / f64::from(1 << 20));
+    let plans = program.plans.iter().zip(&module.plans).map(plan);
+    plans.chain([memory]).chain(module.apart.iter().map(apart)).collect()
 }
 
 /// Compiles functions for a GPU, whether there is one or not.

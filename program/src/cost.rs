@@ -50,10 +50,12 @@ pub fn plan(program: &Program, plan: &Plan) -> Vec<Cost> {
         if band.is_none_or(|band| band.launches.start == i) {
             near.clear();
         }
-        let counts = |buffer: BufferId, access: Access| {
-            !stays(program, buffer) && (access != Access::Read || !near.contains(&buffer))
+        let width = |buffer: BufferId, access: Access| match program.buffers.get(buffer.0 as usize) {
+            Some(found) if matches!(found.place, Place::Band { .. }) => 0,
+            _ if access == Access::Read && near.contains(&buffer) => 0,
+            found => found.map_or(0, |found| found.width()),
         };
-        costs.push(self::launch(program, launch, &counts));
+        costs.push(self::launch(program, launch, &width));
         if band.is_some() {
             let written = uses(program, launch).into_iter().filter(|used| used.access != Access::Read);
             near.extend(written.map(|used| used.buffer));
@@ -62,68 +64,60 @@ pub fn plan(program: &Program, plan: &Plan) -> Vec<Cost> {
     costs
 }
 
-/// The cost of a launch, of whose buffers those are moved that `counts`.
-fn launch(program: &Program, launch: &Launch, counts: &dyn Fn(BufferId, Access) -> bool) -> Cost {
+/// The cost of a launch. `width`: bytes of an element of a buffer, 0 if it is not moved.
+fn launch(program: &Program, launch: &Launch, width: &dyn Fn(BufferId, Access) -> usize) -> Cost {
     match launch {
         Launch::Kernel { kernel: id, args } => {
             let Some(kernel) = program.kernels.get(id.0 as usize) else { return Cost::default() };
-            let moved = |i: usize| args.get(i).is_none_or(|buffer| counts(*buffer, kernel.buffers[i].access));
-            Cost { bytes: bytes(kernel, moved), ..self::kernel(kernel) }
+            let width = |i: usize| args.get(i).map_or(0, |buffer| width(*buffer, kernel.buffers[i].access));
+            Cost { bytes: bytes(kernel, width), ..self::kernel(kernel) }
         }
         Launch::Contract(c) => {
             let size = |dims: [usize; 2], stride: fn(&crate::BatchDim) -> isize, buffer: BufferId, access: Access| {
-                if !counts(buffer, access) {
-                    return 0.0;
-                }
                 let batch = c.batch.iter().filter(|dim| stride(dim) != 0).map(|dim| dim.extent as f64);
-                batch.product::<f64>() * dims[0] as f64 * dims[1] as f64
+                batch.product::<f64>() * dims[0] as f64 * dims[1] as f64 * width(buffer, access) as f64
             };
-            let elements = size([c.m, c.k], |d| d.a, c.a.buffer, Access::Read)
+            let bytes = size([c.m, c.k], |d| d.a, c.a.buffer, Access::Read)
                 + size([c.k, c.n], |d| d.b, c.b.buffer, Access::Read)
                 + size([c.m, c.n], |d| d.c, c.c.buffer, Access::Write);
             let batch: f64 = c.batch.iter().map(|dim| dim.extent as f64).product();
             let flops = 2.0 * batch * c.m as f64 * c.n as f64 * c.k as f64;
-            Cost { flops, bytes: elements * c.dtype.size() as f64 }
+            Cost { flops, bytes }
         }
         Launch::Conv(c) => {
             let Some(lens) = c.lens() else { return Cost::default() };
             let taps = (c.kernel[0] * c.kernel[1] * c.channels) as f64;
             let computed = c.operands().0;
             let access = |buffer: BufferId| if buffer == computed { Access::Write } else { Access::Read };
-            let moved = lens.into_iter().zip([c.x, c.w, c.y]).filter(|(_, buffer)| counts(*buffer, access(*buffer)));
-            let elements: usize = moved.map(|(len, _)| len).sum();
-            Cost { flops: 2.0 * lens[2] as f64 * taps, bytes: (elements * c.dtype.size()) as f64 }
+            let each = lens.into_iter().zip([c.x, c.w, c.y]);
+            let bytes: usize = each.map(|(len, buffer)| len * width(buffer, access(buffer))).sum();
+            Cost { flops: 2.0 * lens[2] as f64 * taps, bytes: bytes as f64 }
         }
         // What it computes is not known.
         Launch::Extern(e) => {
-            let size = |id: &BufferId| program.buffers.get(id.0 as usize).map_or(0, |b| b.len * b.dtype.size());
+            let size = |id: &BufferId| program.buffers.get(id.0 as usize).map_or(0, |b| b.bytes());
             Cost { flops: 0.0, bytes: e.args.iter().chain([&e.out]).map(size).sum::<usize>() as f64 }
         }
     }
 }
 
-/// Whether a buffer never leaves the cache.
-fn stays(program: &Program, buffer: BufferId) -> bool {
-    program.buffers.get(buffer.0 as usize).is_some_and(|buffer| matches!(buffer.place, Place::Band { .. }))
-}
-
 /// The cost of one run of a kernel.
 pub fn kernel(kernel: &Kernel) -> Cost {
-    Cost { flops: kernel.extent as f64 * block(&kernel.body), bytes: bytes(kernel, |_| true) }
+    Cost { flops: kernel.extent as f64 * block(&kernel.body), bytes: bytes(kernel, |i| kernel.buffers[i].dtype.size()) }
 }
 
-/// Bytes that one run of a kernel moves of those of its shared buffers that `counts`.
-fn bytes(kernel: &Kernel, counts: impl Fn(usize) -> bool) -> f64 {
+/// Bytes that one run of a kernel moves, with so many for each element of its shared buffers.
+fn bytes(kernel: &Kernel, width: impl Fn(usize) -> usize) -> f64 {
     let mut accesses = vec![[0.0f64; 2]; kernel.shared().len()];
     each_access(&kernel.body, kernel.extent as f64, &mut |buffer, write, times| {
         if let Some(of) = accesses.get_mut(buffer) {
             of[write as usize] += times;
         }
     });
-    let buffers = kernel.shared().iter().zip(accesses).enumerate().filter(|(i, _)| counts(*i));
-    let bytes = buffers.map(|(_, (buffer, accesses))| {
+    let buffers = kernel.shared().iter().zip(accesses).enumerate();
+    let bytes = buffers.map(|(i, (buffer, accesses))| {
         let elements: f64 = accesses.into_iter().map(|times| times.min(buffer.len as f64)).sum();
-        elements * buffer.dtype.size() as f64
+        elements * width(i) as f64
     });
     bytes.sum()
 }
