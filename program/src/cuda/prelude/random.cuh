@@ -28,16 +28,16 @@ FN double random_ln(double u) {
   const uint64_t bits = (uint64_t)bits_f64(u) + ((1023ull << 52) - low);
   const double f = SUB(from_bits_f64((int64_t)((bits & 0xfffffffffffffull) + low)), 1.0);
   const double s = __ddiv_rn(f, ADD(2.0, f)), z = MUL(s, s);
-  double r = 1.479819860511658591e-01;
-  r = ADD(MUL(r, z), 1.531383769920937332e-01);
-  r = ADD(MUL(r, z), 1.818357216161805012e-01);
-  r = ADD(MUL(r, z), 2.222219843214978396e-01);
-  r = ADD(MUL(r, z), 2.857142874366239149e-01);
-  r = ADD(MUL(r, z), 3.999999999940941908e-01);
-  r = ADD(MUL(r, z), 6.666666666666735130e-01);
+  double r = 0.14798198605116586;
+  r = ADD(MUL(r, z), 0.15313837699209373);
+  r = ADD(MUL(r, z), 0.1818357216161805);
+  r = ADD(MUL(r, z), 0.22222198432149784);
+  r = ADD(MUL(r, z), 0.2857142874366239);
+  r = ADD(MUL(r, z), 0.3999999999940942);
+  r = ADD(MUL(r, z), 0.6666666666666735);
   const double k = (double)((int64_t)(bits >> 52) - 1023), half = MUL(MUL(0.5, f), f);
-  const double small = ADD(MUL(s, ADD(half, MUL(z, r))), MUL(k, 1.90821492927058770002e-10));
-  return SUB(MUL(k, 6.93147180369123816490e-01), SUB(SUB(half, small), f));
+  const double small = ADD(MUL(s, ADD(half, MUL(z, r))), MUL(k, 1.9082149292705877e-10));
+  return SUB(MUL(k, 0.6931471803691238), SUB(SUB(half, small), f));
 }
 /* Two standard normals by Box and Muller's method: elements 2·pair and 2·pair + 1. */
 FN void normal_pair(int64_t pair, uint64_t key, uint64_t step, double &first, double &second) {
@@ -48,18 +48,18 @@ FN void normal_pair(int64_t pair, uint64_t key, uint64_t step, double &first, do
   /* Adding 1.5·2^52 rounds to a whole number of quarters, which is then the last bits. */
   const double whole = 6755399441055744.0, shifted = ADD(MUL(4.0, v), whole);
   const double x = MUL(SUB(v, MUL(0.25, SUB(shifted, whole))), 6.28318530717958647692), z = MUL(x, x);
-  double p = 1.58969099521155010221e-10;
-  p = ADD(MUL(p, z), -2.50507602534068634195e-08);
-  p = ADD(MUL(p, z), 2.75573137070700676789e-06);
-  p = ADD(MUL(p, z), -1.98412698298579493134e-04);
-  p = ADD(MUL(p, z), 8.33333333332248946124e-03);
-  p = ADD(MUL(p, z), -1.66666666666666324348e-01);
-  double q = -1.13596475577881948265e-11;
-  q = ADD(MUL(q, z), 2.08757232129817482790e-09);
-  q = ADD(MUL(q, z), -2.75573143513906633035e-07);
-  q = ADD(MUL(q, z), 2.48015872894767294178e-05);
-  q = ADD(MUL(q, z), -1.38888888888741095749e-03);
-  q = ADD(MUL(q, z), 4.16666666666666019037e-02);
+  double p = 1.58969099521155e-10;
+  p = ADD(MUL(p, z), -2.5050760253406863e-08);
+  p = ADD(MUL(p, z), 2.7557313707070068e-06);
+  p = ADD(MUL(p, z), -0.0001984126982985795);
+  p = ADD(MUL(p, z), 0.00833333333332249);
+  p = ADD(MUL(p, z), -0.16666666666666632);
+  double q = -1.1359647557788195e-11;
+  q = ADD(MUL(q, z), 2.087572321298175e-09);
+  q = ADD(MUL(q, z), -2.7557314351390663e-07);
+  q = ADD(MUL(q, z), 2.480158728947673e-05);
+  q = ADD(MUL(q, z), -0.001388888888887411);
+  q = ADD(MUL(q, z), 0.0416666666666666);
   const double sine = ADD(x, MUL(x, MUL(z, p)));
   const double cosine = ADD(SUB(1.0, MUL(0.5, z)), MUL(MUL(z, z), q));
   const uint64_t quarter = (uint64_t)bits_f64(shifted);
