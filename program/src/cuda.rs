@@ -314,6 +314,10 @@ impl Builder<'_> {
         let [first, Launch::Kernel { kernel, args }] = launches else { return None };
         let (shape, about) = self.shape(first)?;
         let kernel = &self.program.kernels[kernel.0 as usize];
+        // The kernel reads all of the buffer; so much must be computed.
+        if shape.results() != self.program.buffers[shape.buffers[2].0 as usize].len {
+            return None;
+        }
         let epilogue = Epilogue::new(self.program, kernel, args, shape.buffers[2])?;
         Some(self.product(&shape, &format!("{about}, {}", plain(&kernel.name)), Some(&epilogue)))
     }
@@ -328,7 +332,7 @@ impl Builder<'_> {
             Launch::Conv(x) => (Shape::conv(x, aligned([x.x, x.w, x.y])), format!("convolution, {:?}", x.role)),
             Launch::Kernel { .. } | Launch::Extern(_) => return None,
         };
-        (!found.0.is_empty()).then_some(found)
+        (found.0.results() > 0).then_some(found)
     }
 
     /// The calls of a band, if it can be one function; else why not.

@@ -233,7 +233,12 @@ impl Former<'_> {
                 best = Some(found);
             }
         }
-        let Some((_, band)) = best else { return };
+        if let Some((_, band)) = best {
+            self.add(band);
+        }
+    }
+
+    fn add(&mut self, band: Formed) {
         let number = self.formed.len();
         band.members.iter().for_each(|&member| self.band_of[member] = Some(number));
         self.formed.push(band);

@@ -205,7 +205,7 @@ impl Shape {
         } else {
             format!("({operands}, {places}) {{\n{shape}{declared}  {call}(a, b, {out});\n}}\n")
         };
-        let count = self.m * self.n * self.z;
+        let count = self.results();
         let adds = format!(
             "({places}, char *scratch) {{\n{shape}{declared}  product_sum<Shape>((const {sum} *)scratch, {out});\n}}\n"
         );
@@ -242,9 +242,9 @@ impl Shape {
         shape
     }
 
-    /// Whether there is anything to compute.
-    pub fn is_empty(&self) -> bool {
-        self.m * self.n * self.z == 0
+    /// Elements that are computed.
+    pub fn results(&self) -> usize {
+        self.m * self.n * self.z
     }
 }
 

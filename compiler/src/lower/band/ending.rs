@@ -17,10 +17,7 @@ impl Former<'_> {
             if self.band_of[i].is_none()
                 && let Some(band) = self.ending(i)
             {
-                let number = self.formed.len();
-                band.members.iter().for_each(|&member| self.band_of[member] = Some(number));
-                self.formed.push(band);
-                self.take_turns();
+                self.add(band);
             }
         }
     }

@@ -1,18 +1,8 @@
 //! Bands of products and kernels as one function: rows in shared memory, sums over rows, what does not fit.
 
-use crate::{check, program};
+use crate::{F, at, check, load, program};
 use fgc_program::cuda::{Module, Precision};
 use fgc_program::*;
-
-const F: DType = DType::F32;
-
-fn load(buffer: usize, index: Index) -> Expr {
-    Expr::Load { buffer, index }
-}
-
-fn at(terms: &[(u32, i64)]) -> Index {
-    Index { terms: terms.iter().map(|(var, times)| (Atom::Var(Var(*var)), *times)).collect(), offset: 0 }
-}
 
 fn float(x: f64) -> Expr {
     Expr::Const(Scalar::new(F, x))

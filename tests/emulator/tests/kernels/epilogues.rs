@@ -1,19 +1,9 @@
 //! Products and convolutions that hand their elements to a kernel.
 
-use crate::products::contraction;
-use crate::{check, program};
+use crate::products::{contraction, tolerance};
+use crate::{ALL, F, at, check, load, program};
 use fgc_program::cuda::{Precision, ends_in};
 use fgc_program::*;
-
-const F: DType = DType::F32;
-
-fn load(buffer: usize, index: Index) -> Expr {
-    Expr::Load { buffer, index }
-}
-
-fn at(terms: &[(u32, i64)]) -> Index {
-    Index { terms: terms.iter().map(|(var, times)| (Atom::Var(Var(*var)), *times)).collect(), offset: 0 }
-}
 
 fn binary(op: BinaryOp, a: Expr, b: Expr) -> Expr {
     Expr::Binary(op, a.into(), b.into())
@@ -71,16 +61,6 @@ fn ended(
     program
 }
 
-fn tolerance(precision: Precision) -> f64 {
-    match precision {
-        Precision::F32 => 2e-6,
-        Precision::Tf32 => 1e-3,
-        Precision::Bf16 => 1e-2,
-    }
-}
-
-const ALL: [Precision; 3] = [Precision::F32, Precision::Tf32, Precision::Bf16];
-
 /// In one call each, or in two where the sum is cut; the result stored if others may read it, else not at all.
 #[test]
 fn products_hand_their_elements_on() {
@@ -115,6 +95,16 @@ fn convolutions_hand_their_elements_on() {
             assert!(module.plans[0][1].is_empty(), "{:?}", module.apart);
         }
     }
+}
+
+/// A product of a part of a buffer, all of which the kernel reads.
+#[test]
+fn a_part_of_a_result_is_not_handed_on() {
+    let mut program = ended(contraction([20, 24, 8], &[], [false; 3], 0, F), 2, [20, 24], [1, 20], Along::M, false);
+    let Launch::Contract(product) = &mut program.plans[0].launches[0] else { panic!("a product") };
+    product.n = 12;
+    let module = check(&program, Precision::F32, tolerance(Precision::F32), 1);
+    assert!(!module.plans[0].iter().flatten().any(|call| module.functions[call.function].text.contains("Epilogue")));
 }
 
 /// What a kernel must be: for each element once, in any order, and nothing else.

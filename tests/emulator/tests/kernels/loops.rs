@@ -1,6 +1,6 @@
 //! Kernels.
 
-use crate::{check, single};
+use crate::{check, load, single};
 use fgc_program::cuda::Precision;
 use fgc_program::*;
 
@@ -8,10 +8,6 @@ fn index(terms: &[(u32, i64)], offset: i64) -> Index {
     let mut terms: Vec<(Atom, i64)> = terms.iter().map(|(v, c)| (Atom::Var(Var(*v)), *c)).collect();
     terms.sort();
     Index { terms, offset }
-}
-
-fn load(buffer: usize, index: Index) -> Expr {
-    Expr::Load { buffer, index }
 }
 
 fn store(buffer: usize, index: Index, value: Expr) -> Stmt {

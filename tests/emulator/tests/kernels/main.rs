@@ -15,6 +15,18 @@ use fgc_runtime::cpu::{self, Backend};
 use fgc_runtime::cuda::Device;
 use std::sync::Arc;
 
+const F: DType = DType::F32;
+const ALL: [Precision; 3] = [Precision::F32, Precision::Tf32, Precision::Bf16];
+
+fn load(buffer: usize, index: Index) -> Expr {
+    Expr::Load { buffer, index }
+}
+
+/// The sum of variables, each so many times.
+fn at(terms: &[(u32, i64)]) -> Index {
+    Index { terms: terms.iter().map(|(var, times)| (Atom::Var(Var(*var)), *times)).collect(), offset: 0 }
+}
+
 /// A program of persistent buffers and one plan.
 fn program(buffers: Vec<(DType, usize)>, kernels: Vec<Kernel>, launches: Vec<Launch>) -> Program {
     let buffers =

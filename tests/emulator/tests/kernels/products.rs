@@ -1,19 +1,17 @@
 //! Products and convolutions, in every precision.
 
-use crate::{check, program};
+use crate::{ALL, check, program};
 use fgc_program::cuda::Precision;
 use fgc_program::*;
 
 /// Errors allowed, as a part of the largest result: rounded operands, and sums in f32.
-fn tolerance(precision: Precision) -> f64 {
+pub fn tolerance(precision: Precision) -> f64 {
     match precision {
         Precision::F32 => 2e-6,
         Precision::Tf32 => 1e-3,
         Precision::Bf16 => 8e-3,
     }
 }
-
-const ALL: [Precision; 3] = [Precision::F32, Precision::Tf32, Precision::Bf16];
 
 fn strides(rows: usize, cols: usize, column_major: bool) -> (isize, isize) {
     if column_major { (1, rows as isize) } else { (cols as isize, 1) }
