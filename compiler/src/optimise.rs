@@ -4,7 +4,7 @@
 use crate::graph::NodeId;
 use crate::level::{Level, Pass, Target};
 use crate::saturate::{Saturation, Saturator};
-use crate::simplify::{Simplified, simplify_with};
+use crate::simplify::{Simplified, Simplifier};
 use crate::training::Training;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -25,6 +25,7 @@ pub struct Optimised {
 pub fn optimise(training: &mut Training, level: Level, without: &[Pass], target: Target) -> Optimised {
     let mut done = Optimised::default();
     let [rules, regions] = [Pass::Rules, Pass::Regions].map(|pass| pass.runs(level, without));
+    let mut simplifier = Simplifier::default();
     let mut saturator = Saturator::new(target);
     let graph = &mut training.graph;
     for plan in &mut training.plans {
@@ -34,7 +35,7 @@ pub fn optimise(training: &mut Training, level: Level, without: &[Pass], target:
                 return outputs.to_vec();
             }
             let begun = Instant::now();
-            let Simplified { outputs, applied, converged } = simplify_with(graph, outputs, &mut |_, _| {});
+            let Simplified { outputs, applied, converged } = simplifier.simplify(graph, outputs);
             applied.into_iter().for_each(|(rule, n)| *done.simplified.entry(rule).or_default() += n);
             done.unfinished += !converged as usize;
             done.simplifying += begun.elapsed();

@@ -7,7 +7,8 @@
 use super::external::Extern;
 use super::op::*;
 use fgc_program::{DType, Scalar};
-use rustc_hash::FxHashMap;
+use indexmap::IndexSet;
+use rustc_hash::FxBuildHasher;
 
 /// A function: its arguments are `Op::Argument { func, index }` nodes of these types.
 #[derive(Clone, Debug)]
@@ -17,11 +18,10 @@ pub struct Func {
     pub outputs: Vec<NodeId>,
 }
 
-/// An append-only store of nodes.
+/// An append-only store of nodes, each there once.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
-    nodes: Vec<Node>,
-    memo: FxHashMap<Node, NodeId>,
+    nodes: IndexSet<Node, FxBuildHasher>,
     funcs: Vec<Func>,
     externs: Vec<Extern>,
 }
@@ -96,14 +96,8 @@ impl Graph {
     /// The node of this op, inputs and type, without inference or folding. Prefer the methods below.
     pub fn intern(&mut self, op: Op, inputs: &[NodeId], ty: Ty) -> NodeId {
         let node = Node { op, inputs: inputs.into(), ty };
-        if let Some(&id) = self.memo.get(&node) {
-            return id;
-        }
-        let id = NodeId(self.nodes.len() as u32);
-        debug_assert!(inputs.iter().all(|&i| i < id), "an input of {node:?} does not exist yet");
-        self.nodes.push(node.clone());
-        self.memo.insert(node, id);
-        id
+        debug_assert!(inputs.iter().all(|&i| (i.0 as usize) < self.nodes.len()), "{node:?} comes before an input");
+        NodeId(self.nodes.insert_full(node).0 as u32)
     }
 
     /// `value` everywhere.

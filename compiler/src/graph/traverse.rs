@@ -75,8 +75,11 @@ pub(crate) fn rebuild_all(
 
 /// The node `like` with other inputs of the same types, built anew so that it folds.
 pub fn rebuild(graph: &mut Graph, like: NodeId, inputs: &[NodeId]) -> NodeId {
-    let Node { op, inputs: old, ty } = graph.node(like).clone();
-    if old[..] == *inputs { like } else { build(graph, op, inputs, ty) }
+    if graph.node(like).inputs[..] == *inputs {
+        return like;
+    }
+    let Node { op, ty, .. } = graph.node(like).clone();
+    build(graph, op, inputs, ty)
 }
 
 /// The node of this op, inputs and type by the primitive's own builder, so that it folds.

@@ -16,7 +16,9 @@ mod tests;
 
 use crate::graph::traverse::rebuild;
 use crate::graph::{Graph, NodeId, needed};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 /// How often the graph is gone through at most.
@@ -59,7 +61,12 @@ const RULES: &[(&str, Apply)] = &[
 ];
 
 /// How many times each node is read, outputs included.
-pub struct Uses(FxHashMap<NodeId, u32>);
+#[derive(Default)]
+pub struct Uses {
+    counts: FxHashMap<NodeId, u32>,
+    /// Whether a rule has asked since this was last cleared.
+    asked: Cell<bool>,
+}
 
 impl Uses {
     /// Nothing but its one reader needs the value.
@@ -68,8 +75,9 @@ impl Uses {
     }
 
     fn count(&self, id: NodeId) -> u32 {
+        self.asked.set(true);
         // A node that a rule has just made is only in what the rule gave.
-        self.0.get(&id).copied().unwrap_or(1)
+        self.counts.get(&id).copied().unwrap_or(1)
     }
 }
 
@@ -84,54 +92,103 @@ pub struct Simplified {
 
 /// `outputs` in fewer or cheaper nodes. `Stop` is dropped: differentiate first.
 pub fn simplify(graph: &mut Graph, outputs: &[NodeId]) -> Vec<NodeId> {
-    simplify_with(graph, outputs, &mut |_, _| {}).outputs
+    Simplifier::default().simplify(graph, outputs).outputs
 }
 
-/// Like [`simplify`]; `on_new` hears which old node a new one takes the place of: (old, new).
-pub fn simplify_with(graph: &mut Graph, outputs: &[NodeId], on_new: &mut impl FnMut(NodeId, NodeId)) -> Simplified {
-    let mut result = Simplified { outputs: outputs.to_vec(), applied: BTreeMap::new(), converged: false };
-    for _ in 0..PASSES {
-        let outputs = pass(graph, &result.outputs, &mut result.applied, on_new);
-        if outputs == result.outputs {
-            result.converged = true;
-            break;
+/// Simplifies outputs of one graph, and remembers where no rule applies.
+#[derive(Default)]
+pub struct Simplifier {
+    /// Nodes to which no rule applies, however often they and others are read: what a rule sees of a node, the node and
+    /// what it is made of, never changes.
+    settled: FxHashSet<NodeId>,
+}
+
+impl Simplifier {
+    /// As [`simplify`].
+    pub fn simplify(&mut self, graph: &mut Graph, outputs: &[NodeId]) -> Simplified {
+        let mut result = Simplified { outputs: outputs.to_vec(), applied: BTreeMap::new(), converged: false };
+        for _ in 0..PASSES {
+            let outputs = self.pass(graph, &result.outputs, &mut result.applied);
+            if outputs == result.outputs {
+                result.converged = true;
+                break;
+            }
+            result.outputs = outputs;
         }
-        result.outputs = outputs;
+        result
     }
-    result
+
+    fn pass(
+        &mut self,
+        graph: &mut Graph,
+        outputs: &[NodeId],
+        applied: &mut BTreeMap<&'static str, usize>,
+    ) -> Vec<NodeId> {
+        let nodes = needed(graph, outputs);
+        let mut counts: FxHashMap<NodeId, u32> = FxHashMap::default();
+        for &read in nodes.iter().flat_map(|&id| &graph.node(id).inputs).chain(outputs) {
+            *counts.entry(read).or_default() += 1;
+        }
+        let mut new: FxHashMap<NodeId, NodeId> = FxHashMap::default();
+        let mut pass = Pass { graph, settled: &mut self.settled, uses: Uses::default(), applied };
+        for old in nodes {
+            let inputs: SmallVec<[NodeId; 3]> = pass.graph.node(old).inputs.iter().map(|input| new[input]).collect();
+            let id = rebuild(pass.graph, old, &inputs);
+            let id = pass.rewrite(id, 0);
+            *pass.uses.counts.entry(id).or_default() += counts.get(&old).copied().unwrap_or(0);
+            new.insert(old, id);
+        }
+        outputs.iter().map(|id| new[id]).collect()
+    }
 }
 
-fn pass(
-    graph: &mut Graph,
-    outputs: &[NodeId],
-    applied: &mut BTreeMap<&'static str, usize>,
-    on_new: &mut impl FnMut(NodeId, NodeId),
-) -> Vec<NodeId> {
-    let nodes = needed(graph, outputs);
-    let mut counts: FxHashMap<NodeId, u32> = FxHashMap::default();
-    for &read in nodes.iter().flat_map(|&id| &graph.node(id).inputs).chain(outputs) {
-        *counts.entry(read).or_default() += 1;
-    }
-    let mut new: FxHashMap<NodeId, NodeId> = FxHashMap::default();
-    let mut uses = Uses(FxHashMap::default());
-    for old in nodes {
-        let inputs: Vec<NodeId> = graph.node(old).inputs.iter().map(|input| new[input]).collect();
-        let mut id = rebuild(graph, old, &inputs);
+/// Once through the graph.
+struct Pass<'a> {
+    graph: &'a mut Graph,
+    settled: &'a mut FxHashSet<NodeId>,
+    uses: Uses,
+    applied: &'a mut BTreeMap<&'static str, usize>,
+}
+
+impl Pass<'_> {
+    /// What rules make of a node, one after another, and of what they make on the way: `depth` steps ago for a node of
+    /// the graph.
+    fn rewrite(&mut self, mut id: NodeId, depth: usize) -> NodeId {
         for _ in 0..STEPS {
+            if self.settled.contains(&id) {
+                break;
+            }
+            let before = self.graph.len();
+            self.uses.asked.set(false);
             let next = RULES.iter().find_map(|(name, apply)| {
-                let next = apply(graph, &uses, id).filter(|&next| next != id)?;
+                let next = apply(self.graph, &self.uses, id).filter(|&next| next != id)?;
                 Some((*name, next))
             });
-            let Some((name, next)) = next else { break };
-            debug_assert_eq!(graph.ty(next), graph.ty(id), "{name} changed a type");
-            *applied.entry(name).or_default() += 1;
-            id = next;
+            let Some((name, next)) = next else {
+                if !self.uses.asked.get() {
+                    self.settled.insert(id);
+                }
+                break;
+            };
+            debug_assert_eq!(self.graph.ty(next), self.graph.ty(id), "{name} changed a type");
+            *self.applied.entry(name).or_default() += 1;
+            id = if depth < STEPS { self.rewrite_inputs(next, before, depth + 1) } else { next };
         }
-        if id != old {
-            on_new(old, id);
-        }
-        *uses.0.entry(id).or_default() += counts.get(&old).copied().unwrap_or(0);
-        new.insert(old, id);
+        id
     }
-    outputs.iter().map(|id| new[id]).collect()
+
+    /// Rewrites what a node is made of, as far as it was made since there were only so many nodes.
+    fn rewrite_inputs(&mut self, id: NodeId, before: usize, depth: usize) -> NodeId {
+        if (id.0 as usize) < before || depth > STEPS {
+            return id;
+        }
+        let mut inputs = self.graph.node(id).inputs.clone();
+        for input in &mut inputs {
+            if input.0 as usize >= before {
+                let inner = self.rewrite_inputs(*input, before, depth + 1);
+                *input = self.rewrite(inner, depth);
+            }
+        }
+        rebuild(self.graph, id, &inputs)
+    }
 }

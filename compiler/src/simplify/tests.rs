@@ -1,6 +1,6 @@
 //! Both sides of every rule are evaluated, alone and in random graphs.
 
-use super::{RULES, simplify, simplify_with};
+use super::{RULES, Simplifier, simplify};
 use crate::derive::grad;
 use crate::graph::testing::{
     Rng, assert_close, example_values, fitted, number, random_graph, run, variable as var, variables,
@@ -186,7 +186,7 @@ fn every_rule_keeps_values() {
         let values = example_values(&mut Rng(7));
         let v: Vec<NodeId> = variables(&mut g, &values);
         let before = build(&mut g, [v[0], v[1], v[2], v[3], v[4]]);
-        let result = simplify_with(&mut g, &[before], &mut |_, _| {});
+        let result = Simplifier::default().simplify(&mut g, &[before]);
         assert!(result.converged, "{name} does not end");
         assert!(result.applied.contains_key(name), "{name} did not apply:\n{}", print(&g, &[before]));
         let [old, new] = [before, result.outputs[0]].map(|id| run(&g, &[id], &values).remove(0));
@@ -204,7 +204,7 @@ proptest! {
         let outputs = random_graph(&mut g, rng, 40, true);
         let values = example_values(rng);
         let before = run(&g, &outputs, &values);
-        let result = simplify_with(&mut g, &outputs, &mut |_, _| {});
+        let result = Simplifier::default().simplify(&mut g, &outputs);
         prop_assert!(result.converged, "applied {:?}", result.applied);
         for (new, old) in run(&g, &result.outputs, &values).iter().zip(&before) {
             assert_close(new, old, 1e-8, "output");
@@ -309,7 +309,7 @@ fn a_convolutional_step_is_its_convolutions() {
     let gradients = grad(&mut g, loss, &parameters).unwrap();
     let outputs: Vec<NodeId> = [loss].into_iter().chain(gradients.into_iter().flatten()).collect();
     let before = needed(&g, &outputs).len();
-    let result = simplify_with(&mut g, &outputs, &mut |_, _| {});
+    let result = Simplifier::default().simplify(&mut g, &outputs);
     assert_eq!(count(&g, &result.outputs, |op| matches!(op, Op::Conv { .. })), 8);
     assert!(needed(&g, &result.outputs).len() <= before - 4 && result.converged);
     // Each layer divides twice at full size, forward and backward; the statistics' divisions are small.
