@@ -7,7 +7,7 @@ use super::{contract, strided};
 use crate::graph::{Graph, NodeId, Op, needed};
 use crate::level::Level;
 use fgc_program::{BinaryOp, UnaryOp};
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Operations of work (a multiplication is 1) worth repeating for a value that several kernels use, rather than storing.
 const REPEATED: f32 = 4.0;
@@ -56,17 +56,17 @@ impl Cut {
     pub fn new(graph: &Graph, outputs: &[NodeId], level: Level) -> Cut {
         let nodes = needed(graph, outputs);
         let mut cut = Cut { nodes, stored: FxHashSet::default() };
-        let uses = cut.uses(graph, outputs);
-        let base = cut.nodes.first().map_or(0, |id| id.0 as usize);
-        let mut inline: Vec<Inline> = vec![Inline::default(); uses.len()];
-        for i in 0..cut.nodes.len() {
+        // A plan's nodes may be few of a large graph.
+        let place: FxHashMap<NodeId, usize> = cut.nodes.iter().enumerate().map(|(i, &id)| (id, i)).collect();
+        let uses = cut.uses(graph, outputs, &place);
+        let mut inline: Vec<Inline> = Vec::with_capacity(cut.nodes.len());
+        for (i, uses) in uses.into_iter().enumerate() {
             let id = cut.nodes[i];
-            let cost = cut.inline(graph, id, |input| &inline[input.0 as usize - base]);
-            let uses = uses[id.0 as usize - base];
-            if store(graph, id, uses, &cost) || level == Level::None && is_operation(graph.op(id)) {
+            let cost = cut.inline(graph, id, |input| &inline[place[&input]]);
+            let stored = store(graph, id, uses, &cost) || level == Level::None && is_operation(graph.op(id));
+            inline.push(if stored { Inline::default() } else { cost });
+            if stored {
                 cut.stored.insert(id);
-            } else {
-                inline[id.0 as usize - base] = cost;
             }
         }
         cut
@@ -100,19 +100,19 @@ impl Cut {
         found
     }
 
-    fn uses(&self, graph: &Graph, outputs: &[NodeId]) -> Vec<Uses> {
-        let base = self.nodes.first().map_or(0, |id| id.0 as usize);
-        let len = self.nodes.last().map_or(0, |id| id.0 as usize + 1 - base);
-        let mut uses = vec![Uses { spread: 1, ..Uses::default() }; len];
+    /// Of each node, by its place among them.
+    fn uses(&self, graph: &Graph, outputs: &[NodeId], place: &FxHashMap<NodeId, usize>) -> Vec<Uses> {
+        let mut uses = vec![Uses { spread: 1, ..Uses::default() }; self.nodes.len()];
         for &output in outputs {
             let output = strided::root(graph, output, |op| matches!(op, Op::Reshape | Op::Stop));
-            uses[output.0 as usize - base].count += 1;
-            uses[output.0 as usize - base].buffer = true;
+            let uses = &mut uses[place[&output]];
+            uses.count += 1;
+            uses.buffer = true;
         }
-        for &id in self.nodes.iter().rev() {
+        for (i, &id) in self.nodes.iter().enumerate().rev() {
             let node = graph.node(id);
-            let own = uses[id.0 as usize - base];
-            let mut need = |id: NodeId| uses[id.0 as usize - base].buffer = true;
+            let own = uses[i];
+            let mut need = |id: NodeId| uses[place[&id]].buffer = true;
             match &node.op {
                 Op::Contract { .. } => {
                     contract::operands(graph, id).into_iter().for_each(&mut need);
@@ -129,7 +129,7 @@ impl Cut {
             }
             let view = strided::is_view(&node.op) && !own.buffer;
             for &input in &node.inputs {
-                let used = &mut uses[input.0 as usize - base];
+                let used = &mut uses[place[&input]];
                 let elements = graph.ty(input).len().max(1);
                 if view {
                     used.count += own.count;

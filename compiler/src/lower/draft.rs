@@ -14,6 +14,7 @@ use crate::graph::{Graph, NodeId, Op, Ty};
 use crate::level::Target;
 use fgc_program::BufferId;
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::sync::Mutex;
 
 /// A plan on its way.
 pub(super) struct Draft<'a> {
@@ -55,7 +56,7 @@ impl Draft<'_> {
         &mut self,
         late: &[usize],
         demand: &mut Demand,
-        memo: &mut Memo,
+        memo: &Mutex<Memo>,
         bands: Option<Target>,
     ) -> (Vec<Task>, Vec<(usize, Formed)>) {
         let groups = std::mem::take(&mut self.groups);

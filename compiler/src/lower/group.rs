@@ -9,12 +9,13 @@ use super::local::localize;
 use super::memo::Memo;
 use super::tidy::tidy;
 use super::units::{Kind, Unit};
-use super::weigh::weigh;
+use super::weigh::{PARALLEL, weigh};
 use crate::graph::{Graph, NodeId, Op};
 use crate::level::Level;
 use fgc_program::{Kernel, UnaryOp};
+use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 const UNITS: usize = 16;
 const BUFFERS: usize = 24;
@@ -32,7 +33,7 @@ pub(super) struct Group {
 
 #[derive(Clone, Debug)]
 pub(super) struct Built {
-    pub kernel: Rc<Kernel>,
+    pub kernel: Arc<Kernel>,
     pub slots: Vec<Slot>,
     pub weight: f64,
 }
@@ -41,7 +42,7 @@ struct Grouping<'a> {
     graph: &'a Graph,
     cut: &'a Cut,
     units: &'a [Unit],
-    memo: &'a mut Memo,
+    memo: &'a Mutex<Memo>,
     /// Units that read a node.
     readers: FxHashMap<NodeId, Vec<usize>>,
     /// Nodes needed after the plan.
@@ -60,7 +61,7 @@ pub(super) fn group(
     units: &[Unit],
     [outputs, again]: [&FxHashSet<NodeId>; 2],
     level: Level,
-    memo: &mut Memo,
+    memo: &Mutex<Memo>,
 ) -> Vec<Group> {
     let mut readers: FxHashMap<NodeId, Vec<usize>> = FxHashMap::default();
     let mut producer = FxHashMap::default();
@@ -85,7 +86,7 @@ pub(super) fn group(
 }
 
 /// The kernel of one unit.
-pub(super) fn alone(graph: &Graph, cut: &Cut, units: &[Unit], number: usize, memo: &mut Memo) -> Option<Built> {
+pub(super) fn alone(graph: &Graph, cut: &Cut, units: &[Unit], number: usize, memo: &Mutex<Memo>) -> Option<Built> {
     let outputs = &FxHashSet::default();
     let readers = FxHashMap::default();
     let (group_of, groups, needs) = (Vec::new(), Vec::new(), Vec::new());
@@ -169,16 +170,17 @@ impl Grouping<'_> {
     }
 
     /// The best kernel for these units; None if there is none.
-    fn build(&mut self, members: &[usize]) -> Option<Built> {
+    fn build(&self, members: &[usize]) -> Option<Built> {
         let described = members.iter().map(|&m| (&self.units[m], self.is_outside(self.units[m].node, members)));
         let described: Vec<_> = described.collect();
-        let (what, met) = self.memo.describe(self.graph, self.cut, &described);
-        if let Some(known) = self.memo.recall(&what, &met, members) {
-            return known;
-        }
-        let built = self.build_anew(members);
-        self.memo.remember(what, &met, members, built.as_ref());
-        built
+        let memo = || self.memo.lock().unwrap_or_else(PoisonError::into_inner);
+        let (what, met) = memo().describe(self.graph, self.cut, &described);
+        let known = memo().recall(&what, &met, members);
+        known.unwrap_or_else(|| {
+            let built = self.build_anew(members);
+            memo().remember(what, &met, members, built.as_ref());
+            built
+        })
     }
 
     fn build_anew(&self, members: &[usize]) -> Option<Built> {
@@ -187,8 +189,11 @@ impl Grouping<'_> {
             let own = self.units[member].grids(self.graph);
             grids.retain(|grid| own.contains(grid));
         }
-        let built = grids.into_iter().rev().filter_map(|grid| self.emit(members, grid));
-        built.reduce(|best, other| if other.weight < best.weight { other } else { best })
+        let (small, large): (Vec<usize>, Vec<usize>) = grids.into_iter().rev().partition(|grid| *grid < PARALLEL);
+        let lightest = |best: Built, other: Built| if other.weight < best.weight { other } else { best };
+        let best =
+            |grids: Vec<usize>| grids.into_par_iter().filter_map(|grid| self.emit(members, grid)).reduce_with(lightest);
+        best(large).or_else(|| best(small))
     }
 
     fn emit(&self, members: &[usize], grid: usize) -> Option<Built> {
@@ -207,7 +212,7 @@ impl Grouping<'_> {
         localize(&mut kernel, &mut slots, &private);
         tidy(&mut kernel);
         let weight = weigh(&kernel);
-        Some(Built { kernel: Rc::new(kernel), slots, weight })
+        Some(Built { kernel: Arc::new(kernel), slots, weight })
     }
 
     /// Whether a node is needed beyond a kernel of these units.

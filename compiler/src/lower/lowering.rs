@@ -1,4 +1,5 @@
-//! One plan after another, into one set of buffers and kernels.
+//! Plans into one set of buffers and kernels: each is bound to buffers in turn, designed beside the others, and put into
+//! memory in turn.
 
 use super::band::Formed;
 use super::bind::{Buffers, NetBuffers};
@@ -12,7 +13,7 @@ use super::inplace::write_over;
 use super::known::known;
 use super::memo::Memo;
 use super::prepare::prepare;
-use super::recompute::recompute;
+use super::recompute::{Recomputed, recompute};
 use super::task::{Task, Work, guards};
 use super::units::{Kind, Unit};
 use super::{Computed, NetLayout, PlanGraph, Role};
@@ -25,8 +26,9 @@ use fgc_program::{
     Place, Plan, PlanInput,
 };
 use indexmap::IndexMap;
+use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 
 /// What a program consists of, besides what the front end knows.
 #[derive(Clone, Debug)]
@@ -65,17 +67,20 @@ pub fn lower_for(
         nets,
         level,
         without,
-        target,
         buffers: Buffers::new(nets),
         kernels: Vec::new(),
         codes: Vec::new(),
         known: FxHashMap::default(),
         numbered: FxHashMap::default(),
-        memo: Memo::default(),
         arena: 0,
         spill: 0,
     };
-    let plans = plans.iter().map(|plan| lowering.plan(graph, plan)).collect();
+    let outlines: Vec<Outline> = plans.iter().map(|plan| lowering.outline(graph, plan)).collect();
+    let bound: Vec<Bound> =
+        plans.iter().zip(outlines).map(|(plan, outline)| lowering.bind(graph, plan, outline)).collect();
+    let (memo, bands) = (Mutex::default(), Pass::Bands.runs(level, without).then_some(target));
+    let designed: Vec<Designed> = bound.into_par_iter().map(|bound| bound.design(level, bands, &memo)).collect();
+    let plans = plans.iter().zip(designed).map(|(plan, designed)| lowering.plan(plan, designed)).collect();
     let Lowering { buffers, kernels, codes, arena, spill, .. } = lowering;
     let arena = arena.max(buffers.gradients);
     let Buffers { all, nets, inputs, sources, constants, .. } = buffers;
@@ -86,15 +91,13 @@ struct Lowering<'a> {
     nets: &'a [NetLayout],
     level: Level,
     without: &'a [Pass],
-    target: Target,
     buffers: Buffers,
     kernels: Vec<Kernel>,
     codes: Vec<DeviceCode>,
     /// Kernels by their text, names aside.
     known: FxHashMap<String, KernelId>,
     /// Kernels by their address, which they keep while they are here.
-    numbered: FxHashMap<*const Kernel, (Rc<Kernel>, KernelId)>,
-    memo: Memo,
+    numbered: FxHashMap<*const Kernel, (Arc<Kernel>, KernelId)>,
     arena: usize,
     spill: usize,
 }
@@ -107,18 +110,62 @@ struct Overwrite {
     readers: Vec<NodeId>,
 }
 
+/// Which values of a plan are stored.
+struct Outline {
+    outputs: Vec<NodeId>,
+    cut: Cut,
+    /// Values computed a second time, late.
+    again: FxHashSet<NodeId>,
+}
+
+/// A plan whose sources and outputs have buffers.
+struct Bound<'a> {
+    draft: Draft<'a>,
+    demand: Demand,
+    overwrites: Vec<Overwrite>,
+    slots: Vec<Slot>,
+    inputs: Vec<PlanInput>,
+}
+
+/// A plan's launches in order, and its bands with their first launches.
+struct Designed<'a> {
+    draft: Draft<'a>,
+    tasks: Vec<Task>,
+    formed: Vec<(usize, Formed)>,
+    slots: Vec<Slot>,
+    inputs: Vec<PlanInput>,
+}
+
+impl<'a> Bound<'a> {
+    /// Groups values into kernels, and puts these in order.
+    fn design(self, level: Level, bands: Option<Target>, memo: &Mutex<Memo>) -> Designed<'a> {
+        let Bound { mut draft, mut demand, overwrites, slots, inputs } = self;
+        let kept = draft.lasting.iter().filter_map(|slot| match slot {
+            Slot::Node(node) => Some(*node),
+            Slot::Copy(_) => None,
+        });
+        let kept: FxHashSet<NodeId> = kept.chain(overwrites.iter().map(|o| o.node)).collect();
+        draft.groups = group(draft.graph, &draft.cut, &draft.units, [&kept, &draft.again], level, memo);
+        let late: Vec<usize> = overwrites.into_iter().filter_map(|o| overwrite(&mut draft, o)).collect();
+        let (tasks, formed) = draft.tasks(&late, &mut demand, memo, bands);
+        Designed { draft, tasks, formed, slots, inputs }
+    }
+}
+
 impl Lowering<'_> {
-    fn plan(&mut self, graph: &mut Graph, plan: &PlanGraph) -> Plan {
+    fn outline(&self, graph: &mut Graph, plan: &PlanGraph) -> Outline {
         let outputs: Vec<NodeId> = plan.outputs.iter().map(|output| output.node).collect();
-        let mut outputs = prepare(graph, &outputs);
-        let mut cut = Cut::new(graph, &outputs, self.level);
-        let mut again = FxHashSet::default();
-        if Pass::Recompute.runs(self.level, self.without) {
-            let recomputed = recompute(graph, &cut, &outputs);
-            (outputs, again) = (recomputed.outputs, recomputed.again);
-            cut = Cut::new(graph, &outputs, self.level);
+        let outputs = prepare(graph, &outputs);
+        let cut = Cut::new(graph, &outputs, self.level);
+        if !Pass::Recompute.runs(self.level, self.without) {
+            return Outline { outputs, cut, again: FxHashSet::default() };
         }
-        let graph = &*graph;
+        let Recomputed { outputs, again } = recompute(graph, &cut, &outputs);
+        Outline { cut: Cut::new(graph, &outputs, self.level), outputs, again }
+    }
+
+    fn bind<'a>(&mut self, graph: &'a Graph, plan: &PlanGraph, outline: Outline) -> Bound<'a> {
+        let Outline { outputs, cut, again } = outline;
         let nodes = cut.nodes.iter().copied().filter(|&id| cut.is_stored(id));
         let computed: Vec<NodeId> = nodes.filter(|&id| !is_given(graph, id) && !graph.ty(id).is_empty()).collect();
         let units = computed.iter().map(|&id| Unit::compute(graph, &cut, id)).collect();
@@ -132,18 +179,13 @@ impl Lowering<'_> {
             again,
             updates: plan.outputs.iter().any(|output| matches!(output.role, Role::Flat { .. })),
         };
-        let (inputs, mut demand) = self.sources(&mut draft, &outputs);
+        let (inputs, demand) = self.sources(&mut draft, &outputs);
         let (slots, overwrites) = self.outputs(&mut draft, &plan.outputs, &outputs);
+        Bound { draft, demand, overwrites, slots, inputs }
+    }
 
-        let kept = draft.lasting.iter().filter_map(|slot| match slot {
-            Slot::Node(node) => Some(*node),
-            Slot::Copy(_) => None,
-        });
-        let kept: FxHashSet<NodeId> = kept.chain(overwrites.iter().map(|o| o.node)).collect();
-        draft.groups = group(graph, &draft.cut, &draft.units, [&kept, &draft.again], self.level, &mut self.memo);
-        let late: Vec<usize> = overwrites.into_iter().filter_map(|o| self.overwrite(&mut draft, o)).collect();
-        let bands = Pass::Bands.runs(self.level, self.without).then_some(self.target);
-        let (tasks, formed) = draft.tasks(&late, &mut demand, &mut self.memo, bands);
+    fn plan(&mut self, plan: &PlanGraph, designed: Designed) -> Plan {
+        let Designed { draft, tasks, formed, slots, inputs } = designed;
         let conditions: Vec<Option<Known>> = tasks.iter().map(|task| task.when.clone()).collect();
         let (launches, at) = self.place(&draft, tasks, &formed);
         let guards = guards(conditions);
@@ -274,30 +316,6 @@ impl Lowering<'_> {
         (slots, overwrites)
     }
 
-    /// Writes in place where one kernel does all reading of what it overwrites; else a copy to be made at the end.
-    fn overwrite(&mut self, draft: &mut Draft, o: Overwrite) -> Option<usize> {
-        let (old, new) = (o.readers.first().map(|&reader| Slot::Node(reader)), Slot::Node(o.node));
-        let unit = draft.units.iter().position(|unit| unit.node == o.node && unit.kind != Kind::Copy);
-        let home = unit.and_then(|unit| draft.groups.iter().position(|group| group.units.contains(&unit)));
-        if let (&[reader], Some(old), Some(home)) = (&o.readers[..], old, home)
-            && draft.at.get(&old) == Some(&o.to)
-            && !draft.at.contains_key(&new)
-            && !draft.lasting.contains(&old)
-        {
-            let mut readers = draft.units.iter().enumerate().filter(|(_, unit)| unit.reads.contains(&reader));
-            if readers.all(|(i, _)| draft.groups[home].units.contains(&i))
-                && let Some(built) = &mut draft.groups[home].built
-                && write_over(Rc::make_mut(&mut built.kernel), &mut built.slots, old, new)
-            {
-                draft.at.insert(new, o.to);
-                return None;
-            }
-        }
-        let (slot, unit) = draft.copy(o.node);
-        draft.at.insert(slot, o.to);
-        Some(unit)
-    }
-
     /// Puts values into memory: the launches with their buffers. Of bands the first launch is given.
     fn place(
         &mut self,
@@ -398,8 +416,8 @@ impl Lowering<'_> {
     }
 
     /// The number of a kernel; equal ones have one.
-    fn kernel(&mut self, kernel: Rc<Kernel>) -> KernelId {
-        if let Some((_, id)) = self.numbered.get(&Rc::as_ptr(&kernel)) {
+    fn kernel(&mut self, kernel: Arc<Kernel>) -> KernelId {
+        if let Some((_, id)) = self.numbered.get(&Arc::as_ptr(&kernel)) {
             return *id;
         }
         let text = format!("{:?} {} {:?}", kernel.buffers, kernel.extent, kernel.body);
@@ -408,7 +426,7 @@ impl Lowering<'_> {
         if id == next {
             self.kernels.push((*kernel).clone());
         }
-        self.numbered.insert(Rc::as_ptr(&kernel), (kernel, id));
+        self.numbered.insert(Arc::as_ptr(&kernel), (kernel, id));
         id
     }
 
@@ -434,4 +452,28 @@ impl Lowering<'_> {
         };
         Some(Output { name: output.name.clone(), kind, buffer: *at.get(&slot)?, shape: ty.shape.to_vec() })
     }
+}
+
+/// Writes in place where one kernel does all reading of what it overwrites; else a copy to be made at the end.
+fn overwrite(draft: &mut Draft, o: Overwrite) -> Option<usize> {
+    let (old, new) = (o.readers.first().map(|&reader| Slot::Node(reader)), Slot::Node(o.node));
+    let unit = draft.units.iter().position(|unit| unit.node == o.node && unit.kind != Kind::Copy);
+    let home = unit.and_then(|unit| draft.groups.iter().position(|group| group.units.contains(&unit)));
+    if let (&[reader], Some(old), Some(home)) = (&o.readers[..], old, home)
+        && draft.at.get(&old) == Some(&o.to)
+        && !draft.at.contains_key(&new)
+        && !draft.lasting.contains(&old)
+    {
+        let mut readers = draft.units.iter().enumerate().filter(|(_, unit)| unit.reads.contains(&reader));
+        if readers.all(|(i, _)| draft.groups[home].units.contains(&i))
+            && let Some(built) = &mut draft.groups[home].built
+            && write_over(Arc::make_mut(&mut built.kernel), &mut built.slots, old, new)
+        {
+            draft.at.insert(new, o.to);
+            return None;
+        }
+    }
+    let (slot, unit) = draft.copy(o.node);
+    draft.at.insert(slot, o.to);
+    Some(unit)
 }

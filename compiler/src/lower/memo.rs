@@ -7,7 +7,7 @@ use super::units::{Kind, Unit};
 use crate::graph::{Graph, NodeId, Op, Ty};
 use fgc_program::Kernel;
 use rustc_hash::FxHashMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// What units compute, written as numbers: operations and types by their number, nodes by the order in which they are
 /// met. Units of one description have one kernel, with other nodes in its slots.
@@ -27,7 +27,7 @@ pub(super) struct Memo {
 /// A kernel and what is in its slots: the node met at a place, or a copy made by a member.
 #[derive(Clone, Debug)]
 struct Pattern {
-    kernel: Rc<Kernel>,
+    kernel: Arc<Kernel>,
     slots: Vec<Place>,
     weight: f64,
 }

@@ -6,7 +6,7 @@ use super::group::{Built, Group};
 use super::order::Access;
 use super::units::Unit;
 use fgc_program::{Guard, Kernel, Known};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// One launch to be.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub(super) struct Task {
 
 #[derive(Clone, Debug)]
 pub(super) enum Work {
-    Kernel { kernel: Rc<Kernel>, slots: Vec<Slot> },
+    Kernel { kernel: Arc<Kernel>, slots: Vec<Slot> },
     Product(Unit),
 }
 

@@ -8,7 +8,7 @@ const LAUNCH: f64 = 500.0;
 /// Bringing 64 bytes from memory; what a kernel touches again is near.
 const MEMORY: f64 = 4.0;
 /// Grid iterations below which threads idle.
-const PARALLEL: usize = 8;
+pub(super) const PARALLEL: usize = 8;
 const LANES: usize = 16;
 
 pub(super) fn weigh(kernel: &Kernel) -> f64 {
