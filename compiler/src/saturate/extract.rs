@@ -5,6 +5,7 @@ use super::cost::Machine;
 use super::term::{Term, Terms};
 use egg::{Id, Language};
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 /// How often all classes are gone through at most.
 const ROUNDS: usize = 6;
@@ -18,62 +19,80 @@ pub struct Extraction {
     pub cost: [f64; 2],
 }
 
-struct Extractor<'a> {
-    terms: &'a Terms,
-    costs: FxHashMap<Term, f64>,
-    machine: Machine,
+/// A term, its inputs by the places of their classes.
+struct Candidate {
+    term: Term,
+    inputs: SmallVec<[usize; 3]>,
+    cost: f64,
+}
+
+/// By class, in the order of their numbers: which of its candidates, if any.
+type Chosen = Vec<Option<usize>>;
+
+struct Extractor {
+    ids: Vec<Id>,
+    classes: Vec<Vec<Candidate>>,
+    roots: Vec<usize>,
+    walk: Walk,
 }
 
 /// The best terms found for `roots`. `given` is the input's choice; all classes are canonical.
 pub fn extract(terms: &Terms, machine: Machine, given: Choice, roots: &[Id]) -> Extraction {
-    let mut extractor = Extractor { terms, costs: FxHashMap::default(), machine };
-    let before = extractor.total(&given, roots).map_or(f64::INFINITY, |(cost, _)| cost);
-    let near = extractor.improved(given, before, roots);
+    let mut ids: Vec<Id> = terms.classes().map(|class| class.id).collect();
+    ids.sort_unstable();
+    let place: FxHashMap<Id, usize> = ids.iter().enumerate().map(|(place, &id)| (id, place)).collect();
+    let candidate = |term: &Term| {
+        let term = term.clone().map_children(|id| terms.find(id));
+        let inputs = term.inputs.iter().map(|input| place[input]).collect();
+        Candidate { inputs, cost: machine.cost(terms, &term), term }
+    };
+    let mut classes: Vec<Vec<Candidate>> =
+        ids.iter().map(|&id| terms[id].nodes.iter().map(candidate).collect()).collect();
+    let mut chosen: Chosen = vec![None; ids.len()];
+    for (id, term) in given {
+        let class = &mut classes[place[&id]];
+        let own = class.iter().position(|candidate| candidate.term == term).unwrap_or_else(|| {
+            class.push(candidate(&term));
+            class.len() - 1
+        });
+        chosen[place[&id]] = Some(own);
+    }
+    let roots = roots.iter().map(|root| place[root]).collect();
+    let mut extractor = Extractor { walk: Walk::new(ids.len()), ids, classes, roots };
+    let before = extractor.total(&chosen).unwrap_or(f64::INFINITY);
+    let near = extractor.improved(chosen, before);
     // What is cheapest by itself, though it shares less, may be the way out of where single changes end.
     let cheapest = extractor.cheapest(&[]);
-    let far = extractor.total(&cheapest, roots).map(|(cost, _)| extractor.improved(cheapest, cost, roots));
-    let (choice, best) = far.into_iter().fold(near, |near, far| if far.1 < near.1 { far } else { near });
+    let far = extractor.total(&cheapest).map(|cost| extractor.improved(cheapest, cost));
+    let (chosen, best) = far.into_iter().fold(near, |near, far| if far.1 < near.1 { far } else { near });
+    let all = extractor.ids.iter().zip(&extractor.classes).zip(chosen);
+    let choice = all.filter_map(|((&id, class), own)| Some((id, class[own?].term.clone()))).collect();
     Extraction { choice, cost: [before, best] }
 }
 
-/// Gives the cheapest terms to what a term needs and has no choice yet; which classes these are.
-fn complete(choice: &mut Choice, term: &Term, cheapest: &Choice) -> Vec<Id> {
-    let mut added = Vec::new();
-    let mut stack: Vec<Id> = term.inputs.to_vec();
-    while let Some(class) = stack.pop() {
-        if !choice.contains_key(&class)
-            && let Some(term) = cheapest.get(&class)
-        {
-            stack.extend(&term.inputs);
-            choice.insert(class, term.clone());
-            added.push(class);
-        }
-    }
-    added
-}
-
-impl Extractor<'_> {
+impl Extractor {
     /// A choice of this cost, made cheaper one class at a time.
-    fn improved(&mut self, mut choice: Choice, mut best: f64, roots: &[Id]) -> (Choice, f64) {
-        let terms = self.terms;
+    fn improved(&mut self, mut chosen: Chosen, mut best: f64) -> (Chosen, f64) {
         for _ in 0..ROUNDS {
-            let Some((_, used)) = self.total(&choice, roots) else { break };
+            if self.total(&chosen).is_none() {
+                break;
+            }
+            let used = self.walk.order.clone();
             let cheapest = self.cheapest(&used);
             let last = best;
             for &class in used.iter().rev() {
-                let Some(mut kept) = choice.get(&class).cloned() else { continue };
-                for term in &terms[class].nodes {
-                    let term = term.clone().map_children(|id| terms.find(id));
-                    if term == kept {
+                let Some(mut kept) = chosen[class] else { continue };
+                for own in 0..self.classes[class].len() {
+                    if own == kept {
                         continue;
                     }
-                    choice.insert(class, term.clone());
-                    let added = complete(&mut choice, &term, &cheapest);
-                    match self.total(&choice, roots) {
-                        Some((cost, _)) if cost < best * (1.0 - 1e-9) => (best, kept) = (cost, term),
+                    chosen[class] = Some(own);
+                    let added = self.complete(&mut chosen, &self.classes[class][own], &cheapest);
+                    match self.total(&chosen) {
+                        Some(cost) if cost < best * (1.0 - 1e-9) => (best, kept) = (cost, own),
                         _ => {
-                            added.iter().for_each(|class| _ = choice.remove(class));
-                            choice.insert(class, kept.clone());
+                            added.into_iter().for_each(|class| chosen[class] = None);
+                            chosen[class] = Some(kept);
                         }
                     }
                 }
@@ -82,80 +101,122 @@ impl Extractor<'_> {
                 break;
             }
         }
-        (choice, best)
+        (chosen, best)
     }
 
-    fn cost(&mut self, term: &Term) -> f64 {
-        if let Some(&known) = self.costs.get(term) {
-            return known;
+    /// Gives the cheapest candidates to what one needs and has no choice yet; which classes these are.
+    fn complete(&self, chosen: &mut Chosen, candidate: &Candidate, cheapest: &Chosen) -> Vec<usize> {
+        let mut added = Vec::new();
+        let mut stack = candidate.inputs.to_vec();
+        while let Some(class) = stack.pop() {
+            if chosen[class].is_none()
+                && let Some(own) = cheapest[class]
+            {
+                stack.extend(&self.classes[class][own].inputs);
+                chosen[class] = Some(own);
+                added.push(class);
+            }
         }
-        let cost = self.machine.cost(self.terms, term);
-        self.costs.insert(term.clone(), cost);
-        cost
+        added
     }
 
-    /// The cost of all classes that the roots need, and these, each after its inputs; None if they go in a circle.
-    fn total(&mut self, choice: &Choice, roots: &[Id]) -> Option<(f64, Vec<Id>)> {
-        #[derive(PartialEq)]
-        enum State {
-            Open,
-            Done,
-        }
-        let mut states: FxHashMap<Id, State> = FxHashMap::default();
-        let mut order = Vec::new();
+    /// The cost of all classes that the roots need, which are then the walk's, each after its inputs; None if they go in a
+    /// circle.
+    fn total(&mut self, chosen: &Chosen) -> Option<f64> {
+        let Extractor { classes, roots, walk, .. } = self;
+        walk.begin();
         let mut cost = 0.0;
-        let mut stack: Vec<(Id, bool)> = roots.iter().rev().map(|&root| (root, false)).collect();
-        while let Some((class, inputs_done)) = stack.pop() {
-            let term = choice.get(&class)?;
+        walk.stack.extend(roots.iter().rev().map(|&root| (root, false)));
+        while let Some((class, inputs_done)) = walk.stack.pop() {
+            let candidate = &classes[class][chosen[class]?];
             if inputs_done {
-                states.insert(class, State::Done);
-                order.push(class);
-                cost += self.cost(term);
+                walk.set_done(class);
+                cost += candidate.cost;
                 continue;
             }
-            match states.get(&class) {
-                Some(State::Done) => continue,
-                Some(State::Open) => return None,
-                None => _ = states.insert(class, State::Open),
+            match walk.state(class) {
+                State::Done => continue,
+                State::Open => return None,
+                State::New => walk.states[class] = walk.open,
             }
-            stack.push((class, true));
-            for &input in term.inputs.iter().rev() {
-                match states.get(&input) {
-                    Some(State::Done) => {}
-                    Some(State::Open) => return None,
-                    None => stack.push((input, false)),
+            walk.stack.push((class, true));
+            for &input in candidate.inputs.iter().rev() {
+                match walk.state(input) {
+                    State::Done => {}
+                    State::Open => return None,
+                    State::New => walk.stack.push((input, false)),
                 }
             }
         }
-        Some((cost, order))
+        Some(cost)
     }
 
-    /// For each class the term that adds least to what is used already.
-    fn cheapest(&mut self, used: &[Id]) -> Choice {
-        let terms = self.terms;
-        let mut costs: FxHashMap<Id, f64> = used.iter().map(|&class| (class, 0.0)).collect();
-        let mut choice = Choice::default();
-        let mut classes: Vec<Id> = terms.classes().map(|class| class.id).collect();
-        classes.sort_unstable();
+    /// For each class the candidate that adds least to what is used already.
+    fn cheapest(&self, used: &[usize]) -> Chosen {
+        let mut costs: Vec<Option<f64>> = vec![None; self.classes.len()];
+        let mut is_used = vec![false; self.classes.len()];
+        for &class in used {
+            (costs[class], is_used[class]) = (Some(0.0), true);
+        }
+        let mut chosen: Chosen = vec![None; self.classes.len()];
         loop {
             let mut changed = false;
-            for &class in &classes {
-                for term in &terms[class].nodes {
-                    let term = term.clone().map_children(|id| terms.find(id));
-                    let inputs = term.inputs.iter().map(|input| costs.get(input).copied());
+            for (class, candidates) in self.classes.iter().enumerate().filter(|(class, _)| !is_used[*class]) {
+                for (own, candidate) in candidates.iter().enumerate() {
+                    let inputs = candidate.inputs.iter().map(|&input| costs[input]);
                     let Some(inputs) = inputs.sum::<Option<f64>>() else { continue };
-                    let cost = inputs + self.cost(&term);
-                    let known = costs.get(&class).copied();
-                    if known.is_none_or(|known| cost < known - 1e-9) && !used.contains(&class) {
-                        costs.insert(class, cost);
-                        choice.insert(class, term);
+                    let cost = inputs + candidate.cost;
+                    if costs[class].is_none_or(|known| cost < known - 1e-9) {
+                        costs[class] = Some(cost);
+                        chosen[class] = Some(own);
                         changed = true;
                     }
                 }
             }
             if !changed {
-                return choice;
+                return chosen;
             }
         }
+    }
+}
+
+/// A walk through chosen terms, in memory that is used again and again.
+struct Walk {
+    /// By class: what it is in this walk, if it is `open` or one more.
+    states: Vec<u32>,
+    open: u32,
+    stack: Vec<(usize, bool)>,
+    /// Classes that are done.
+    order: Vec<usize>,
+}
+
+enum State {
+    New,
+    Open,
+    Done,
+}
+
+impl Walk {
+    fn new(classes: usize) -> Walk {
+        Walk { states: vec![0; classes], open: 0, stack: Vec::new(), order: Vec::new() }
+    }
+
+    fn begin(&mut self) {
+        self.open += 2;
+        self.stack.clear();
+        self.order.clear();
+    }
+
+    fn state(&self, class: usize) -> State {
+        match self.states[class].checked_sub(self.open) {
+            Some(0) => State::Open,
+            Some(_) => State::Done,
+            None => State::New,
+        }
+    }
+
+    fn set_done(&mut self, class: usize) {
+        self.states[class] = self.open + 1;
+        self.order.push(class);
     }
 }
