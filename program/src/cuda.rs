@@ -17,6 +17,7 @@ mod kernel;
 mod print;
 mod product;
 mod random;
+mod report;
 mod scalar;
 mod stage;
 mod starts;
@@ -26,6 +27,7 @@ mod vector;
 
 pub use check::problems;
 pub use epilogue::ends_in;
+pub use report::Reports;
 pub use store::stored;
 
 use crate::{Band, BufferId, DeviceCode, Extern, Kernel, Launch, OutputKind, Place, Program, c};
@@ -59,9 +61,7 @@ pub struct Module {
     /// For each plan and each of its launches, the calls that carry it out, in order. Those of a band that is one function
     /// are its first launch's.
     pub plans: Vec<Vec<Vec<Call>>>,
-    /// For each network that learns: its gradients, and the call that makes the first word of the scratch memory, 0
-    /// before, 1 if one of them is not finite.
-    pub checks: Vec<(BufferId, Call)>,
+    pub reports: Reports,
     /// For each input that the GPU fills with random numbers itself, the call that does, but for its last two parameters: the
     /// stream's key and step, 64 bits each.
     pub draws: Vec<(BufferId, Call)>,
@@ -121,7 +121,7 @@ pub struct Call {
     pub more: Vec<More>,
 }
 
-/// A parameter of hand-written code.
+/// A parameter that is no whole buffer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum More {
     /// A pointer to this byte of a buffer.
@@ -130,6 +130,10 @@ pub enum More {
         byte: usize,
     },
     Number(i64),
+    /// A pointer to this word of the report.
+    Report {
+        word: usize,
+    },
 }
 
 impl Function {
@@ -171,10 +175,13 @@ pub fn module(program: &Program, precision: Precision) -> Module {
         module: Module::default(),
         known: FxHashMap::default(),
         kernels: FxHashMap::default(),
+        gated: false,
         codes: program.codes.iter().cloned().map(Arc::new).collect(),
         aligned: program.buffers.iter().map(|buffer| is_aligned(program, buffer.place)).collect(),
     };
+    let withheld = builder.withheld();
     for (number, plan) in program.plans.iter().enumerate() {
+        builder.gated = withheld[number];
         let mut calls: Vec<Vec<Call>> = vec![Vec::new(); plan.launches.len()];
         let mut together = vec![false; plan.launches.len()];
         for band in &plan.bands {
@@ -191,14 +198,10 @@ pub fn module(program: &Program, precision: Precision) -> Module {
         for (i, launch) in plan.launches.iter().enumerate().filter(|(i, _)| !together[*i]) {
             calls[i] = builder.calls(launch);
         }
+        calls.iter_mut().for_each(|calls| builder.gate(calls));
         builder.module.plans.push(calls);
     }
-    for (number, net) in program.nets.iter().enumerate() {
-        if let Some(grads) = net.grads {
-            let call = builder.check(grads, gaps(program, number));
-            builder.module.checks.push((grads, call));
-        }
-    }
+    builder.module.reports = builder.reports(&withheld, |net| gaps(program, net));
     builder.module.draws = builder.draws();
     builder.module
 }
@@ -246,8 +249,10 @@ struct Builder<'a> {
     module: Module,
     /// Functions by their threads, shared memory and text.
     known: FxHashMap<(usize, usize, String), usize>,
-    /// What a kernel needs, by its number, whether its buffers are aligned, and which are bf16.
-    kernels: FxHashMap<(u32, bool, Vec<bool>), Vec<kernel::Step>>,
+    /// What a kernel needs, by its number, whether it is gated, whether its buffers are aligned, and which are bf16.
+    kernels: FxHashMap<(u32, bool, bool, Vec<bool>), Vec<kernel::Step>>,
+    /// Whether functions made now are [`report::gated`].
+    gated: bool,
     aligned: Vec<bool>,
     codes: Vec<Arc<DeviceCode>>,
 }
@@ -259,11 +264,11 @@ impl Builder<'_> {
                 let aligned = args.iter().all(|arg| self.aligned[arg.0 as usize]);
                 let narrow: Vec<bool> = args.iter().map(|arg| self.program.buffers[arg.0 as usize].narrow).collect();
                 let found = &self.program.kernels[kernel.0 as usize];
-                let key = (kernel.0, aligned, narrow);
+                let key = (kernel.0, self.gated, aligned, narrow);
                 let steps = match self.kernels.get(&key) {
                     Some(steps) => steps.clone(),
                     None => {
-                        let steps = self.kernel(found, aligned, &key.2);
+                        let steps = self.kernel(found, aligned, &key.3);
                         self.kernels.insert(key, steps.clone());
                         steps
                     }
@@ -385,32 +390,13 @@ impl Builder<'_> {
         stages.collect()
     }
 
-    /// `gaps`: where there may be anything.
-    fn check(&mut self, grads: BufferId, gaps: Vec<Range<usize>>) -> Call {
-        let len = self.program.buffers[grads.0 as usize].len;
-        let gaps: String = gaps.iter().map(|gap| format!(" && !(i >= {} && i < {})", gap.start, gap.end)).collect();
-        let text = format!(
-            "(const float *__restrict__ grads, char *scratch) {{\n  \
-             for (int64_t i = (int64_t)blockIdx.x * 256 + threadIdx.x; i < {len}; i += (int64_t)gridDim.x * 256)\n    \
-             if (!isfinite_f32(grads[i]){gaps}) *(int *)scratch = 1;\n}}\n"
-        );
-        self.module.scratch = self.module.scratch.max(4);
-        let function = self.function("whether gradients are finite", 256, text);
-        Call {
-            function,
-            blocks: len.div_ceil(1024).clamp(1, 4096),
-            buffers: vec![grads],
-            scratches: true,
-            more: Vec::new(),
-        }
-    }
-
     /// The function with this text; equal ones are one.
     fn function(&mut self, about: &str, threads: usize, text: String) -> usize {
         self.sharing(about, threads, 0, text)
     }
 
     fn sharing(&mut self, about: &str, threads: usize, shared: usize, text: String) -> usize {
+        let text = if self.gated { report::gated(&text) } else { text };
         let functions = &mut self.module.functions;
         *self.known.entry((threads, shared, text.clone())).or_insert_with(|| {
             let name = format!("f{}", functions.len());

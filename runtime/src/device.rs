@@ -99,12 +99,30 @@ impl Device {
         }
     }
 
-    /// Whether all of a network's gradients are known to be finite: they may be though this says no, as what lies between
-    /// them may be anything.
+    /// Whether updates after a step with a loss or a gradient that is not finite do nothing by themselves, so that they
+    /// may run before anybody looks.
+    pub fn withholds(&self) -> bool {
+        match self {
+            Device::Cpu(_) => false,
+            Device::Cuda(device) => device.withholds(),
+        }
+    }
+
+    /// An output that is one number, as it was when the plan last ran, if it comes to the host by itself, together with
+    /// others: reading the first waits for all that runs.
+    pub fn reported(&mut self, plan: usize, output: usize) -> Result<Option<f64>, DeviceError> {
+        match self {
+            Device::Cpu(_) => Ok(None),
+            Device::Cuda(device) => device.reported(plan, output),
+        }
+    }
+
+    /// Whether all of a network's gradients, which the last step has computed, are known to be finite: they may be though
+    /// this says no, as what lies between them may be anything.
     pub fn is_finite(&mut self, grads: BufferId) -> Result<bool, DeviceError> {
         match self {
             Device::Cpu(device) => device.is_finite(grads),
-            Device::Cuda(device) => Ok(device.is_finite(grads)? == Some(true)),
+            Device::Cuda(device) => Ok(!device.is_withheld()?),
         }
     }
 

@@ -30,7 +30,7 @@ pub fn problems(program: &Program, module: &Module) -> Vec<String> {
             i = end;
         }
     }
-    problems.extend(module.checks.iter().filter_map(|(_, call)| of_call(module, call, 0)));
+    problems.extend(module.reports.calls.iter().flatten().filter_map(|call| of_call(module, call, 0)));
     problems.extend(module.draws.iter().filter_map(|(_, call)| of_call(module, call, 2)));
     problems
 }
@@ -66,7 +66,7 @@ fn of_launches(program: &Program, launches: &[Launch], calls: &[Call]) -> Vec<St
 fn touched(call: &Call) -> impl Iterator<Item = BufferId> {
     let within = |more: &More| match more {
         More::Within { buffer, .. } => Some(*buffer),
-        More::Number(_) => None,
+        More::Number(_) | More::Report { .. } => None,
     };
     call.buffers.iter().copied().chain(call.more.iter().filter_map(within))
 }

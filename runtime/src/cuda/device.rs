@@ -22,15 +22,17 @@ pub struct Device {
     /// Of each buffer.
     at: Vec<Address>,
     scratch: Address,
-    /// Looks at each network's gradients.
-    checks: FxHashMap<BufferId, usize>,
+    report: Address,
+    /// The report as it is since a plan last ran, once somebody has asked.
+    fetched: Option<Vec<f64>>,
     bytes: usize,
     /// Makes random numbers: for each input that is filled here.
     draws: FxHashMap<BufferId, Launch>,
-    /// The inputs' values as last written, of those that conditions are evaluated on; the others are empty.
-    inputs: Vec<OwnedView>,
-    /// Of those, the input that a buffer is.
-    input_of: FxHashMap<BufferId, usize>,
+    /// Values that only the host writes, as last written: the inputs', of those that conditions are evaluated on (the others
+    /// are empty), then the numbers of updates done.
+    mirrors: Vec<OwnedView>,
+    /// Of those, the one that a buffer is.
+    mirror_of: FxHashMap<BufferId, usize>,
     /// What was recorded, by the plan and the launches left out.
     recorded: FxHashMap<(usize, Vec<Range<usize>>), usize>,
 }
@@ -58,7 +60,8 @@ impl Device {
         let spills = if module.apart.is_empty() { 0 } else { program.spill };
         let spill = driver.allocate(spills.max(1), "values within a step")?;
         let scratch = driver.allocate(module.scratch.max(1), "scratch memory of kernels")?;
-        let mut bytes = program.arena + spills + module.scratch;
+        let report = driver.allocate(module.reports.words.max(1) * 8, "the report of a step")?;
+        let mut bytes = program.arena + spills + module.scratch + module.reports.words * 8;
         let mut at = vec![arena; program.buffers.len()];
         for (at, buffer) in at.iter_mut().zip(&program.buffers) {
             *at = match buffer.place {
@@ -83,18 +86,28 @@ impl Device {
         let asked = known::asked(&program);
         let len = |(input, asked): (&Input, &bool)| if *asked { input.shape.iter().product() } else { 0 };
         let inputs = program.inputs.iter().zip(&asked).map(|pair| own(pair.0.dtype, len(pair)));
-        let inputs = inputs.collect::<Result<Vec<OwnedView>, CudaError>>()?;
-        let held = program.inputs.iter().enumerate().filter(|(i, _)| asked[*i]);
-        let input_of = held.map(|(i, input)| (input.buffer, i)).collect();
-        let (recorded, checks, draws) = Default::default();
-        let mut device =
-            Device { program, module, driver, at, scratch, checks, draws, bytes, inputs, input_of, recorded };
+        let counts: Vec<BufferId> = program.nets.iter().filter_map(|net| net.updates).collect();
+        let mirrors = inputs.chain(counts.iter().map(|_| own(DType::F64, 1)));
+        let mirrors = mirrors.collect::<Result<Vec<OwnedView>, CudaError>>()?;
+        let held = program.inputs.iter().enumerate().filter(|(i, _)| asked[*i]).map(|(i, input)| (input.buffer, i));
+        let counts = counts.iter().zip(program.inputs.len()..).map(|(buffer, i)| (*buffer, i));
+        let mirror_of = held.chain(counts).collect();
+        let (recorded, draws, fetched) = Default::default();
+        let mut device = Device {
+            program,
+            module,
+            driver,
+            at,
+            scratch,
+            report,
+            fetched,
+            draws,
+            bytes,
+            mirrors,
+            mirror_of,
+            recorded,
+        };
         device.draws = device.module.draws.iter().map(|(input, call)| (*input, device.launch(call))).collect();
-        for (grads, call) in device.module.checks.clone() {
-            let launch = device.launch(&call);
-            let recorded = device.driver.record(vec![launch])?;
-            device.checks.insert(grads, recorded);
-        }
         for constant in device.program.clone().constants.iter() {
             device.set_scalars(constant.buffer, &constant.values)?;
         }
@@ -121,7 +134,7 @@ impl Device {
 
     /// The value of a number that the inputs, as they are now, determine.
     pub fn known(&self, known: &Known) -> Result<Scalar, Fault> {
-        let views: Vec<View> = self.inputs.iter().map(OwnedView::view).collect();
+        let views: Vec<View> = self.mirrors.iter().map(OwnedView::view).collect();
         // SAFETY: memory of this device's own; writing it takes `&mut self`.
         unsafe { interpret::evaluate(known, &views) }
     }
@@ -136,6 +149,7 @@ impl Device {
                 left_out.push(guard.launches.clone());
             }
         }
+        self.fetched = None;
         let key = (plan, left_out);
         let recorded = match self.recorded.get(&key) {
             Some(recorded) => *recorded,
@@ -148,11 +162,12 @@ impl Device {
         Ok(self.driver.replay(recorded)?)
     }
 
-    /// The calls of a plan without the launches `left_out`.
+    /// The calls of a plan without the launches `left_out`, then those of its report.
     fn launches(&self, plan: usize, left_out: &[Range<usize>]) -> Vec<Launch> {
         let launches = self.module.plans[plan].iter().enumerate();
         let kept = launches.filter(|(i, _)| !left_out.iter().any(|range| range.contains(i)));
-        kept.flat_map(|(_, calls)| calls).map(|call| self.launch(call)).collect()
+        let calls = kept.flat_map(|(_, calls)| calls).chain(&self.module.reports.calls[plan]);
+        calls.map(|call| self.launch(call)).collect()
     }
 
     fn launch(&self, call: &cuda::Call) -> Launch {
@@ -160,6 +175,7 @@ impl Device {
         let more = call.more.iter().map(|more| match more {
             More::Within { buffer, byte } => self.at[buffer.0 as usize].plus(*byte).0,
             More::Number(number) => *number as u64,
+            More::Report { word } => self.report.plus(8 * word).0,
         });
         let function = &self.module.functions[call.function];
         Launch {
@@ -180,14 +196,35 @@ impl Device {
         Ok(true)
     }
 
-    /// Whether all of a network's gradients are finite; None for other buffers.
-    pub fn is_finite(&mut self, grads: BufferId) -> Result<Option<bool>, DeviceError> {
-        let Some(&check) = self.checks.get(&grads) else { return Ok(None) };
-        self.driver.upload(self.scratch, &[0; 4])?;
-        self.driver.replay(check)?;
-        let mut flag = [0; 4];
-        self.driver.download(self.scratch, &mut flag)?;
-        Ok(Some(flag == [0; 4]))
+    /// Whether updates after a step that is to be left out do nothing.
+    pub fn withholds(&self) -> bool {
+        self.module.reports.withholds
+    }
+
+    /// Whether a loss or a gradient of the last step is not finite. Waits for the GPU if plans ran since it was last
+    /// asked for anything of the report.
+    pub fn is_withheld(&mut self) -> Result<bool, DeviceError> {
+        Ok(self.fetch()?[0] != 0.0)
+    }
+
+    /// An output that is one number, of a step or an update, as it was when the plan last ran: None if it is not reported.
+    /// Waits as [`Device::is_withheld`].
+    pub fn reported(&mut self, plan: usize, output: usize) -> Result<Option<f64>, DeviceError> {
+        let place = self.module.reports.places.get(plan).and_then(|places| places.get(output)).copied().flatten();
+        place.map(|word| Ok(self.fetch()?[word])).transpose()
+    }
+
+    fn fetch(&mut self) -> Result<&[f64], DeviceError> {
+        let words = self.module.reports.words.max(1);
+        let known = match self.fetched.take() {
+            Some(known) => known,
+            None => {
+                let mut raw = vec![0; 8 * words];
+                self.driver.download(self.report, &mut raw)?;
+                elements(&raw, words)
+            }
+        };
+        Ok(self.fetched.insert(known))
     }
 
     /// Bytes that a buffer takes on the device.
@@ -206,6 +243,9 @@ impl Device {
     /// The elements of a buffer; booleans are bytes.
     pub fn read<T: Element>(&self, buffer: BufferId) -> Result<Vec<T>, DeviceError> {
         self.check(buffer, T::DTYPE, None)?;
+        if let Some(&mirror) = self.mirror_of.get(&buffer) {
+            return Ok(self.mirrored(mirror));
+        }
         let found = &self.program.buffers[buffer.0 as usize];
         let mut raw = vec![0; self.size(buffer)];
         self.driver.download(self.at[buffer.0 as usize], &mut raw)?;
@@ -214,6 +254,13 @@ impl Device {
             raw = wide.collect();
         }
         Ok(elements(&raw, found.len))
+    }
+
+    /// What only the host writes is known here. The caller has checked the dtype.
+    fn mirrored<T: Element>(&self, mirror: usize) -> Vec<T> {
+        let view = self.mirrors[mirror].view();
+        // SAFETY: the mirror's own memory, `len` elements of its buffer's dtype, which the caller has checked.
+        unsafe { std::slice::from_raw_parts(view.as_ptr().cast::<T>(), view.len()) }.to_vec()
     }
 
     /// Some of a buffer's elements.
@@ -231,7 +278,7 @@ impl Device {
     /// Overwrites a buffer's elements from `start` on.
     pub fn write_part<T: Element>(&mut self, buffer: BufferId, start: usize, values: &[T]) -> Result<(), DeviceError> {
         self.check_part(buffer, T::DTYPE, start + values.len())?;
-        if self.program.buffers[buffer.0 as usize].narrow || self.input_of.contains_key(&buffer) {
+        if self.program.buffers[buffer.0 as usize].narrow || self.mirror_of.contains_key(&buffer) {
             let range = start..start + values.len();
             return self.update(buffer, |all: &mut [T]| all[range].copy_from_slice(values));
         }
@@ -250,9 +297,9 @@ impl Device {
     /// Overwrites a whole buffer.
     pub fn write<T: Element>(&mut self, buffer: BufferId, values: &[T]) -> Result<(), DeviceError> {
         self.check(buffer, T::DTYPE, Some(values.len()))?;
-        if let Some(&input) = self.input_of.get(&buffer) {
-            let view = self.inputs[input].view();
-            // SAFETY: the input's own memory, as long as its buffer and of its dtype, borrowed to write.
+        if let Some(&mirror) = self.mirror_of.get(&buffer) {
+            let view = self.mirrors[mirror].view();
+            // SAFETY: the mirror's own memory, as long as its buffer and of its dtype, borrowed to write.
             unsafe { std::ptr::copy_nonoverlapping(values.as_ptr().cast::<u8>(), view.as_ptr(), size_of_val(values)) };
         }
         self.upload(buffer, bytes_of(values))
@@ -274,16 +321,7 @@ impl Device {
         buffer: BufferId,
         change: impl FnOnce(&mut [T]) -> R,
     ) -> Result<R, DeviceError> {
-        // What inputs hold is known here.
-        let mut values = match self.input_of.get(&buffer) {
-            Some(&input) => {
-                self.check(buffer, T::DTYPE, None)?;
-                let view = self.inputs[input].view();
-                // SAFETY: the input's own memory, `len` elements of its buffer's dtype, which was checked.
-                unsafe { std::slice::from_raw_parts(view.as_ptr().cast::<T>(), view.len()) }.to_vec()
-            }
-            None => self.read::<T>(buffer)?,
-        };
+        let mut values = self.read::<T>(buffer)?;
         let result = change(&mut values);
         self.write(buffer, &values)?;
         Ok(result)

@@ -20,6 +20,20 @@ pub struct Gpu {
     functions: Vec<sys::CUfunction>,
     memory: Vec<sys::CUdeviceptr>,
     graphs: Vec<(sys::CUgraph, sys::CUgraphExec)>,
+    staging: Option<Staging>,
+}
+
+/// Pinned memory of the host that uploads go through: a copy from other memory waits for all that runs.
+struct Staging {
+    at: *mut u8,
+    /// Bytes that copies under way may still read.
+    used: usize,
+}
+
+impl Staging {
+    const BYTES: usize = 16 << 20;
+    /// What every upload begins at a multiple of.
+    const ALIGN: usize = 64;
 }
 
 // SAFETY: CUDA's handles may be used from any thread, one at a time, with the context made current; every method that
@@ -94,6 +108,7 @@ impl Gpu {
             functions: Vec::new(),
             memory: Vec::new(),
             graphs: Vec::new(),
+            staging: None,
         })
     }
 
@@ -110,6 +125,31 @@ impl Gpu {
     fn wait(&self) -> Result<(), CudaError> {
         // SAFETY: this value's own stream.
         unsafe { result::stream::synchronize(self.stream) }.map_err(failed("run kernels"))
+    }
+
+    /// `bytes` in pinned memory, which stay there until the stream is waited for; None if they do not fit or there is none.
+    fn stage(&mut self, bytes: &[u8]) -> Result<Option<*const u8>, CudaError> {
+        if bytes.len() > Staging::BYTES {
+            return Ok(None);
+        }
+        if self.staging.is_none() {
+            // SAFETY: freed with this value, after the last copy from it.
+            let Ok(at) = (unsafe { result::malloc_host(Staging::BYTES, 0) }) else { return Ok(None) };
+            self.staging = Some(Staging { at: at.cast(), used: 0 });
+        }
+        if self.staging.as_ref().is_some_and(|staging| staging.used + bytes.len() > Staging::BYTES) {
+            self.wait()?;
+            self.staging.iter_mut().for_each(|staging| staging.used = 0);
+        }
+        let Some(staging) = &mut self.staging else { return Ok(None) };
+        // SAFETY: so many bytes from there on are within the staging memory, and no copy under way reads them.
+        let to = unsafe {
+            let to = staging.at.add(staging.used);
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
+            to
+        };
+        staging.used = (staging.used + bytes.len()).next_multiple_of(Staging::ALIGN);
+        Ok(Some(to))
     }
 
     /// Puts a launch on the stream.
@@ -147,6 +187,9 @@ impl Drop for Gpu {
             for module in self.modules.drain(..) {
                 _ = result::module::unload(module);
             }
+            if let Some(staging) = self.staging.take() {
+                _ = result::free_host(staging.at.cast());
+            }
             for memory in self.memory.drain(..) {
                 _ = result::free_sync(memory);
             }
@@ -183,8 +226,14 @@ impl Driver for Gpu {
 
     fn upload(&mut self, to: Address, bytes: &[u8]) -> Result<(), CudaError> {
         self.bind()?;
-        // SAFETY: the device asks for no more than it allocated. From memory that is not pinned CUDA copies before it returns.
-        unsafe { result::memcpy_htod_async(to.0, bytes, self.stream) }.map_err(failed("copy to the GPU"))
+        let from = self.stage(bytes)?;
+        // SAFETY: the device asks for no more than it allocated. What is staged stays so until the stream is waited for; from
+        // memory that is not pinned CUDA copies before it returns.
+        unsafe {
+            let bytes = from.map_or(bytes, |from| std::slice::from_raw_parts(from, bytes.len()));
+            result::memcpy_htod_async(to.0, bytes, self.stream)
+        }
+        .map_err(failed("copy to the GPU"))
     }
 
     fn download(&self, from: Address, bytes: &mut [u8]) -> Result<(), CudaError> {

@@ -57,6 +57,14 @@ impl Model {
         Ok(self.device.write_part(flat, param.offset, values)?)
     }
 
+    /// An output of the plan that ran last, or one that the device keeps, if it is one number.
+    pub(super) fn number(&mut self, plan: usize, output: usize) -> Result<f64, TrainError> {
+        match self.device.reported(plan, output)? {
+            Some(number) => Ok(number),
+            None => self.scalar(self.program.plans[plan].outputs[output].buffer),
+        }
+    }
+
     /// The one element of a scalar buffer.
     pub(super) fn scalar(&self, buffer: BufferId) -> Result<f64, TrainError> {
         let values = self.device.values(buffer)?;

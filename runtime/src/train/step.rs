@@ -52,21 +52,10 @@ impl Model {
         self.feed(turn.plan, Feed { batch, pins, domain: "", seed, step, row: &[] })?;
         self.device.run(turn.plan)?;
         self.last_step = Some(turn.plan);
-        for output in &plan.outputs {
-            match output.kind {
-                OutputKind::Loss => _ = report.losses.insert(output.name.clone(), self.scalar(output.buffer)?),
-                OutputKind::Metric => _ = report.metrics.insert(output.name.clone(), self.scalar(output.buffer)?),
-                _ => {}
-            }
-        }
-        if let Err(error) = self.check_finite(turn, &report) {
-            if non_finite == NonFinite::Stop {
-                return Err(error);
-            }
-            report.skipped = Some(error.to_string());
-            self.skipped += 1;
-            self.iteration += 1;
-            return Ok(report);
+        // A device that withholds updates by itself goes on before anybody looks.
+        let looks_first = !self.device.withholds();
+        if looks_first && let Some(why) = self.judge(turn, &mut report, non_finite)? {
+            return Ok(self.skip(report, why));
         }
         // Before the updates: a step's outputs live until the next plan runs.
         for output in &plan.outputs {
@@ -75,22 +64,75 @@ impl Model {
             }
         }
         for &(net, update) in &turn.updates {
-            let net = &program.nets[net.0 as usize];
-            if let Some(updates) = net.updates {
-                let done = self.scalar(updates)?;
-                self.device.write(updates, &[done + 1.0])?;
-            }
+            self.count_updates(net, 1.0)?;
             let empty = IndexMap::new();
             self.feed(update, Feed { batch: &empty, pins, domain: "", seed, step, row: &[] })?;
             self.device.run(update)?;
-            for output in &program.plans[update].outputs {
-                if let OutputKind::GradNorm { .. } = output.kind {
-                    report.grad_norms.insert(net.name.clone(), self.scalar(output.buffer)?);
-                }
+            if looks_first {
+                self.read_norms(net, update, &mut report)?;
             }
+        }
+        if !looks_first {
+            let judged = self.judge(turn, &mut report, non_finite);
+            if !matches!(judged, Ok(None)) {
+                turn.updates.iter().try_for_each(|&(net, _)| self.count_updates(net, -1.0))?;
+            }
+            if let Some(why) = judged? {
+                return Ok(self.skip(report, why));
+            }
+            turn.updates.iter().try_for_each(|&(net, update)| self.read_norms(net, update, &mut report))?;
         }
         self.iteration += 1;
         Ok(report)
+    }
+
+    /// Reads a step's losses and metrics; why it is to be left out, if it is.
+    fn judge(
+        &mut self,
+        turn: &Turn,
+        report: &mut StepReport,
+        non_finite: NonFinite,
+    ) -> Result<Option<String>, TrainError> {
+        for (i, output) in self.program.clone().plans[turn.plan].outputs.iter().enumerate() {
+            let numbers = match output.kind {
+                OutputKind::Loss => &mut report.losses,
+                OutputKind::Metric => &mut report.metrics,
+                _ => continue,
+            };
+            numbers.insert(output.name.clone(), self.number(turn.plan, i)?);
+        }
+        match self.check_finite(turn, report) {
+            Ok(()) => Ok(None),
+            Err(error) if non_finite == NonFinite::Stop => Err(error),
+            Err(error) => Ok(Some(error.to_string())),
+        }
+    }
+
+    fn skip(&mut self, mut report: StepReport, why: String) -> StepReport {
+        report.skipped = Some(why);
+        self.skipped += 1;
+        self.iteration += 1;
+        report
+    }
+
+    /// Adds to the updates that a network has had.
+    fn count_updates(&mut self, net: NetId, more: f64) -> Result<(), TrainError> {
+        if let Some(updates) = self.program.nets[net.0 as usize].updates {
+            let done = self.scalar(updates)?;
+            self.device.write(updates, &[done + more])?;
+        }
+        Ok(())
+    }
+
+    fn read_norms(&mut self, net: NetId, update: usize, report: &mut StepReport) -> Result<(), TrainError> {
+        let program = self.program.clone();
+        for (i, output) in program.plans[update].outputs.iter().enumerate() {
+            if let OutputKind::GradNorm { .. } = output.kind {
+                let name = program.nets[net.0 as usize].name.clone();
+                report.grad_norms.insert(name, self.number(update, i)?);
+            }
+        }
+        Ok(())
     }
 
     /// All losses, then all gradients. Finite f32 gradients have a finite norm in f64.

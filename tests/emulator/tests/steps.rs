@@ -1,0 +1,174 @@
+//! What the host does between launches: a step waits for the GPU once, and one that is not finite changes nothing, though
+//! nobody looks before its updates are under way.
+
+use emulator::Emulator;
+use fgc_compiler::diagnostic::render;
+use fgc_compiler::level::Target;
+use fgc_compiler::preset::{Field, NetSpec, Setup};
+use fgc_program::Program;
+use fgc_program::cuda::{Function, Precision};
+use fgc_runtime::cpu::{self, Backend};
+use fgc_runtime::cuda::driver::Launch;
+use fgc_runtime::cuda::{self, Address, CudaError, Driver};
+use fgc_runtime::data::Batch;
+use fgc_runtime::train::{Model, NonFinite, Pins, StepReport, Weights};
+use fgc_runtime::{Device, Tensor};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The loss is finite where x is 0, its gradient is not.
+const METHOD: &str = "
+method fit() {
+  data x
+  net student = denoiser() adamw(lr = 1e-2) ema(0.9) clip(1.0)
+  net guide = denoiser() adamw(lr = 1e-2)
+  let s = student.schedule
+  draw t ~ uniform_time()(s), eps ~ normal(x)
+  let y = add_noise(s, x, eps, t)
+  let far = (student.x0(y, t, none) - x) * x
+  step {
+    loss distance = mean(sqrt(sum(far * far over C))) -> student
+    loss other = mse(guide.x0(y, t, none), x) -> guide
+    metric size = mean(abs(x))
+  }
+}";
+
+const BATCH: usize = 6;
+
+/// An emulator that counts what waits for it.
+struct Counting(Emulator, Arc<AtomicUsize>);
+
+impl Driver for Counting {
+    fn name(&self) -> String {
+        self.0.name()
+    }
+    fn allocate(&mut self, bytes: usize, what: &str) -> Result<Address, CudaError> {
+        self.0.allocate(bytes, what)
+    }
+    fn upload(&mut self, to: Address, bytes: &[u8]) -> Result<(), CudaError> {
+        self.0.upload(to, bytes)
+    }
+    fn download(&self, from: Address, bytes: &mut [u8]) -> Result<(), CudaError> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.download(from, bytes)
+    }
+    fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), CudaError> {
+        self.0.copy(from, to, bytes)
+    }
+    fn load(&mut self, functions: &[Function]) -> Result<(), CudaError> {
+        self.0.load(functions)
+    }
+    fn run(&mut self, launch: &Launch) -> Result<(), CudaError> {
+        self.0.run(launch)
+    }
+    fn record(&mut self, launches: Vec<Launch>) -> Result<usize, CudaError> {
+        self.0.record(launches)
+    }
+    fn replay(&mut self, recorded: usize) -> Result<(), CudaError> {
+        self.0.replay(recorded)
+    }
+}
+
+fn program(target: Target) -> Arc<Program> {
+    let net = NetSpec {
+        network: "mlp(hidden = 24, blocks = 1, emb = 8)".into(),
+        schedule: "rf".into(),
+        predicts: "flow".into(),
+        precondition: "none".into(),
+        sigma_data: 0.5,
+    };
+    let setup = Setup {
+        batch: BATCH,
+        fields: [("x".to_owned(), Field { axes: vec!["C".into()], shape: vec![2] })].into_iter().collect(),
+        nets: [("denoiser".to_owned(), net)].into_iter().collect(),
+        target,
+        ..Setup::default()
+    };
+    match fgc_compiler::compile("fit.fg", METHOD, &setup) {
+        Ok(compiled) => Arc::new(compiled.program),
+        Err(failure) => {
+            panic!("{}", failure.diagnostics.iter().map(|d| render(d, &failure.sources, false)).collect::<String>())
+        }
+    }
+}
+
+/// The model on the CPU, and on the emulated GPU with what has waited for that.
+fn models() -> (Model, Model, Arc<AtomicUsize>) {
+    let waits = Arc::new(AtomicUsize::new(0));
+    let driver = Box::new(Counting(Emulator::new(1), waits.clone()));
+    let gpu: Device = cuda::Device::new(program(Target::Cuda), Precision::F32, driver).unwrap().into();
+    let cpu: Device = cpu::Device::new(program(Target::Cpu), Backend::Interpreter, 1).unwrap().into();
+    let model = |device| Model::new(device, 3, &Weights::default()).unwrap().0;
+    (model(cpu), model(gpu), waits)
+}
+
+fn batch(fill: impl Fn(usize) -> f32) -> Batch {
+    [("x".to_owned(), Tensor::f32(vec![BATCH, 2], (0..2 * BATCH).map(fill).collect()))].into_iter().collect()
+}
+
+fn good(seed: usize) -> Batch {
+    batch(|i| 0.5 + ((i * 7 + seed * 3) % 11) as f32 / 11.0)
+}
+
+fn step(model: &mut Model, batch: &Batch) -> StepReport {
+    model.step(batch, &Pins::new(), NonFinite::Skip).unwrap()
+}
+
+fn close(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 1e-4 * (1.0 + a.abs())
+}
+
+fn agree(a: &StepReport, b: &StepReport) {
+    assert_eq!((&a.turn, &a.skipped), (&b.turn, &b.skipped));
+    for (mine, theirs) in [(&a.losses, &b.losses), (&a.metrics, &b.metrics), (&a.grad_norms, &b.grad_norms)] {
+        assert!(mine.keys().eq(theirs.keys()), "{mine:?} and {theirs:?}");
+        let close = |(x, y): (&f64, &f64)| close(*x, *y) || !x.is_finite() && !y.is_finite();
+        assert!(mine.values().zip(theirs.values()).all(close), "{mine:?} and {theirs:?}");
+    }
+}
+
+/// All that a checkpoint keeps, as bytes; and the numbers of updates.
+fn kept(model: &Model) -> Vec<(String, Vec<f64>)> {
+    let checkpoint = model.checkpoint("", "").unwrap();
+    checkpoint.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.to_f64())).collect()
+}
+
+#[test]
+fn a_step_waits_once() {
+    let (mut cpu, mut gpu, waits) = models();
+    for seed in 0..4 {
+        waits.store(0, Ordering::Relaxed);
+        let (a, b) = (step(&mut cpu, &good(seed)), step(&mut gpu, &good(seed)));
+        assert_eq!(waits.load(Ordering::Relaxed), 1, "step {seed}");
+        agree(&a, &b);
+        assert!(b.skipped.is_none() && b.losses.len() == 3 && b.grad_norms.len() == 2, "{b:?}");
+    }
+    for ((name, a), (_, b)) in kept(&cpu).iter().zip(&kept(&gpu)) {
+        assert!(a.iter().zip(b).all(|(a, b)| close(*a, *b)), "{name}: {a:?} and {b:?}");
+    }
+}
+
+/// A loss that is no number, a gradient that is none though its loss is one: both are found after the updates were run, and
+/// leave weights, moments, averages and counts as they were; what comes after them goes on as on the CPU.
+#[test]
+fn a_step_that_is_not_finite_changes_nothing() {
+    let (mut cpu, mut gpu, _) = models();
+    for bad in [batch(|i| if i == 3 { f32::NAN } else { 0.25 }), batch(|_| 0.0)] {
+        agree(&step(&mut cpu, &good(9)), &step(&mut gpu, &good(9)));
+        let before = kept(&gpu);
+        let (a, b) = (step(&mut cpu, &bad), step(&mut gpu, &bad));
+        agree(&a, &b);
+        assert!(b.skipped.is_some(), "{b:?}");
+        let bits = |all: Vec<(String, Vec<f64>)>| -> Vec<(String, Vec<u64>)> {
+            all.into_iter().map(|(name, values)| (name, values.into_iter().map(f64::to_bits).collect())).collect()
+        };
+        let own = |all: Vec<(String, Vec<f64>)>| all.into_iter().filter(|(name, _)| name.contains('.')).collect();
+        assert_eq!(bits(own(before)), bits(own(kept(&gpu))));
+        agree(&step(&mut cpu, &good(4)), &step(&mut gpu, &good(4)));
+    }
+    let stop = |model: &mut Model| model.step(&batch(|_| 0.0), &Pins::new(), NonFinite::Stop).unwrap_err().to_string();
+    let (a, b) = (stop(&mut cpu), stop(&mut gpu));
+    assert_eq!(a, b);
+    agree(&step(&mut cpu, &good(2)), &step(&mut gpu, &good(2)));
+    assert_eq!((cpu.iteration(), cpu.skipped()), (gpu.iteration(), gpu.skipped()));
+}
