@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 here=target/gpu
 export FGC_CACHE_DIR="$PWD/$here/cache"
 benches=(cm-mlp dmd2-mlp cm-unet dmd2-unet meanflow-dit self-forcing-vdit)
-large=(cm-edm dmd2-edm meanflow-b2 meanflow-xl2)
+large=(cm-edm scm-edm dmd2-edm meanflow-b2 meanflow-xl2 self-forcing-1b)
 
 preset() { if [ -e "benches/$1.ron" ]; then echo "benches/$1.ron"; else echo "benches/gpu/$1.ron"; fi; }
 method() { case $1 in self-forcing-*) echo self_forcing ;; *) echo "${1%%-*}" ;; esac; }

@@ -10,7 +10,9 @@ use crate::source::Source;
 use fgc_compiler::device_code;
 use fgc_compiler::level::Level;
 use fgc_compiler::preset::Setup;
-use fgc_runtime::data::{Dataset, Split};
+use fgc_program::Program;
+use fgc_runtime::Device;
+use fgc_runtime::data::{DataSpec, Dataset, Split};
 use fgc_runtime::names::closest;
 use fgc_runtime::progress::clock;
 use fgc_runtime::train::{Cadence, Model, NonFinite, RunDir, TrainError, Trainer, evaluate, run, without_weights};
@@ -105,7 +107,7 @@ pub fn main(args: Args) -> Result<(), Problem> {
     args.device.place.check()?;
     plan.free(&args.out)?;
     compile_first(&plan, &args)?;
-    match train(plan, &args, &stop_on_signals()?, &mut HashMap::new())? {
+    match (Session { args: &args, stop: stop_on_signals()?, done: HashMap::new() }).train(plan)? {
         Ended::Done(_) => Ok(()),
         Ended::Stopped(_) => Err(Problem::Reported),
     }
@@ -134,21 +136,105 @@ fn described(plan: &Plan, args: &Args) -> Result<Setup, Problem> {
     Ok(Setup { level: args.opt, target: args.device.place.target(), ..setup })
 }
 
-/// `done`: runs of methods that have been trained first already.
-fn train(
-    plan: Plan,
-    args: &Args,
-    stop: &Arc<AtomicBool>,
-    done: &mut HashMap<String, PathBuf>,
-) -> Result<Ended, Problem> {
-    let begun = Instant::now();
-    let setup = described(&plan, args)?;
-    let Plan { source, mut preset, mut weights, first, from, name, stem } = plan;
-    let program = kept::program(&source.name(), &source.text, &setup)?;
-    let front = begun.elapsed();
+/// What all runs of one command share.
+struct Session<'a> {
+    args: &'a Args,
+    stop: Arc<AtomicBool>,
+    /// Runs of methods that have been trained first.
+    done: HashMap<String, PathBuf>,
+}
+
+impl Session<'_> {
+    /// Trains what the plan wants first, then its method.
+    fn train(&mut self, mut plan: Plan) -> Result<Ended, Problem> {
+        let begun = Instant::now();
+        let setup = described(&plan, self.args)?;
+        let program = kept::program(&plan.source.name(), &plan.source.text, &setup)?;
+        let front = begun.elapsed();
+        check_nets(&plan, &program)?;
+        if !self.train_first(&mut plan, &program.method)? {
+            return Ok(Ended::Stopped(None));
+        }
+        let begun = Instant::now();
+        let (method, kernels) = (program.method.clone(), program.kernels.len());
+        let device = self.args.device.open(program)?;
+        let native = begun.elapsed();
+        let compile_seconds = (front + native).as_secs_f64();
+        eprintln!(
+            "compiled {method} in {compile_seconds:.1} s: {kernels} kernels, {:.1} s of it in the C compiler, {} MiB",
+            native.as_secs_f64(),
+            device.bytes().div_ceil(1 << 20),
+        );
+        let model = model(device, &plan, self.args.seed)?;
+        let (data, held_out) = load(&plan.preset.data)?;
+        let text = preset::print(&plan.preset)?;
+        let dir = match plan.from {
+            Some((dir, ..)) => dir,
+            None => RunDir::create(&self.args.out, plan.name.as_deref(), &plan.stem)?,
+        };
+        dir.write("spec.fg", &plan.source.text)?;
+        keep_kernels(&dir, &plan.source, &setup)?;
+        dir.write("preset.ron", &text)?;
+        eprintln!("run {}", dir.path().display());
+        let iterations = plan.preset.iterations as u64;
+        let cadence = Cadence::of(iterations);
+        let job = run::Job {
+            method,
+            spec: plan.source.text,
+            preset: text,
+            iterations,
+            cadence: Cadence {
+                checkpoint: self.args.checkpoint_every.unwrap_or(cadence.checkpoint),
+                sample: self.args.sample_every.unwrap_or(cadence.sample),
+                ..cadence
+            },
+            evaluate: plan.preset.evaluate,
+            held_out,
+            compile_seconds,
+        };
+        let non_finite = if self.args.skip_nonfinite { NonFinite::Skip } else { NonFinite::Stop };
+        go(&mut Trainer::new(model, data, non_finite), &dir, &job, &self.stop)
+    }
+
+    /// Trains what the plan wants first, unless that was done already, for the networks that start from it; false if the
+    /// user has stopped that.
+    fn train_first(&mut self, plan: &mut Plan, method: &str) -> Result<bool, Problem> {
+        // Options that take what is trained, for messages.
+        let mut ready = String::new();
+        for (first, nets) in std::mem::take(&mut plan.first) {
+            let by = first.source.method();
+            let run = match self.done.get(&by) {
+                Some(run) => run.clone(),
+                None => {
+                    let names = nets.iter().map(|net| format!("`{net}`")).collect::<Vec<_>>().join(" and ");
+                    eprintln!("training {names} first, by {by}, {} steps", first.preset.iterations);
+                    match self.train(first)? {
+                        Ended::Done(run) => run,
+                        Ended::Stopped(run) => {
+                            let run = run.map_or_else(|| format!("<the run of {by}>"), |run| run.display().to_string());
+                            ready.extend(nets.iter().map(|net| format!(" --init {net}={run}")));
+                            eprintln!("then start {method} again, with{ready}");
+                            return Ok(false);
+                        }
+                    }
+                }
+            };
+            for net in nets {
+                ready += &format!(" --init {net}={}", run.display());
+                plan.weights.nets.insert(net.clone(), trained(&run, &net, &mut plan.preset)?);
+            }
+            self.done.insert(by, run);
+        }
+        Ok(true)
+    }
+}
+
+/// Every network that is to be filled exists, and every one that must be is.
+fn check_nets(plan: &Plan, program: &Program) -> Result<(), Problem> {
     let nets: Vec<&str> = program.nets.iter().map(|net| net.name.as_str()).collect();
-    let trained_first = first.iter().flat_map(|(_, nets)| nets);
-    if let Some(net) = weights.nets.keys().chain(trained_first).find(|name| !nets.contains(&name.as_str())) {
+    let filled = plan.weights.nets.keys().chain(plan.first.iter().flat_map(|(_, nets)| nets));
+    let filled: Vec<&str> = filled.map(String::as_str).collect();
+    if let Some(net) = filled.iter().find(|net| !nets.contains(net)) {
         let help = closest(net, nets.iter().copied())
             .map_or_else(|| format!("it has {}", nets.join(", ")), |near| format!("did you mean `{near}`?"));
         return Err(Problem::new(format!(
@@ -156,96 +242,49 @@ fn train(
             program.method
         )));
     }
-    let filled: Vec<&str> =
-        weights.nets.keys().chain(first.iter().flat_map(|(_, nets)| nets)).map(String::as_str).collect();
-    if let Some(net) = without_weights(&program, &filled).filter(|_| from.is_none() && !first.is_empty()) {
-        return Err(TrainError::NoWeights { net: net.name.clone() }.into());
+    // Before what is trained first takes its time; the model itself finds this otherwise.
+    match without_weights(program, &filled).filter(|_| plan.from.is_none() && !plan.first.is_empty()) {
+        Some(net) => Err(TrainError::NoWeights { net: net.name.clone() }.into()),
+        None => Ok(()),
     }
-    // Options that take what is trained, for messages.
-    let mut ready = String::new();
-    for (plan, nets) in first {
-        let by = plan.source.method();
-        let run = match done.get(&by) {
-            Some(run) => run.clone(),
-            None => {
-                let names = nets.iter().map(|net| format!("`{net}`")).collect::<Vec<_>>().join(" and ");
-                eprintln!("training {names} first, by {by}, {} steps", plan.preset.iterations);
-                match train(plan, args, stop, done)? {
-                    Ended::Done(run) => run,
-                    Ended::Stopped(run) => {
-                        let run = run.map_or_else(|| format!("<the run of {by}>"), |run| run.display().to_string());
-                        ready.extend(nets.iter().map(|net| format!(" --init {net}={run}")));
-                        eprintln!("then start {} again, with{ready}", program.method);
-                        return Ok(Ended::Stopped(None));
-                    }
-                }
-            }
-        };
-        done.insert(by, run.clone());
-        for net in nets {
-            ready += &format!(" --init {net}={}", run.display());
-            weights.nets.insert(net.clone(), trained(&run, &net, &mut preset)?);
-        }
-    }
-    let (method, kernels) = (program.method.clone(), program.kernels.len());
-    let begun = Instant::now();
-    let device = args.device.open(program)?;
-    let native = begun.elapsed();
-    let compile_seconds = (front + native).as_secs_f64();
-    eprintln!(
-        "compiled {method} in {compile_seconds:.1} s: {kernels} kernels, {:.1} s of it in the C compiler, {} MiB",
-        native.as_secs_f64(),
-        device.bytes().div_ceil(1 << 20),
-    );
-    let (mut model, notes) = Model::new(device, from.as_ref().map_or(args.seed, |f| f.1.seed), &weights)?;
+}
+
+/// The model at the plan's beginning, or where it goes on.
+fn model(device: Device, plan: &Plan, seed: u64) -> Result<Model, Problem> {
+    let from = plan.from.as_ref();
+    let (mut model, notes) = Model::new(device, from.map_or(seed, |from| from.1.seed), &plan.weights)?;
     notes.iter().for_each(|note| eprintln!("note: {note}"));
-    if let Some((_, checkpoint, place)) = &from {
+    if let Some((_, checkpoint, place)) = from {
         model.restore(checkpoint, place)?;
-        if checkpoint.step > preset.iterations as u64 {
+        let most = plan.preset.iterations;
+        if checkpoint.step > most as u64 {
+            let done = checkpoint.step;
             return Err(Problem::new(format!(
-                "the run has done {} steps already, and --iterations {} are steps in all: ask for more",
-                checkpoint.step, preset.iterations
+                "the run has done {done} steps already, and --iterations {most} are steps in all: ask for more"
             )));
         }
         eprintln!("going on at step {}", checkpoint.step);
     }
     model.check_weights()?;
-    let data = Arc::new(Dataset::load(&preset.data, Split::Train, &mut |_, _| {})?);
+    Ok(model)
+}
+
+/// The data to train on and to measure against, which are the same where there is no test part.
+fn load(spec: &DataSpec) -> Result<(Arc<Dataset>, Arc<Dataset>), Problem> {
+    let data = Arc::new(Dataset::load(spec, Split::Train, &mut |_, _| {})?);
     let skipped = data.skipped();
     skipped.iter().take(3).for_each(|s| eprintln!("warning: left out {s}"));
     if skipped.len() > 3 {
         eprintln!("warning: left out {} more samples that could not be read", skipped.len() - 3);
     }
-    // A data set without a test part is measured against itself.
-    let held_out = Dataset::load(&preset.data, Split::Test, &mut |_, _| {}).map_or_else(|_| data.clone(), Arc::new);
-    let text = preset::print(&preset)?;
-    let dir = match from {
-        Some((dir, ..)) => dir,
-        None => RunDir::create(&args.out, name.as_deref(), &stem)?,
-    };
-    dir.write("spec.fg", &source.text)?;
-    keep_kernels(&dir, &source, &setup)?;
-    dir.write("preset.ron", &text)?;
-    eprintln!("run {}", dir.path().display());
-    let iterations = preset.iterations as u64;
-    let cadence = Cadence::of(iterations);
-    let job = run::Job {
-        method,
-        spec: source.text,
-        preset: text,
-        iterations,
-        cadence: Cadence {
-            checkpoint: args.checkpoint_every.unwrap_or(cadence.checkpoint),
-            sample: args.sample_every.unwrap_or(cadence.sample),
-            ..cadence
-        },
-        evaluate: preset.evaluate,
-        held_out,
-        compile_seconds,
-    };
-    let non_finite = if args.skip_nonfinite { NonFinite::Skip } else { NonFinite::Stop };
+    let held_out = Dataset::load(spec, Split::Test, &mut |_, _| {}).map_or_else(|_| data.clone(), Arc::new);
+    Ok((data, held_out))
+}
+
+/// Runs the job, and tells what came of it and how to go on.
+fn go(trainer: &mut Trainer, dir: &RunDir, job: &run::Job, stop: &AtomicBool) -> Result<Ended, Problem> {
     let resume = format!("fgc run --resume {}", dir.path().display());
-    let summary = match run::run(&mut Trainer::new(model, data, non_finite), &dir, &job, stop) {
+    let summary = match run::run(trainer, dir, job, stop) {
         Ok(Some(summary)) => summary,
         Ok(None) => {
             eprintln!("stopped and saved; go on with: {resume}");

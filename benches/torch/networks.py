@@ -134,6 +134,7 @@ class Unet:
     def init(self):
         s, n = Shapes(), self.channels
         s.linear("map_label", self.classes, n), s.linear("map_layer0", n, 4 * n), s.linear("map_layer1", 4 * n, 4 * n)
+        s.linear("logvar_linear", n, 1)
         s.conv("in", self.image, n, 3), s.norm("out_norm", n * 2), s.conv("out", n * 2, self.image, 3)
         for b, i, o, kind, attention in self.plan:
             s.norm(f"{b}.norm0", i), s.conv(f"{b}.conv0", i, o, 3), s.norm(f"{b}.norm1", o), s.conv(f"{b}.conv1", o, o, 3)
@@ -152,7 +153,7 @@ class Unet:
     def conv(p, name, x, stride=1, pad=0):
         return F.conv2d(x, p[f"{name}.weight"], p[f"{name}.bias"], stride, pad)
 
-    def block(self, p, b, x, e, kind, attention):
+    def block(self, p, b, x, e, kind, attention, plain):
         a = F.silu(self.gn(p, f"{b}.norm0", x))
         if kind == "down":
             a, x = F.avg_pool2d(a, 2), F.avg_pool2d(x, 2)
@@ -166,10 +167,10 @@ class Unet:
         batch, n, rows, columns = h.shape
         qkv = self.conv(p, f"{b}.qkv", self.gn(p, f"{b}.norm2", h)).permute(0, 2, 3, 1)
         q, k, v = qkv.reshape(batch, 1, rows * columns, n, 3).unbind(-1)
-        a = attend(q, k, v, False).reshape(batch, rows, columns, n).permute(0, 3, 1, 2)
+        a = attend(q, k, v, plain).reshape(batch, rows, columns, n).permute(0, 3, 1, 2)
         return (h + self.conv(p, f"{b}.proj", a)) * 0.5**0.5
 
-    def __call__(self, p, x, t, c, upto=None):
+    def __call__(self, p, x, t, c, upto=None, plain=False):
         e = emb(t, self.channels) + lin(p, "map_label", c * math.sqrt(self.classes))
         e = F.silu(lin(p, "map_layer1", F.silu(lin(p, "map_layer0", e))))
         h = self.conv(p, "in", x.contiguous(memory_format=torch.channels_last), pad=1)
@@ -177,7 +178,7 @@ class Unet:
         for b, _, _, kind, attention in self.plan:
             if kind == "dec":
                 h = torch.cat([h, skips.pop()], 1)
-            h = self.block(p, b, h, e, kind, attention)
+            h = self.block(p, b, h, e, kind, attention, plain)
             if b.startswith("enc"):
                 skips.append(h)
             if kind == "feature":
@@ -185,6 +186,9 @@ class Unet:
                 if len(features) - 1 == upto:
                     return None, features
         return self.conv(p, "out", F.silu(self.gn(p, "out_norm", h)), pad=1), features
+
+    def logvar(self, p, t):
+        return lin(p, "logvar_linear", emb(t, self.channels))[:, 0]
 
     def critic(self, which):
         """Heads for features of 8×8, the coarsest."""

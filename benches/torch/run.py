@@ -186,6 +186,47 @@ class MeanFlow(Bench):
         self.turn(self.losses["meanflow"](t, r, torch.randn_like(self.x)), ["student"])
 
 
+class Scm(Bench):
+    """TrigFlow's view of the network, consistency training."""
+
+    compile_networks, done = False, 0
+
+    def __init__(self, net, shape, batch, classes):
+        super().__init__(net, shape, batch, classes, ["student"], lambda p: torch.optim.RAdam(list(p), lr=1e-4, foreach=True))
+        self.losses = {"scm": self.loss}
+
+    def view(self, p, y, angle, **more):
+        x0 = Net(self.net, p, True).x0(y / per_sample(angle.cos(), y), 0.5 * angle.tan(), self.c, **more)[0]
+        return (angle_times(torch.cos, angle, y) - x0) / (0.5 * per_sample(angle.sin(), y))
+
+    def loss(self, t, noise, warm):
+        a, p = torch.atan2(t, torch.full_like(t, 0.5)), self.params["student"]
+        cs = a.cos() * a.sin()
+        x_hat = angle_times(torch.cos, a, self.x) + angle_times(torch.sin, a, noise)
+        dx = angle_times(torch.cos, a, noise) - angle_times(torch.sin, a, self.x)
+        with torch.no_grad():
+            still = {k: w.detach() for k, w in p.items()}
+            f = lambda y, angle: self.view(still, y, angle, plain=True)
+            j = torch.func.jvp(f, (x_hat, a), (per_sample(cs, dx) * dx, cs))[1]
+        out = self.view(p, x_hat, a)
+        still = out.detach()
+        g = -per_sample(a.cos() ** 2, out) * (0.5 * still - dx) - warm * (per_sample(cs, out) * x_hat + 0.5 * j)
+        n, d = g.flatten(1).norm(dim=1), self.x[0].numel()
+        l = (out - still - g / per_sample(n / d**0.5 + 0.1, g)).square().flatten(1).mean(1)
+        logvar = self.net.logvar(p, t.log() / 4)
+        return (l / (t.float() * logvar.exp() * d) + logvar).mean()
+
+    def step(self):
+        t = (-1.0 + 1.4 * torch.randn(self.batch, dtype=torch.float64)).exp().clamp(0.002, 80)
+        warm = min(1.0, self.done / 10000)
+        self.done += 1
+        self.turn(self.losses["scm"](t, 0.5 * torch.randn_like(self.x), warm), ["student"])
+
+
+def angle_times(f, angle, x):
+    return per_sample(f(angle), x) * x
+
+
 class SelfForcing(Bench):
     edm = False
     chunk, times = 3, torch.linspace(0.999, 0, 5)
@@ -243,7 +284,8 @@ def unet():
 
 BENCHES = {
     "cm-edm": lambda: Cm(edm(), (3, 32, 32), 64, 10, False),
-    "dmd2-edm": lambda: Dmd2(edm(), (3, 32, 32), 64, 10, [2], False),
+    "scm-edm": lambda: Scm(edm(), (3, 32, 32), 64, 10),
+    "dmd2-edm": lambda: Dmd2(edm(), (3, 32, 32), 256, 10, [2], False),
     "meanflow-b2": lambda: MeanFlow(Dit(768, 12, 12, 2, 10), (4, 32, 32), 64, 10),
     "meanflow-xl2": lambda: MeanFlow(Dit(1152, 28, 16, 2, 10), (4, 32, 32), 16, 10),
     "cm-mlp": lambda: Cm(Mlp(256, 4, 64, 0), (2,), 1024, 0, True),
@@ -252,6 +294,7 @@ BENCHES = {
     "dmd2-unet": lambda: Dmd2(unet(), (3, 32, 32), 8, 10, [2], False),
     "meanflow-dit": lambda: MeanFlow(Dit(384, 12, 6, 4, 10), (4, 32, 32), 16, 10),
     "self-forcing-vdit": lambda: SelfForcing(Vdit(256, 4, 6, 2, 4), (8, 12, 16, 16), 2, 4),
+    "self-forcing-1b": lambda: SelfForcing(Vdit(1536, 12, 30, 2, 4, 16), (16, 6, 32, 32), 1, 4),
 }
 
 

@@ -11,14 +11,13 @@ impl Elaborator<'_> {
     /// Binds every hyper-parameter of a method in `env`.
     pub fn hyper_parameters(&mut self, method: &Name, params: &[ParamDecl], env: &Env) -> Result<()> {
         let mut failed = false;
-        for name in self.setup.set.keys() {
-            if !params.iter().any(|p| p.name.text == *name) {
+        for (name, text) in self.setup.set.clone() {
+            if !params.iter().any(|p| p.name.text == name) {
                 let known: Vec<&str> = params.iter().map(|p| p.name.text.as_str()).collect();
-                let help = super::expr::suggestion(name, &known);
-                let place = Place { file: env.file, span: method.span };
+                let help = super::expr::suggestion(&name, &known);
+                let place = self.outside(&name, &text);
                 let message = format!("`{}` has no hyper-parameter `{name}`", method.text);
-                let text = format!("the preset or `--set` sets `{name}` of this method");
-                self.error_help("FG0701", message, place, &text, help);
+                self.error_help("FG0701", message, place, &format!("what `{name}` is set to"), help);
                 failed = true;
             }
         }
@@ -32,18 +31,23 @@ impl Elaborator<'_> {
         if failed { Err(super::Reported) } else { Ok(()) }
     }
 
+    /// The place of what a preset or the command line sets a hyper-parameter to.
+    fn outside(&mut self, name: &str, text: &str) -> Place {
+        let file = self.sources.add(&format!("{name}{OUTSIDE}"), text, false);
+        Place { file, span: Span::new(0, text.len()) }
+    }
+
     fn hyper_parameter(&mut self, param: &ParamDecl, env: &Env) -> Result<Value> {
         let name = &param.name.text;
         let what = format!("hyper-parameter `{name}`");
         let (value, place) = match (self.setup.set.get(name).cloned(), &param.default) {
             (Some(text), _) => {
-                let file = self.sources.add(&format!("{name}{OUTSIDE}"), &text, false);
-                let place = Place { file, span: Span::new(0, text.len()) };
+                let place = self.outside(name, &text);
                 let is_str = matches!(&param.ty, Some(t) if matches!(&t.kind, TypeKind::Named(n) if n.text == "str"));
                 if is_str && text != "none" && !text.trim_start().starts_with('"') {
                     (Value::str(text), place)
                 } else {
-                    (self.given(&text, file, env)?, place)
+                    (self.given(&text, place.file, env)?, place)
                 }
             }
             (None, Some(default)) => (self.expr(default, env)?, Place { file: env.file, span: default.span }),
