@@ -218,7 +218,7 @@ class Scm(Bench):
 
     def step(self):
         t = (-1.0 + 1.4 * torch.randn(self.batch, dtype=torch.float64)).exp().clamp(0.002, 80)
-        warm = min(1.0, self.done / 10000)
+        warm = torch.tensor(min(1.0, self.done / 10000))  # a number would be compiled anew each step
         self.done += 1
         self.turn(self.losses["scm"](t, 0.5 * torch.randn_like(self.x), warm), ["student"])
 

@@ -30,7 +30,7 @@ pub use epilogue::ends_in;
 pub use report::Reports;
 pub use store::stored;
 
-use crate::{Band, BufferId, DeviceCode, Extern, Kernel, Launch, OutputKind, Place, Program, c};
+use crate::{Band, BufferId, DeviceCode, Extern, Kernel, Launch, OutputKind, Place, Plan, Program, c};
 use band::{Banded, Maker};
 use epilogue::Epilogue;
 use product::{Functions, Shape};
@@ -201,15 +201,16 @@ pub fn module(program: &Program, precision: Precision) -> Module {
         calls.iter_mut().for_each(|calls| builder.gate(calls));
         builder.module.plans.push(calls);
     }
-    builder.module.reports = builder.reports(&withheld, |net| gaps(program, net));
+    builder.module.reports = builder.reports(&withheld);
     builder.module.draws = builder.draws();
     builder.module
 }
 
-/// The ranges of a network's gradients that no plan writes: padding, and parameters without a gradient.
-fn gaps(program: &Program, net: usize) -> Vec<Range<usize>> {
+/// The ranges of a network's gradients that a step does not write: padding, and parameters without a gradient. There may be
+/// anything: gradients share memory with other values.
+fn gaps(program: &Program, plan: &Plan, net: usize) -> Vec<Range<usize>> {
     let mut written: Vec<Range<usize>> = Vec::new();
-    for output in program.plans.iter().flat_map(|plan| &plan.outputs) {
+    for output in &plan.outputs {
         if let OutputKind::Grad { net: of, param } = output.kind
             && of.0 as usize == net
         {

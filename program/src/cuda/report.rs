@@ -4,7 +4,7 @@
 //! it is not 0, and the functions of updates, which begin by looking at it, do nothing. So the host need not look before
 //! it has updates run. The other words are the losses, metrics and norms of all plans, as f64.
 
-use super::{Builder, Call, More};
+use super::{Builder, Call, More, gaps};
 use crate::{BufferId, Launch, OutputKind, Plan, c};
 use std::ops::Range;
 
@@ -46,8 +46,8 @@ impl Builder<'_> {
         if foreign || turns.iter().any(|turn| keeps(&plans[turn.plan])) { vec![false; plans.len()] } else { updates }
     }
 
-    /// What comes after the launches of each plan; `gaps`: where gradients may be anything.
-    pub(super) fn reports(&mut self, withheld: &[bool], gaps: impl Fn(usize) -> Vec<Range<usize>>) -> Reports {
+    /// What comes after the launches of each plan.
+    pub(super) fn reports(&mut self, withheld: &[bool]) -> Reports {
         let program = self.program;
         let mut reports = Reports { words: 1, withholds: withheld.contains(&true), ..Reports::default() };
         for (number, plan) in program.plans.iter().enumerate() {
@@ -73,7 +73,7 @@ impl Builder<'_> {
                 };
                 for net in (0..program.nets.len()).filter(|net| learns(*net)) {
                     if let Some(grads) = program.nets[net].grads {
-                        calls.push(self.check(grads, gaps(net)));
+                        calls.push(self.check(grads, gaps(program, plan, net)));
                     }
                 }
             }

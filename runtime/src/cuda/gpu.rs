@@ -227,13 +227,14 @@ impl Driver for Gpu {
     fn upload(&mut self, to: Address, bytes: &[u8]) -> Result<(), CudaError> {
         self.bind()?;
         let from = self.stage(bytes)?;
-        // SAFETY: the device asks for no more than it allocated. What is staged stays so until the stream is waited for; from
-        // memory that is not pinned CUDA copies before it returns.
+        // SAFETY: the device asks for no more than it allocated. What is staged stays so until the stream is waited for; what
+        // is not is borrowed until it is waited for here.
         unsafe {
             let bytes = from.map_or(bytes, |from| std::slice::from_raw_parts(from, bytes.len()));
             result::memcpy_htod_async(to.0, bytes, self.stream)
         }
-        .map_err(failed("copy to the GPU"))
+        .map_err(failed("copy to the GPU"))?;
+        if from.is_none() { self.wait() } else { Ok(()) }
     }
 
     fn download(&self, from: Address, bytes: &mut [u8]) -> Result<(), CudaError> {

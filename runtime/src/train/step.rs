@@ -74,7 +74,7 @@ impl Model {
         }
         if !looks_first {
             let judged = self.judge(turn, &mut report, non_finite);
-            if !matches!(judged, Ok(None)) {
+            if matches!(judged, Ok(Some(_)) | Err(TrainError::Loss { .. } | TrainError::Gradient { .. })) {
                 turn.updates.iter().try_for_each(|&(net, _)| self.count_updates(net, -1.0))?;
             }
             if let Some(why) = judged? {

@@ -33,6 +33,18 @@ method fit() {
   }
 }";
 
+/// Only every other step uses the network's `logvar`: in the other its gradient's memory holds something else.
+const TURNS: &str = "
+method turns() {
+  data x
+  net student = denoiser() adamw(lr = 1e-2)
+  let s = student.schedule
+  draw t ~ uniform_time()(s), eps ~ normal(x)
+  let out = student(add_noise(s, x, eps, t), t, none)
+  step wide every 2 { loss a = mse(out.x0, x) + mean(f64(out.logvar) ^ 2) -> student }
+  step narrow { loss b = mse(out.x0, x) -> student }
+}";
+
 const BATCH: usize = 6;
 
 /// An emulator that counts what waits for it.
@@ -69,7 +81,7 @@ impl Driver for Counting {
     }
 }
 
-fn program(target: Target) -> Arc<Program> {
+fn program(method: &str, target: Target) -> Arc<Program> {
     let net = NetSpec {
         network: "mlp(hidden = 24, blocks = 1, emb = 8)".into(),
         schedule: "rf".into(),
@@ -84,7 +96,7 @@ fn program(target: Target) -> Arc<Program> {
         target,
         ..Setup::default()
     };
-    match fgc_compiler::compile("fit.fg", METHOD, &setup) {
+    match fgc_compiler::compile("fit.fg", method, &setup) {
         Ok(compiled) => Arc::new(compiled.program),
         Err(failure) => {
             panic!("{}", failure.diagnostics.iter().map(|d| render(d, &failure.sources, false)).collect::<String>())
@@ -93,11 +105,11 @@ fn program(target: Target) -> Arc<Program> {
 }
 
 /// The model on the CPU, and on the emulated GPU with what has waited for that.
-fn models() -> (Model, Model, Arc<AtomicUsize>) {
+fn models(method: &str) -> (Model, Model, Arc<AtomicUsize>) {
     let waits = Arc::new(AtomicUsize::new(0));
     let driver = Box::new(Counting(Emulator::new(1), waits.clone()));
-    let gpu: Device = cuda::Device::new(program(Target::Cuda), Precision::F32, driver).unwrap().into();
-    let cpu: Device = cpu::Device::new(program(Target::Cpu), Backend::Interpreter, 1).unwrap().into();
+    let gpu: Device = cuda::Device::new(program(method, Target::Cuda), Precision::F32, driver).unwrap().into();
+    let cpu: Device = cpu::Device::new(program(method, Target::Cpu), Backend::Interpreter, 1).unwrap().into();
     let model = |device| Model::new(device, 3, &Weights::default()).unwrap().0;
     (model(cpu), model(gpu), waits)
 }
@@ -127,7 +139,7 @@ fn agree(a: &StepReport, b: &StepReport) {
     }
 }
 
-/// All that a checkpoint keeps, as bytes; and the numbers of updates.
+/// All that a checkpoint keeps, numbers of updates among it.
 fn kept(model: &Model) -> Vec<(String, Vec<f64>)> {
     let checkpoint = model.checkpoint("", "").unwrap();
     checkpoint.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.to_f64())).collect()
@@ -135,7 +147,7 @@ fn kept(model: &Model) -> Vec<(String, Vec<f64>)> {
 
 #[test]
 fn a_step_waits_once() {
-    let (mut cpu, mut gpu, waits) = models();
+    let (mut cpu, mut gpu, waits) = models(METHOD);
     for seed in 0..4 {
         waits.store(0, Ordering::Relaxed);
         let (a, b) = (step(&mut cpu, &good(seed)), step(&mut gpu, &good(seed)));
@@ -152,7 +164,7 @@ fn a_step_waits_once() {
 /// leave weights, moments, averages and counts as they were; what comes after them goes on as on the CPU.
 #[test]
 fn a_step_that_is_not_finite_changes_nothing() {
-    let (mut cpu, mut gpu, _) = models();
+    let (mut cpu, mut gpu, _) = models(METHOD);
     for bad in [batch(|i| if i == 3 { f32::NAN } else { 0.25 }), batch(|_| 0.0)] {
         agree(&step(&mut cpu, &good(9)), &step(&mut gpu, &good(9)));
         let before = kept(&gpu);
@@ -171,4 +183,17 @@ fn a_step_that_is_not_finite_changes_nothing() {
     assert_eq!(a, b);
     agree(&step(&mut cpu, &good(2)), &step(&mut gpu, &good(2)));
     assert_eq!((cpu.iteration(), cpu.skipped()), (gpu.iteration(), gpu.skipped()));
+}
+
+/// Steps look through the gradients that they have computed, each its own.
+#[test]
+fn a_step_looks_at_its_own_gradients() {
+    let (mut cpu, mut gpu, _) = models(TURNS);
+    let Device::Cuda(device) = gpu.device() else { panic!("not the emulated GPU") };
+    let (turns, calls) = (&device.program().schedule.steps, &device.module().reports.calls);
+    let checks: Vec<usize> = turns.iter().map(|turn| calls[turn.plan].last().unwrap().function).collect();
+    assert!(checks.len() == 2 && checks[0] != checks[1], "{checks:?}");
+    for seed in 0..4 {
+        agree(&step(&mut cpu, &good(seed)), &step(&mut gpu, &good(seed)));
+    }
 }
