@@ -5,6 +5,7 @@ use super::libraries::{self, DRIVER};
 use super::nvrtc;
 use cudarc::driver::{result, sys};
 use fgc_program::cuda::Function;
+use std::cell::Cell;
 use std::ffi::{CString, c_void};
 use std::sync::OnceLock;
 
@@ -27,7 +28,7 @@ pub struct Gpu {
 struct Staging {
     at: *mut u8,
     /// Bytes that copies under way may still read.
-    used: usize,
+    used: Cell<usize>,
 }
 
 impl Staging {
@@ -124,7 +125,9 @@ impl Gpu {
 
     fn wait(&self) -> Result<(), CudaError> {
         // SAFETY: this value's own stream.
-        unsafe { result::stream::synchronize(self.stream) }.map_err(failed("run kernels"))
+        unsafe { result::stream::synchronize(self.stream) }.map_err(failed("run kernels"))?;
+        self.staging.iter().for_each(|staging| staging.used.set(0));
+        Ok(())
     }
 
     /// `bytes` in pinned memory, which stay there until the stream is waited for; None if they do not fit or there is none.
@@ -135,20 +138,19 @@ impl Gpu {
         if self.staging.is_none() {
             // SAFETY: freed with this value, after the last copy from it.
             let Ok(at) = (unsafe { result::malloc_host(Staging::BYTES, 0) }) else { return Ok(None) };
-            self.staging = Some(Staging { at: at.cast(), used: 0 });
+            self.staging = Some(Staging { at: at.cast(), used: Cell::new(0) });
         }
-        if self.staging.as_ref().is_some_and(|staging| staging.used + bytes.len() > Staging::BYTES) {
+        if self.staging.as_ref().is_some_and(|staging| staging.used.get() + bytes.len() > Staging::BYTES) {
             self.wait()?;
-            self.staging.iter_mut().for_each(|staging| staging.used = 0);
         }
-        let Some(staging) = &mut self.staging else { return Ok(None) };
+        let Some(staging) = &self.staging else { return Ok(None) };
         // SAFETY: so many bytes from there on are within the staging memory, and no copy under way reads them.
         let to = unsafe {
-            let to = staging.at.add(staging.used);
+            let to = staging.at.add(staging.used.get());
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
             to
         };
-        staging.used = (staging.used + bytes.len()).next_multiple_of(Staging::ALIGN);
+        staging.used.set((staging.used.get() + bytes.len()).next_multiple_of(Staging::ALIGN));
         Ok(Some(to))
     }
 
