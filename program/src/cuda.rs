@@ -31,6 +31,7 @@ pub use report::Reports;
 pub use store::stored;
 
 use crate::{Band, BufferId, DeviceCode, Extern, Kernel, Launch, OutputKind, Place, Plan, Program, c};
+pub use band::SHARED;
 use band::{Banded, Maker};
 use epilogue::Epilogue;
 use product::{Functions, Shape};
@@ -167,11 +168,18 @@ pub fn prelude() -> String {
     .concat()
 }
 
-/// The functions and calls of a valid program, which is [`stored`] at this precision.
+/// The functions and calls of a valid program, which is [`stored`] at this precision, for blocks with [`SHARED`] bytes of
+/// shared memory.
 pub fn module(program: &Program, precision: Precision) -> Module {
+    module_within(program, precision, SHARED)
+}
+
+/// As [`module`] for blocks with no more than `shared` bytes of shared memory in bands.
+pub fn module_within(program: &Program, precision: Precision, shared: usize) -> Module {
     let mut builder = Builder {
         program,
         precision,
+        shared,
         module: Module::default(),
         known: FxHashMap::default(),
         kernels: FxHashMap::default(),
@@ -247,6 +255,7 @@ fn is_aligned(program: &Program, place: Place) -> bool {
 struct Builder<'a> {
     program: &'a Program,
     precision: Precision,
+    shared: usize,
     module: Module,
     /// Functions by their threads, shared memory and text.
     known: FxHashMap<(usize, usize, String), usize>,
@@ -346,7 +355,8 @@ impl Builder<'_> {
         if let Some(calls) = self.ended(launches) {
             return Ok(calls);
         }
-        let maker = Maker { program: self.program, precision: self.precision, aligned: &self.aligned };
+        let maker =
+            Maker { program: self.program, precision: self.precision, aligned: &self.aligned, shared: self.shared };
         let Banded { about, text, shared, blocks, buffers, scratch, sums } = maker.make(launches, band)?;
         self.module.scratch = self.module.scratch.max(scratch);
         let function = self.sharing(&about, band::THREADS, shared, text);

@@ -94,6 +94,47 @@ pub enum Stmt {
     },
 }
 
+impl Stmt {
+    /// The same with what `change` makes of every index.
+    pub fn with_indices(&self, change: &impl Fn(&Index) -> Index) -> Stmt {
+        let mut new = self.clone();
+        match &mut new {
+            Stmt::Let { value, .. } | Stmt::Accumulator { init: value, .. } | Stmt::Assign { value, .. } => {
+                value.change_indices(change);
+            }
+            Stmt::For { body, .. } => body.iter_mut().for_each(|stmt| *stmt = stmt.with_indices(change)),
+            Stmt::Store { index, value, .. } => {
+                *index = change(index);
+                value.change_indices(change);
+            }
+            Stmt::StoreAt { at, value, .. } => {
+                at.change_indices(change);
+                value.change_indices(change);
+            }
+        }
+        new
+    }
+}
+
+impl Expr {
+    fn change_indices(&mut self, change: &impl Fn(&Index) -> Index) {
+        match self {
+            Expr::Const(_) | Expr::Reg(_) => {}
+            Expr::Index(index) | Expr::Load { index, .. } => *index = change(index),
+            Expr::LoadAt { at: x, .. } | Expr::Unary(_, x) | Expr::Cast(_, x) => x.change_indices(change),
+            Expr::Binary(_, a, b) => {
+                a.change_indices(change);
+                b.change_indices(change);
+            }
+            Expr::Select { cond, then, otherwise } => {
+                cond.change_indices(change);
+                then.change_indices(change);
+                otherwise.change_indices(change);
+            }
+        }
+    }
+}
+
 /// A scalar expression. Types are exact: operands of a binary operation have one dtype; comparisons give Bool.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Expr {

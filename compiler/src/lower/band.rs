@@ -5,21 +5,29 @@
 //! convolution, over those that read it and that make what they read, as long as nothing outside comes between them.
 
 mod ending;
+mod regrid;
 
 use super::emit::Slot;
 use super::order::Access;
 use crate::level::Target;
 use fgc_program::band::{conv_rows, kernel_rows, product_rows};
-use fgc_program::{Along, Contract, Conv, Known};
+use fgc_program::{Along, Contract, Conv, Kernel, Known};
+use regrid::regrid;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
+use std::sync::Arc;
 
 /// Bytes of results that make a band worth its while.
 const WORTH: usize = 1 << 17;
 
-/// Bytes of packed right operands, which each block of rows meets: they stay in a second-level cache beside its values.
+/// Bytes of packed right operands, which each block of rows meets: they stay in a second-level cache beside its values. CPU
+/// only.
 const OPERANDS: usize = 3 << 18;
+
+/// The shorter side of a right operand at most on a GPU, whose blocks read all of it for each few rows, to save what is as
+/// long as the longer side: features of a head of attention, not of a whole network.
+const FEATURES: usize = 256;
 
 /// Rows of a block where what is kept of them fits [`KEPT`]; else half as many.
 const BLOCK: usize = 64;
@@ -50,7 +58,7 @@ pub(super) struct Candidate<'a> {
 
 pub(super) enum What<'a> {
     /// A kernel, with its slots in the order of its buffers.
-    Kernel(&'a fgc_program::Kernel, &'a [Slot]),
+    Kernel(&'a Kernel, &'a [Slot]),
     /// A product, with the slots of its operands.
     Product(Contract, [Slot; 3]),
     /// A convolution, with the slots of x, w and y.
@@ -70,6 +78,8 @@ pub(super) struct Formed {
     pub along: Vec<Along>,
     /// What lives within the band only.
     pub locals: Vec<Slot>,
+    /// Kernels that take the place of members': the same with the rows as their grid.
+    pub kernels: Vec<(usize, Arc<Kernel>)>,
 }
 
 /// A launch as a member: where its rows are, and which of its values it uses by rows.
@@ -79,6 +89,8 @@ struct Way {
     by_rows: FxHashSet<Slot>,
     /// Bytes of its packed right operand.
     operand: usize,
+    /// The kernel, if it needs another grid.
+    kernel: Option<Arc<Kernel>>,
 }
 
 /// What the rows of a band are.
@@ -134,17 +146,22 @@ pub(super) struct Values<'a> {
     pub elements: &'a dyn Fn(Slot) -> usize,
 }
 
+/// A kernel that goes along rows: which of its buffers it uses by rows, and itself if it needs another grid for that.
+type ByRows = (Vec<bool>, Option<Arc<Kernel>>);
+
 struct Former<'a> {
     candidates: &'a [Candidate<'a>],
     values: Values<'a>,
     /// Matrices there must be at least for sums over rows.
     entries: usize,
+    /// Bytes of packed right operands at most.
+    operands: usize,
     target: Target,
     writer: FxHashMap<Slot, usize>,
     readers: FxHashMap<Slot, Vec<usize>>,
     /// The launches that read what each one writes.
     after: Vec<Vec<usize>>,
-    kernels: FxHashMap<(*const fgc_program::Kernel, usize), Vec<bool>>,
+    kernels: FxHashMap<(*const Kernel, usize), Option<ByRows>>,
     /// The band of each launch that has one.
     band_of: Vec<Option<usize>>,
     formed: Vec<Formed>,
@@ -158,6 +175,7 @@ pub(super) fn form(candidates: &[Candidate], values: Values, target: Target) -> 
         candidates,
         values,
         entries: if target == Target::Cpu { ENTRIES } else { 1 },
+        operands: if target == Target::Cpu { OPERANDS } else { usize::MAX },
         target,
         writer: FxHashMap::default(),
         readers: FxHashMap::default(),
@@ -213,6 +231,20 @@ pub(super) fn form(candidates: &[Candidate], values: Values, target: Target) -> 
         former.found(i, [Rows::Samples(extent(&i))]);
     }
     former.formed
+}
+
+/// How a kernel goes along rows; on a GPU a warp takes a row, which is one iteration.
+fn by_grid(kernel: &Kernel, rows: Rows, cuda: bool) -> Option<ByRows> {
+    let fits = kernel.extent == rows.count() || !cuda && kernel.extent.is_multiple_of(rows.count());
+    if kernel.extent > 0 && fits {
+        return Some((kernel_rows(kernel, rows.count()), None));
+    }
+    // Samples have kernels enough whose grids fit.
+    if let Rows::Samples(_) = rows {
+        return None;
+    }
+    let new = regrid(kernel, rows.count())?;
+    Some((kernel_rows(&new, rows.count()), Some(Arc::new(new))))
 }
 
 impl Former<'_> {
@@ -318,8 +350,9 @@ impl Former<'_> {
             Rows::Samples(count) => (SAMPLE / self.kept(&members, rows).max(1)).clamp(1, count / SAMPLES),
         };
         let along = members.iter().map(|(_, way)| way.along).collect();
+        let kernels = members.iter().filter_map(|(i, way)| Some((*i, way.kernel.clone()?))).collect();
         let members = members.into_iter().map(|(i, _)| i).collect();
-        Some((kept, Formed { members, entries: rows.entries(), rows: rows.rows(), block, along, locals }))
+        Some((kept, Formed { members, entries: rows.entries(), rows: rows.rows(), block, along, locals, kernels }))
     }
 
     /// Bytes of a row that `members`, in this order, keep at one time of what they pass on, at most.
@@ -375,7 +408,7 @@ impl Former<'_> {
             shared.all(|slot| from_way.by_rows.contains(slot) && to_way.by_rows.contains(slot))
         };
         let way = self.ways(next, rows).into_iter().find(|way| {
-            operands + way.operand <= OPERANDS
+            operands.saturating_add(way.operand) <= self.operands
                 && (way.along != Along::K || rows.entries() >= self.entries)
                 && members.iter().all(|(member, other)| {
                     let access = &self.candidates[*member].access;
@@ -429,18 +462,26 @@ impl Former<'_> {
         match &self.candidates[i].what {
             What::Other => Vec::new(),
             What::Kernel(kernel, slots) => {
-                // On a GPU a warp takes a row, which is one iteration.
-                let fits = kernel.extent.is_multiple_of(rows.count())
-                    && (self.target == Target::Cpu || kernel.extent == rows.count());
-                if kernel.extent == 0 || !fits {
-                    return Vec::new();
-                }
-                let own =
-                    self.kernels.entry((*kernel, rows.count())).or_insert_with(|| kernel_rows(kernel, rows.count()));
-                vec![Way { along: Along::Grid, by_rows: by_rows(slots, own), operand: 0 }]
+                let (key, cuda) = ((*kernel as *const Kernel, rows.count()), self.target == Target::Cuda);
+                let found = self.kernels.entry(key).or_insert_with(|| by_grid(kernel, rows, cuda)).clone();
+                let way = |(own, kernel): ByRows| Way {
+                    along: Along::Grid,
+                    by_rows: by_rows(slots, &own),
+                    operand: 0,
+                    kernel,
+                };
+                found.map(way).into_iter().collect()
             }
             What::Product(c, slots) => {
                 let lens = slots.map(|slot| (self.values.elements)(slot));
+                let few = |along: Along| {
+                    let shorter = match along {
+                        Along::M => c.n.min(c.k),
+                        Along::N => c.m.min(c.k),
+                        _ => c.m.min(c.n),
+                    };
+                    self.target == Target::Cpu || shorter <= FEATURES
+                };
                 let way = |along: Along| {
                     let own = product_rows(c, along, entries, rows.rows(), lens)?;
                     let (each, right) = match along {
@@ -452,19 +493,28 @@ impl Former<'_> {
                         Along::Grid => (0, 0),
                     };
                     let fits = match rows {
-                        Rows::Matrices { .. } => along != Along::Batch && each <= 1,
+                        Rows::Matrices { .. } => along != Along::Batch && each <= 1 && few(along),
                         Rows::Samples(_) => along != Along::K && each >= PIXELS,
                     };
                     let by_rows = by_rows(slots, &own);
-                    (fits && !by_rows.is_empty()).then(|| Way { along, by_rows, operand: 3 * right * c.k })
+                    (fits && !by_rows.is_empty()).then(|| Way {
+                        along,
+                        by_rows,
+                        operand: 3 * right * c.k,
+                        kernel: None,
+                    })
                 };
                 [Along::M, Along::N, Along::Batch, Along::K].into_iter().filter_map(way).collect()
             }
             What::Conv(c, slots) => {
                 let own = if samples { conv_rows(c, Along::Batch, entries, rows.rows()) } else { None };
                 let weights = c.kernel[0] * c.kernel[1] * c.channels * c.filters;
-                let way =
-                    |own: [bool; 3]| Way { along: Along::Batch, by_rows: by_rows(slots, &own), operand: 4 * weights };
+                let way = |own: [bool; 3]| Way {
+                    along: Along::Batch,
+                    by_rows: by_rows(slots, &own),
+                    operand: 4 * weights,
+                    kernel: None,
+                };
                 own.map(way).into_iter().collect()
             }
         }

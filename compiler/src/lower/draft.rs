@@ -89,7 +89,8 @@ impl Draft<'_> {
         let mut bands = Vec::new();
         for set in order(&accesses, &times, &bytes) {
             bands.extend(formed.get(set).map(|band| (sorted.len(), band.clone())));
-            sorted.extend(sets[set].iter().map(|&i| tasks[i].clone()));
+            let kernels = formed.get(set).map_or(&[][..], |band| &band.kernels);
+            sorted.extend(sets[set].iter().map(|&i| tasks[i].with(kernels.iter().find(|(member, _)| *member == i))));
         }
         for &unit in late {
             let built = alone(self.graph, &self.cut, &self.units, unit, memo);

@@ -45,6 +45,15 @@ impl Task {
         Task { work, when }
     }
 
+    /// The same, with this kernel if there is one.
+    pub fn with(&self, kernel: Option<&(usize, Arc<Kernel>)>) -> Task {
+        let mut task = self.clone();
+        if let (Work::Kernel { kernel, .. }, Some((_, new))) = (&mut task.work, kernel) {
+            *kernel = new.clone();
+        }
+        task
+    }
+
     pub fn access(&self) -> Access {
         match &self.work {
             Work::Kernel { kernel, slots } => {

@@ -3,27 +3,36 @@
 //! What lives within the band is in the block's shared memory, one value in the place of another that is no longer needed.
 //! Products compute their rows with the tiles of [`super::product`]; kernels run with a warp for each row. Products that
 //! sum over the rows add to their results in the order of the tiles: a block goes through all tiles of a segment of a
-//! matrix's rows, and segments are added up by a call after the band's.
+//! matrix's rows, and segments are added up by a call after the band's. Rows that do not fit go through the launches some
+//! columns at a time ([`passes`]).
 
-use super::context::{Context, Home};
-use super::print::row;
-use super::product::{Shape, math};
-use super::tree::tree;
-use super::{Precision, plain};
-use crate::{Access, Along, Band, BufferId, Contract, Kernel, Launch, Operand, Place, Program, bounds, c};
-use std::fmt::Write;
+mod columns;
+mod layout;
+mod passes;
+mod print;
+mod running;
+
+pub(super) use passes::Axis;
+
+use super::{Precision, c, plain};
+use crate::{Along, Band, BufferId, Contract, Launch, Operand, Place, Program};
+use layout::{Layout, arranged};
+use passes::{Passes, Phase, Work, passes};
+use print::Printer;
 
 /// Threads of a block.
 pub(super) const THREADS: usize = 256;
 /// Bytes of shared memory that a block can have on every GPU with tensor cores for bf16 and tf32.
-pub(super) const SHARED: usize = 99 << 10;
-/// Rows that a block may take at a time, the most first. Fewer do not fill a tensor core's instruction.
-const TILES: [usize; 3] = [64, 32, 16];
+pub const SHARED: usize = 99 << 10;
+/// Rows that a block may take at a time. Fewer do not fill a tensor core's instruction.
+const TILES: [usize; 3] = [16, 32, 64];
+/// Columns that a block may take at a time where it cannot take all, the most first: multiples of a product's tiles.
+const CHUNKS: [usize; 4] = [512, 256, 128, 64];
 /// Blocks that keep a GPU busy.
 const BUSY: usize = 256;
-/// Words along k of the tiles in shared memory, and words between their rows.
-const WORDS: usize = 16;
-const GAP: usize = 8;
+/// Bytes a second that blocks read from the second-level cache, and elements of rows that kernels go through, about, on an H200.
+const CACHE: f64 = 5.5e12;
+const ELEMENTS: f64 = 6e12;
 
 /// A band's function, and what adds up its segments.
 pub(super) struct Banded {
@@ -49,34 +58,8 @@ pub(super) struct Maker<'a> {
     pub program: &'a Program,
     pub precision: Precision,
     pub aligned: &'a [bool],
-}
-
-/// Bytes of shared memory for some members of a band, from the first to the last.
-struct Piece {
-    bytes: usize,
-    live: (usize, usize),
-    what: What,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum What {
-    Rows(BufferId),
-    /// Tiles of a product's operands.
-    Tiles(usize),
-    /// A kernel's own memory, by its number among the kernel's buffers.
-    Own(usize, usize),
-}
-
-struct Layout {
-    tile: usize,
-    pieces: Vec<(What, usize)>,
-    bytes: usize,
-}
-
-impl Layout {
-    fn at(&self, what: What) -> Option<usize> {
-        self.pieces.iter().find(|(piece, _)| *piece == what).map(|(_, at)| *at)
-    }
+    /// Bytes of shared memory that a block has at most.
+    pub shared: usize,
 }
 
 impl Maker<'_> {
@@ -84,38 +67,24 @@ impl Maker<'_> {
     /// Why the band's launches have to run one after the other.
     pub fn make(&self, launches: &[Launch], band: &Band) -> Result<Banded, String> {
         let launches: Vec<Launch> = launches.iter().zip(&band.along).map(|(l, along)| upright(l, *along)).collect();
-        let layout = self.layout(&launches, band)?;
+        let whole = vec![Phase::Once((0..launches.len()).map(Work::Launch).collect())];
+        let (layout, passes) = self.chosen(&launches, band, &whole)?;
         let tiles = band.rows.div_ceil(layout.tile);
         let sums = band.along.contains(&Along::K);
         let each = if sums { tiles.div_ceil((BUSY / band.entries.max(1)).clamp(1, tiles.max(1))) } else { 1 };
         let segments = tiles.div_ceil(each.max(1));
-        let mut printer = Printer {
-            maker: self,
-            band,
-            layout: &layout,
-            segments,
-            given: Vec::new(),
-            written: Vec::new(),
-            body: String::new(),
-            scratch: 0,
-            sums: Vec::new(),
-        };
         let mut names = Vec::new();
-        for (i, launch) in launches.iter().enumerate() {
-            match launch {
-                Launch::Kernel { kernel, args } => {
-                    let kernel = &self.program.kernels[kernel.0 as usize];
-                    names.push(plain(&kernel.name));
-                    printer.kernel(i, kernel, args);
-                }
-                Launch::Contract(contract) => {
-                    names.push("product".into());
-                    printer.product(i, contract);
-                }
+        for launch in &launches {
+            names.push(match launch {
+                Launch::Kernel { kernel, .. } => plain(&self.program.kernels[kernel.0 as usize].name),
+                Launch::Contract(_) => "product".into(),
                 Launch::Conv(_) => return Err("there is a convolution".into()),
                 Launch::Extern(_) => return Err("there is a kernel from outside".into()),
-            }
+            });
         }
+        let phases = passes.as_ref().map_or(&whole, |passes| &passes.phases);
+        let mut printer = Printer::new(self, band, &launches, &layout, passes.as_ref(), segments);
+        phases.iter().for_each(|phase| printer.phase(phase));
         let Printer { given, written, body, scratch, sums, .. } = printer;
         let mut parameters: Vec<String> = Vec::new();
         for (n, buffer) in given.iter().enumerate() {
@@ -139,7 +108,14 @@ impl Maker<'_> {
             each * tile,
             each * tile,
         );
-        let about = format!("band of {} × {rows} rows, {tile} at a time: {}", band.entries, names.join(", "));
+        let in_columns = match (&passes, layout.chunk) {
+            (Some(passes), Some(chunk)) => {
+                format!(", {chunk} of {} columns, {} passes", passes.width, passes.count())
+            }
+            _ => String::new(),
+        };
+        let about =
+            format!("band of {} × {rows} rows, {tile} at a time{in_columns}: {}", band.entries, names.join(", "));
         let blocks = band.entries * segments;
         Ok(Banded { about, text, shared: layout.bytes, blocks, buffers: given, scratch, sums })
     }
@@ -153,74 +129,76 @@ impl Maker<'_> {
         matches!(self.program.buffers[buffer.0 as usize].place, Place::Band { .. })
     }
 
-    /// The most rows that leave blocks enough, else the fewest.
-    fn layout(&self, launches: &[Launch], band: &Band) -> Result<Layout, String> {
-        let layouts = TILES.map(|tile| self.arranged(launches, band, tile));
-        let least = layouts[TILES.len() - 1].bytes;
-        let most = band.rows.next_power_of_two().max(TILES[TILES.len() - 1]);
-        let fits = |layout: &Layout| layout.bytes <= SHARED && layout.tile <= most;
-        let mut fitting: Vec<Layout> = layouts.into_iter().filter(fits).collect();
-        let busy = fitting.iter().position(|l| band.entries * band.rows.div_ceil(l.tile) >= BUSY);
-        match busy {
-            Some(first) => Ok(fitting.swap_remove(first)),
-            None => fitting.pop().ok_or_else(|| {
-                let fewest = TILES[TILES.len() - 1];
-                format!("{fewest} rows take {least} bytes of shared memory, of which a block has {SHARED}")
-            }),
+    /// The fastest way to take the band's rows that fits: how many at a time, and whether whole or in columns.
+    fn chosen(&self, launches: &[Launch], band: &Band, whole: &[Phase]) -> Result<(Layout, Option<Passes>), String> {
+        let fewest = TILES[0];
+        let most = band.rows.next_power_of_two().max(fewest);
+        let passes = passes(self.program, launches, &band.along, band.entries * band.rows);
+        let mut least = [usize::MAX; 2];
+        let mut best: Option<(f64, Layout)> = None;
+        for tile in TILES.into_iter().filter(|tile| *tile <= most) {
+            let mut layouts = vec![arranged(self, launches, band, (tile, None), whole, None)];
+            if let Ok(passes) = &passes {
+                let chunks = CHUNKS.into_iter().filter(|chunk| *chunk < passes.width);
+                let in_columns =
+                    |chunk| arranged(self, launches, band, (tile, Some(chunk)), &passes.phases, Some(passes));
+                layouts.extend(chunks.map(in_columns));
+            }
+            for layout in layouts {
+                let phases = match (&passes, layout.chunk) {
+                    (Ok(passes), Some(_)) => &passes.phases,
+                    _ => whole,
+                };
+                let least = &mut least[layout.chunk.is_some() as usize];
+                *least = layout.bytes.min(*least);
+                let time = self.time(launches, band, phases, layout.tile);
+                // Of equally fast ones the first: the fewest rows, the most columns.
+                if layout.bytes <= self.shared && best.as_ref().is_none_or(|(other, _)| time < *other) {
+                    best = Some((time, layout));
+                }
+            }
         }
+        let why = match (&passes, least) {
+            (Err(why), [rows, _]) => format!("{fewest} rows take {rows} bytes of shared memory, and {why}"),
+            (Ok(_), [rows, columns]) => {
+                format!("{fewest} rows take {} bytes of shared memory", rows.min(columns))
+            }
+        };
+        let (_, layout) = best.ok_or_else(|| format!("{why}, of which a block has {}", self.shared))?;
+        let passes = passes.ok().filter(|_| layout.chunk.is_some());
+        Ok((layout, passes))
     }
 
-    fn arranged(&self, launches: &[Launch], band: &Band, tile: usize) -> Layout {
-        let mut pieces: Vec<Piece> = Vec::new();
-        for (i, launch) in launches.iter().enumerate() {
-            for (buffer, _) in super::store::uses(self.program, launch).into_iter().filter(|(b, _)| self.is_local(*b)) {
-                let what = What::Rows(buffer);
-                match pieces.iter_mut().find(|piece| piece.what == what) {
-                    Some(piece) => piece.live.1 = i,
-                    None => {
-                        let found = &self.program.buffers[buffer.0 as usize];
-                        let size = found.width();
-                        let bytes = found.len / (band.entries * band.rows).max(1) * size * tile;
-                        pieces.push(Piece { bytes, live: (i, i), what });
-                    }
+    /// Seconds that a band takes, `tile` rows at a time: products to multiply, or to read what each tile meets from the cache,
+    /// kernels to go through their rows. A model, to choose by.
+    fn time(&self, launches: &[Launch], band: &Band, phases: &[Phase], tile: usize) -> f64 {
+        let mut seconds = 0.0;
+        for work in phases.iter().flat_map(Phase::works).filter(|work| !matches!(work, Work::Stored(_))) {
+            let member = work.member();
+            let x = match &launches[member] {
+                Launch::Contract(x) => x,
+                Launch::Kernel { args, .. } => {
+                    let row = |arg: &BufferId| self.program.buffers[arg.0 as usize].len / (band.entries * band.rows);
+                    seconds += args.iter().map(row).sum::<usize>() as f64 / ELEMENTS;
+                    continue;
                 }
-            }
-            match launch {
-                Launch::Kernel { kernel, .. } => {
-                    let kernel = &self.program.kernels[kernel.0 as usize];
-                    let first = kernel.shared().len();
-                    for (n, own) in kernel.locals().iter().enumerate() {
-                        let bytes = own.len.max(1) * own.dtype.size() * (THREADS / 32);
-                        pieces.push(Piece { bytes, live: (i, i), what: What::Own(i, first + n) });
-                    }
-                }
-                Launch::Contract(contract) => {
-                    let (across, down) = sizes(contract, band.along[i], tile);
-                    let bytes = 2 * WORDS * (across + down + 2 * GAP) * 4;
-                    pieces.push(Piece { bytes, live: (i, i), what: What::Tiles(i) });
-                }
-                Launch::Conv(_) | Launch::Extern(_) => {}
-            }
+                Launch::Conv(_) | Launch::Extern(_) => continue,
+            };
+            let (rate, word) = match self.precision {
+                Precision::F32 => (5e13, 4.0),
+                Precision::Tf32 => (2e14, 4.0),
+                Precision::Bf16 => (4e14, 2.0),
+            };
+            // A tile of rows meets all of the right operand, or adds to all of the result.
+            let (meets, bytes) = match band.along[member] {
+                Along::K => (x.m * x.n, 8.0),
+                _ => (x.n * x.k, word),
+            };
+            seconds += meets as f64 * f64::max(2.0 / rate, bytes / tile as f64 / CACHE);
         }
-        // The longest-lived first, each in the lowest gap.
-        pieces.sort_by_key(|piece| std::cmp::Reverse((piece.live.1 - piece.live.0, piece.bytes)));
-        let mut placed: Vec<(usize, Piece)> = Vec::new();
-        for piece in pieces {
-            let meets = |other: &Piece| other.live.0 <= piece.live.1 && piece.live.0 <= other.live.1;
-            let mut taken: Vec<(usize, usize)> =
-                placed.iter().filter(|(_, other)| meets(other)).map(|(at, other)| (*at, at + other.bytes)).collect();
-            taken.sort_unstable();
-            let mut at: usize = 0;
-            for (start, end) in taken {
-                if at + piece.bytes <= start {
-                    break;
-                }
-                at = at.max(end.next_multiple_of(16));
-            }
-            placed.push((at, piece));
-        }
-        let bytes = placed.iter().map(|(at, piece)| at + piece.bytes).max().unwrap_or(0).next_multiple_of(16);
-        Layout { tile, pieces: placed.into_iter().map(|(at, piece)| (piece.what, at)).collect(), bytes }
+        let blocks = band.entries * band.rows.div_ceil(tile);
+        let busy = f64::min(1.0, blocks as f64 / BUSY as f64);
+        seconds * (blocks * tile) as f64 / busy
     }
 }
 
@@ -245,125 +223,25 @@ fn upright(launch: &Launch, along: Along) -> Launch {
     })
 }
 
-/// The size of a product's tiles, along m and n.
-fn sizes(contract: &Contract, along: Along, tile: usize) -> (usize, usize) {
-    let down = match along {
+/// Rows of a product's tiles.
+fn down(contract: &Contract, along: Along, tile: usize) -> usize {
+    match along {
         Along::K if contract.m <= 32 => 32,
         Along::K => 64,
         _ => tile,
+    }
+}
+
+/// Columns of a product's tiles.
+fn across(contract: &Contract, work: &Work, chunk: Option<usize>) -> usize {
+    let at_hand = match (work, chunk) {
+        (Work::Product(_, Axis::Result | Axis::Across), Some(chunk)) => contract.n.min(chunk),
+        _ => contract.n,
     };
-    (down, if contract.n <= 64 { 64 } else { 128 })
+    if at_hand <= 64 { 64 } else { 128 }
 }
 
-struct Printer<'a> {
-    maker: &'a Maker<'a>,
-    band: &'a Band,
-    layout: &'a Layout,
-    segments: usize,
-    /// Parameters.
-    given: Vec<BufferId>,
-    written: Vec<BufferId>,
-    body: String,
-    scratch: usize,
-    sums: Vec<Parts>,
-}
-
-impl Printer<'_> {
-    /// The text of a buffer's start.
-    fn start(&mut self, buffer: BufferId, writes: bool) -> String {
-        let ty = self.maker.stored(buffer);
-        let constant = if writes { "" } else { "const " };
-        if let Some(at) = self.layout.at(What::Rows(buffer)) {
-            return format!("({constant}{ty} *)(dynamic + {at})");
-        }
-        let n = self.given.iter().position(|given| *given == buffer).unwrap_or_else(|| {
-            self.given.push(buffer);
-            self.given.len() - 1
-        });
-        if writes {
-            self.written.push(buffer);
-        }
-        format!("g{n}")
-    }
-
-    fn kernel(&mut self, member: usize, kernel: &Kernel, args: &[BufferId]) {
-        _ = writeln!(self.body, "    {{ /* {} */", plain(&kernel.name));
-        let mut homes = Vec::new();
-        let mut narrow = Vec::new();
-        for (n, (arg, buffer)) in args.iter().zip(&kernel.buffers).enumerate() {
-            let writes = buffer.access != Access::Read;
-            let (start, ty) = (self.start(*arg, writes), self.maker.stored(*arg));
-            let constant = if writes { "" } else { "const " };
-            _ = writeln!(self.body, "      {constant}{ty} *const b{n} = {start};");
-            homes.push(if self.maker.is_local(*arg) { Home::Rows } else { Home::Argument });
-            narrow.push(self.maker.program.buffers[arg.0 as usize].narrow);
-        }
-        for (n, own) in kernel.buffers.iter().enumerate().skip(args.len()) {
-            let (ty, len) = (c::stored(own.dtype), own.len.max(1));
-            let at = self.layout.at(What::Own(member, n)).unwrap_or(0);
-            _ = writeln!(self.body, "      {ty} *const b{n} = ({ty} *)(dynamic + {at}) + threadIdx.x / 32 * {len};");
-            homes.push(Home::Shared);
-            narrow.push(false);
-        }
-        let extents = bounds::extents(kernel.extent, &kernel.body);
-        let context =
-            Context { buffers: &kernel.buffers, homes: &homes, narrow: &narrow, extents: &extents, aligned: false };
-        let (text, int) = row(&tree(kernel), &context, kernel.extent, 4);
-        let (rows, tile) = (self.band.rows, self.layout.tile);
-        _ = write!(
-            self.body,
-            "#pragma unroll 1\n      \
-             for (int row = threadIdx.x / 32; row < {tile} && row0 + row < {rows}; row += {}) {{\n        \
-             const {int} i0 = ({int})entry * {rows} + row0 + row;\n{text}      }}\n    }}\n    __syncthreads();\n",
-            THREADS / 32,
-        );
-    }
-
-    fn product(&mut self, member: usize, contract: &Contract) {
-        let maker = self.maker;
-        let sums = self.band.along[member] == Along::K;
-        let tile = self.layout.tile;
-        let buffers = [contract.a.buffer, contract.b.buffer, contract.c.buffer];
-        let local = buffers.map(|buffer| maker.is_local(buffer));
-        let aligned = [0, 1, 2].map(|i| local[i] || maker.aligned[buffers[i].0 as usize]);
-        let shape = Shape::in_band(contract, aligned, local, sums, tile);
-        let (down, across) = sizes(contract, self.band.along[member], tile);
-        let math = math(contract.dtype, maker.precision);
-        let space = self.layout.at(What::Tiles(member)).unwrap_or(0);
-        let [a, b] = [contract.a.buffer, contract.b.buffer].map(|buffer| self.start(buffer, false));
-        let result = contract.c.buffer;
-        let call = if !sums {
-            let c = self.start(result, true);
-            format!(
-                "{}      band_rows<Shape, {math}, {tile}, {across}, {THREADS}>({a}, {b}, {c}, entry, row0, dynamic + {space});\n",
-                shape.text(1)
-            )
-        } else {
-            // Sums are kept in f32.
-            let parts = self.segments > 1 || maker.program.buffers[result.0 as usize].narrow;
-            let c = if parts { format!("(float *)(scratch + {})", self.scratch) } else { self.start(result, true) };
-            if parts {
-                self.parts(contract, &shape);
-            }
-            format!(
-                "{}      band_sums<Shape, {math}, {parts}, {tile}, {down}, {across}, {THREADS}>\
-                 ({a}, {b}, {c}, entry, segment, row0, row0 == start, dynamic + {space});\n",
-                shape.text(self.segments)
-            )
-        };
-        _ = write!(self.body, "    {{ /* product */\n{call}    }}\n    __syncthreads();\n");
-    }
-
-    /// Gives a result's parts their memory, and adds them up at the end.
-    fn parts(&mut self, contract: &Contract, shape: &Shape) {
-        let (result, at) = (contract.c.buffer, self.scratch);
-        let count = contract.m * contract.n * self.band.entries;
-        let ty = self.maker.stored(result);
-        let text = format!(
-            "({ty} *__restrict__ c, char *scratch) {{\n{}  product_sum<Shape>((const float *)(scratch + {at}), Into<Shape, {ty}>{{c}});\n}}\n",
-            shape.text(self.segments)
-        );
-        self.sums.push(Parts { text, blocks: count.div_ceil(256).clamp(1, 4096), result });
-        self.scratch += (count * self.segments * 4).next_multiple_of(super::ALIGN);
-    }
+/// Whether a row of so many elements is as long as those that are taken column by column.
+fn is_wide(row: usize, width: Option<usize>) -> bool {
+    width == Some(row)
 }

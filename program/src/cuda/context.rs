@@ -1,7 +1,7 @@
 //! What printing a stage starts from, and what it gives.
 
-use crate::KernelBuffer;
 use crate::bounds::Extents;
+use crate::{KernelBuffer, Var};
 
 /// Where a buffer lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,10 @@ pub(super) enum Home {
     Own,
     /// Holds a block's rows, the grid's iterations, in its shared memory; the current one is `row`.
     Rows,
+    /// As `Rows`, but of the columns at hand only.
+    RowColumns,
+    /// For one point, in the block's shared memory, of the columns at hand only.
+    Columns,
     /// For each grid iteration, from this byte of the scratch memory on.
     Scratch(usize),
 }
@@ -39,4 +43,6 @@ pub(super) struct Context<'a> {
     pub extents: &'a Extents,
     /// Whether every buffer starts at a multiple of 16 bytes.
     pub aligned: bool,
+    /// The variable that goes through a row's columns, so many at a time: from `column0` to `column_end`.
+    pub column: Option<(Var, usize)>,
 }

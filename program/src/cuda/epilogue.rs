@@ -110,8 +110,14 @@ impl Epilogue {
         // The element has not been stored.
         narrow[own] = false;
         let extents = bounds::extents(kernel.extent, &kernel.body);
-        let context =
-            Context { buffers: &kernel.buffers, homes: &homes, narrow: &narrow, extents: &extents, aligned: false };
+        let context = Context {
+            buffers: &kernel.buffers,
+            homes: &homes,
+            narrow: &narrow,
+            extents: &extents,
+            aligned: false,
+            column: None,
+        };
         let (body, int) = element(&stage, &context, (own, index), "sum");
         let members: String = parameters.iter().map(|parameter| format!("    {parameter};\n")).collect();
         let keep = if lasts { "      put(kept + at, sum);\n" } else { "" };

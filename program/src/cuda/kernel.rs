@@ -58,7 +58,14 @@ pub(super) fn stages(kernel: &Kernel, aligned: bool, narrow: &[bool]) -> (Vec<Pr
     }
     let mut all_narrow = narrow.to_vec();
     all_narrow.resize(staged.buffers.len(), false);
-    let context = Context { buffers: &staged.buffers, homes: &homes, narrow: &all_narrow, extents: &extents, aligned };
+    let context = Context {
+        buffers: &staged.buffers,
+        homes: &homes,
+        narrow: &all_narrow,
+        extents: &extents,
+        aligned,
+        column: None,
+    };
     (staged.stages.iter().map(|s| stage(s, &context)).collect(), scratch)
 }
 

@@ -7,7 +7,7 @@ use super::scalar::Scalars;
 use super::stage::{Stage, Team, each_access};
 use super::tree::{Node, Sum, combines, neutral};
 use super::vector::{self, WIDTH, Wide};
-use crate::{BinaryOp, Index, Stmt, Var, c};
+use crate::{BinaryOp, DType, Index, Reg, Stmt, Var, c};
 use rustc_hash::FxHashSet;
 use std::fmt::Write;
 
@@ -53,16 +53,23 @@ pub(super) fn stage(stage: &Stage, context: &Context) -> Printed {
     Printed { text: printer.out, buffers: given, scratches, blocks, threads }
 }
 
-/// The text of one grid iteration's nodes as a warp runs them, in a function that defines the buffers, `row` and `i0`;
-/// and the type of `i0`.
-pub(super) fn row(nodes: &[Node], context: &Context, count: usize, depth: usize) -> (String, &'static str) {
-    let scalars = Scalars::new(context, count);
+/// The text of one grid iteration's nodes as a warp runs them, in a function that defines the buffers, `row`, `i0` and the
+/// registers that are `given`; and the type of `i0`.
+pub(super) fn row<'a>(
+    nodes: impl IntoIterator<Item = &'a Node>,
+    context: &Context,
+    count: usize,
+    given: &[(Reg, DType)],
+    depth: usize,
+) -> (String, &'static str) {
+    let mut scalars = Scalars::new(context, count);
+    scalars.regs.extend(given.iter().copied());
     let mut printer =
         Printer { context, scalars, team: Team::Warp, written: FxHashSet::default(), out: String::new(), names: 0 };
     let mut since = Since::default();
     printer.nodes(nodes, Who::Warp, &mut since, depth);
     // The next row uses the same memory again.
-    let own = |b: &usize| context.homes[*b] == Home::Shared;
+    let own = |b: &usize| matches!(context.homes[*b], Home::Shared | Home::Columns);
     if since.written.iter().any(own) || since.read.iter().any(own) {
         printer.meet(Who::Warp, &mut since, depth);
     }
@@ -272,7 +279,7 @@ impl Printer<'_> {
         since.read.extend(now.read);
     }
 
-    fn nodes(&mut self, nodes: &[Node], who: Who, since: &mut Since, depth: usize) {
+    fn nodes<'n>(&mut self, nodes: impl IntoIterator<Item = &'n Node>, who: Who, since: &mut Since, depth: usize) {
         for node in nodes {
             self.before(node, who, since, depth);
             match node {
@@ -304,6 +311,16 @@ impl Printer<'_> {
 
     /// A loop over points that `who` shares: the member's number, and how many there are.
     fn open_points(&mut self, points: &[(Var, usize)], member: &str, members: usize, depth: usize) {
+        if let (&[(var, _)], Some((column, _))) = (points, self.context.column)
+            && var == column
+        {
+            let (int, i) = (self.scalars.int(), var.0);
+            self.line(
+                depth,
+                &format!("for ({int} i{i} = column0 + {member}; i{i} < column_end; i{i} += {members}) {{"),
+            );
+            return;
+        }
         let count: usize = points.iter().map(|(_, extent)| *extent).product();
         let (q, unsigned) = (self.name(), self.scalars.unsigned());
         self.line(depth, &format!("for ({unsigned} q{q} = {member}; q{q} < {count}u; q{q} += {members}) {{"));

@@ -5,6 +5,7 @@
 //! and channels and the sum is over output pixels.
 
 use super::Precision;
+use super::band::Axis;
 use super::epilogue::Epilogue;
 use crate::{BufferId, Contract, Conv, ConvRole, DType, Operand, c};
 use std::fmt::Write;
@@ -51,8 +52,16 @@ impl Shape {
         Shape::named(x, aligned, [["m", "k"], ["k", "n"], ["m", "n"]])
     }
 
-    /// As one of a band, on `tile` rows at a time: those of m, or of k if `sums`. Operands that are `local` hold these only.
-    pub fn in_band(x: &Contract, aligned: [bool; 3], local: [bool; 3], sums: bool, tile: usize) -> Shape {
+    /// As one of a band, on `tile` rows at a time: those of m, or of k if `sums`. Operands that are `local` hold these only; of
+    /// what has columns so many at a time.
+    pub fn in_band(
+        x: &Contract,
+        aligned: [bool; 3],
+        local: [bool; 3],
+        sums: bool,
+        tile: usize,
+        columns: Option<(Axis, usize)>,
+    ) -> Shape {
         let mut x = x.clone();
         for dim in &mut x.batch {
             for (stride, _) in [&mut dim.a, &mut dim.b, &mut dim.c].into_iter().zip(local).filter(|(_, local)| *local) {
@@ -69,6 +78,18 @@ impl Shape {
                     (same, _) => same,
                 };
             }
+        }
+        let of_chunk;
+        if let Some((axis, chunk)) = columns {
+            let (operand, name, rows, column) = match axis {
+                Axis::Result => (2, 1, &mut x.c.row, "n"),
+                Axis::Sum => (0, 1, &mut x.a.row, "k"),
+                Axis::Down => (0, 0, &mut x.a.col, "m"),
+                Axis::Across => (1, 1, &mut x.b.row, "n"),
+            };
+            *rows = chunk as isize;
+            of_chunk = format!("({column} % {chunk})");
+            names[operand][name] = &of_chunk;
         }
         Shape::named(&x, aligned, names)
     }

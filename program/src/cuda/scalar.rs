@@ -103,8 +103,10 @@ impl<'a> Scalars<'a> {
 
     /// The text of an element's place in a buffer.
     pub fn place(&self, buffer: usize, index: &Index) -> String {
-        match self.context.homes[buffer] {
-            Home::Rows => self.index_at(index, Var::GRID, "row"),
+        match (self.context.homes[buffer], self.context.column) {
+            (Home::Rows, _) => self.index_at(index, Var::GRID, "row"),
+            (Home::RowColumns, Some((column, chunk))) => format!("(row * {chunk} + i{} - column0)", column.0),
+            (Home::Columns, Some((column, _))) => format!("(i{} - column0)", column.0),
             _ => self.index(index),
         }
     }

@@ -292,7 +292,7 @@ pub(super) fn each_access(node: &Node, visit: &mut impl FnMut(usize, bool)) {
 }
 
 /// Calls `visit` on every register read.
-fn each_reg(node: &Node, visit: &mut impl FnMut(Reg)) {
+pub(super) fn each_reg(node: &Node, visit: &mut impl FnMut(Reg)) {
     each_own_stmt(node, &mut |stmt| {
         if let Stmt::Assign { reg, .. } = stmt {
             visit(*reg);

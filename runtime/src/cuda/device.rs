@@ -49,7 +49,7 @@ impl Device {
             Cow::Owned(stored) => Arc::new(stored),
         };
         validate(&program).map_err(DeviceError::Invalid)?;
-        let module = cuda::module(&program, precision);
+        let module = cuda::module_within(&program, precision, driver.shared());
         let problem = |what| Problem { place: "as CUDA C++".into(), what };
         let problems: Vec<Problem> = cuda::problems(&program, &module).into_iter().map(problem).collect();
         if !problems.is_empty() {

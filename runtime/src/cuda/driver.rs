@@ -47,6 +47,10 @@ pub struct Launch {
 pub trait Driver: Send {
     /// What it is, for people.
     fn name(&self) -> String;
+    /// Bytes of shared memory that a block of a band may take. Code that is made elsewhere, for the cache, takes the default.
+    fn shared(&self) -> usize {
+        fgc_program::cuda::SHARED
+    }
     /// Zeroed memory at a multiple of [`fgc_program::cuda::ALIGN`]; it lives as long as the driver.
     fn allocate(&mut self, bytes: usize, what: &str) -> Result<Address, CudaError>;
     fn upload(&mut self, to: Address, bytes: &[u8]) -> Result<(), CudaError>;

@@ -27,6 +27,8 @@ type Emulate = unsafe extern "C" fn(Wrapper, *mut *mut c_void, u32, u32, u32, u6
 pub struct Emulator {
     /// Decides in which order threads run.
     seed: u64,
+    /// Bytes of shared memory of a band's blocks.
+    shared: usize,
     blocks: Vec<(*mut u8, Layout)>,
     functions: Vec<Loaded>,
     recorded: Vec<Vec<Launch>>,
@@ -45,7 +47,19 @@ unsafe impl Send for Emulator {}
 impl Emulator {
     /// Seed 0 runs threads in order, 1 the other way round, others shuffled.
     pub fn new(seed: u64) -> Emulator {
-        Emulator { seed, blocks: Vec::new(), functions: Vec::new(), recorded: Vec::new(), libraries: Vec::new() }
+        Emulator::within(seed, fgc_program::cuda::SHARED)
+    }
+
+    /// As [`Emulator::new`], with so many bytes of shared memory for blocks of bands.
+    pub fn within(seed: u64, shared: usize) -> Emulator {
+        Emulator {
+            seed,
+            shared,
+            blocks: Vec::new(),
+            functions: Vec::new(),
+            recorded: Vec::new(),
+            libraries: Vec::new(),
+        }
     }
 
     fn launch(&self, launch: &Launch) {
@@ -120,6 +134,10 @@ fn compile(functions: &[&Function]) -> Result<PathBuf, CudaError> {
 impl Driver for Emulator {
     fn name(&self) -> String {
         "emulated on the CPU".into()
+    }
+
+    fn shared(&self) -> usize {
+        self.shared
     }
 
     fn allocate(&mut self, bytes: usize, what: &str) -> Result<Address, CudaError> {

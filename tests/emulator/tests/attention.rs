@@ -5,7 +5,7 @@ use emulator::Emulator;
 use fgc_compiler::diagnostic::render;
 use fgc_compiler::level::Target;
 use fgc_compiler::preset::{Field, NetSpec, Setup};
-use fgc_program::cuda::{Module, Precision};
+use fgc_program::cuda::{Function, Module, Precision, SHARED, module_within, stored};
 use fgc_program::{Distribution, InputKind, OutputKind, Program};
 use fgc_runtime::Values;
 use fgc_runtime::cpu::{self, Backend};
@@ -44,6 +44,15 @@ method tangent() {
     loss l = mse(f(y, f64(t)), stop(f32(jvp(f, [y, f64(t)], [eps, 1.0])))) -> student
   }
 }";
+
+/// The fewest KiB of shared memory in which all bands are functions; long rows then go through them in columns.
+fn little(program: &Program, precision: Precision) -> usize {
+    let made = |shared: usize| module_within(&stored(program, precision), precision, shared);
+    let least = (16..=SHARED >> 10).map(|kib| kib << 10).find(|shared| made(*shared).apart.is_empty()).unwrap();
+    let columns = |function: &Function| function.about.contains(" columns, ");
+    assert!(made(least).functions.iter().any(columns), "nothing goes in columns");
+    least
+}
 
 struct Example {
     method: &'static str,
@@ -140,8 +149,8 @@ fn reported(program: &Program, read: impl Fn(fgc_program::BufferId) -> Values) -
         .collect()
 }
 
-fn emulated(program: &Program, precision: Precision, seed: u64) -> (Vec<(String, Vec<f64>)>, Module) {
-    let driver = Box::new(Emulator::new(seed));
+fn emulated(program: &Program, precision: Precision, shared: usize, seed: u64) -> (Vec<(String, Vec<f64>)>, Module) {
+    let driver = Box::new(Emulator::within(seed, shared));
     let mut device = cuda::Device::new(Arc::new(program.clone()), precision, driver).unwrap_or_else(|e| panic!("{e}"));
     for (buffer, values) in given(program) {
         device.set_values(buffer, &values).unwrap();
@@ -162,7 +171,8 @@ fn distance(a: &[(String, Vec<f64>)], b: &[(String, Vec<f64>)]) -> f64 {
     f64::sqrt(difference / size)
 }
 
-/// All bands of the program are functions, and compute what the interpreter does whatever the order of threads.
+/// All bands of the program are functions, and compute what the interpreter does whatever the order of threads; with little
+/// shared memory long rows go through them in columns.
 fn check(example: &Example, precisions: &[Precision]) {
     let program = program(example);
     assert!(program.plans.iter().any(|plan| !plan.bands.is_empty()), "{}", fgc_program::print::plans(&program));
@@ -173,17 +183,20 @@ fn check(example: &Example, precisions: &[Precision]) {
     reference.run(program.schedule.steps[0].plan).unwrap();
     let expected = reported(&program, |buffer| reference.values(buffer).unwrap());
     for &precision in precisions {
-        let (found, module) = emulated(&program, precision, 0);
-        assert_eq!(module.apart, vec![], "bands that are not one function");
         let allowed = match precision {
             Precision::F32 => 2e-5,
             Precision::Tf32 => 5e-3,
             Precision::Bf16 => 5e-2,
         };
-        let off = distance(&found, &expected);
-        println!("{} {precision:?}: {off:.1e}", example.network);
-        assert!(off < allowed, "{} in {precision:?}: {off:.1e}", example.network);
-        assert!(found == emulated(&program, precision, 5).0, "threads in another order give another result");
+        for shared in [SHARED, little(&program, precision)] {
+            let (found, module) = emulated(&program, precision, shared, 0);
+            assert_eq!(module.apart, vec![], "bands that are not one function");
+            let off = distance(&found, &expected);
+            println!("{} {precision:?} in {shared} bytes: {off:.1e}", example.network);
+            assert!(off < allowed, "{} in {precision:?}: {off:.1e}", example.network);
+            let again = emulated(&program, precision, shared, 5).0;
+            assert!(found == again, "threads in another order give another result");
+        }
     }
 }
 

@@ -58,6 +58,7 @@ impl Former<'_> {
             block: BLOCK.min(rows.rows()),
             along: vec![along, Along::Grid],
             locals: if alone { vec![result] } else { Vec::new() },
+            kernels: Vec::new(),
         })
     }
 

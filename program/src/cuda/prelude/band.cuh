@@ -33,15 +33,48 @@ FN void band_tile(const A *a, const B *b, int z, int m0, int n0, int k0, int k_e
   sums.each(result);
 }
 
-/* Rows m0.. of c. */
+/* Columns n_start.. of rows m0.. of c. */
 template <class Shape, class Math, int TILE, int TN, int THREADS, class A, class B, class C>
-FN void band_rows(const A *a, const B *b, C *c, int z, int m0, char *space) {
+FN void band_rows(const A *a, const B *b, C *c, int z, int m0, int n_start, int n_end, char *space) {
   const Into<Shape, C> out = {c};
   int now = 0;
 #pragma unroll 1
-  for (int n0 = 0; n0 < Shape::N; n0 += TN) {
+  for (int n0 = n_start; n0 < n_end; n0 += TN) {
     const Result<Shape, Into<Shape, C>> result = {out, z, 0, m0, n0};
     band_tile<Shape, Math, TILE, TN, THREADS>(a, b, z, m0, n0, 0, Shape::K, space, now, result);
+  }
+}
+
+/* Sums so far, [row][n] in shared memory. A thread meets the same elements every time. */
+template <class Shape, int TILE> struct Kept {
+  float *sums;
+  int n0;
+  bool first;
+  __device__ __forceinline__ void operator()(int row, int dn, float sum) const {
+    const int n = n0 + dn;
+    if (row >= TILE || n >= Shape::N) return;
+    float *const at = sums + row * Shape::N + n;
+    *at = first ? sum : *at + sum;
+  }
+};
+
+/* Adds what k from k_start to k_end contributes to rows m0.. of c. */
+template <class Shape, class Math, int TILE, int TN, int THREADS, class A, class B>
+FN void band_adds(const A *a, const B *b, float *sums, int z, int m0, int k_start, int k_end, char *space) {
+  int now = 0;
+#pragma unroll 1
+  for (int n0 = 0; n0 < Shape::N; n0 += TN) {
+    const Kept<Shape, TILE> result = {sums, n0, k_start == 0};
+    band_tile<Shape, Math, TILE, TN, THREADS>(a, b, z, m0, n0, k_start, k_end, space, now, result);
+  }
+}
+
+/* Rows m0.. of c are what was added up. */
+template <class Shape, int TILE, int THREADS, class C> FN void band_stored(const float *sums, C *c, int z, int m0) {
+#pragma unroll 1
+  for (int i = threadIdx.x; i < TILE * Shape::N; i += THREADS) {
+    const int m = m0 + i / Shape::N, n = i % Shape::N;
+    if (m < Shape::M) put(c + Shape::c(z, m, n), sums[i]);
   }
 }
 
@@ -60,15 +93,16 @@ template <class Shape, bool PARTS> struct Adding {
   }
 };
 
-/* Adds what rows k0.. contribute to all of c. */
+/* Adds what rows k0.. contribute to rows m_start.. and columns n_start.. of c. */
 template <class Shape, class Math, bool PARTS, int TILE, int TM, int TN, int THREADS, class A, class B>
-FN void band_sums(const A *a, const B *b, float *c, int z, int segment, int k0, bool first, char *space) {
+FN void band_sums(const A *a, const B *b, float *c, int z, int segment, int k0, bool first, int m_start, int m_end,
+                  int n_start, int n_end, char *space) {
   const int limit = k0 + TILE, k_end = limit < Shape::K ? limit : Shape::K;
   int now = 0;
 #pragma unroll 1
-  for (int m0 = 0; m0 < Shape::M; m0 += TM)
+  for (int m0 = m_start; m0 < m_end; m0 += TM)
 #pragma unroll 1
-    for (int n0 = 0; n0 < Shape::N; n0 += TN) {
+    for (int n0 = n_start; n0 < n_end; n0 += TN) {
       const Adding<Shape, PARTS> result = {c, z, segment, m0, n0, first};
       band_tile<Shape, Math, TM, TN, THREADS>(a, b, z, m0, n0, k0, k_end, space, now, result);
     }

@@ -1,6 +1,6 @@
 //! Bands of products and kernels as one function: rows in shared memory, sums over rows, what does not fit.
 
-use crate::{F, at, check, load, program};
+use crate::{F, at, check, check_within, load, program};
 use fgc_program::cuda::{Module, Precision};
 use fgc_program::*;
 
@@ -107,18 +107,36 @@ fn attention_of_any_size_is_one_function() {
 #[test]
 fn many_matrices_are_taken_in_large_tiles() {
     for precision in [Precision::F32, Precision::Tf32] {
-        let program = attention(Sizes { entries: 260, queries: 70, keys: 20, features: 16 }, false);
+        let program = attention(Sizes { entries: 260, queries: 64, keys: 20, features: 16 }, false);
         let module = check(&program, precision, tolerance(precision), 1);
         assert!(is_one(&module) && module.functions[0].about.contains("64 at a time"), "{}", module.functions[0].about);
         assert_eq!(module.plans[0][0].len(), 1, "sums need no parts");
     }
 }
 
-/// Rows that are too long for a block run apart, and the module says so.
+/// Rows that are too long go through the launches in columns, in a pass for each sum that others wait for: the sum of
+/// exponentials is made beside their maximum, the weights wait for it.
+#[test]
+fn long_rows_are_taken_in_columns() {
+    // More and fewer columns than a chunk, at its end, and an odd number; queries more and fewer than a tile.
+    let sizes = [(2, 40, 300, 32), (1, 7, 330, 24), (2, 33, 257, 64), (1, 20, 384, 40)];
+    for (n, (entries, queries, keys, features)) in sizes.into_iter().enumerate() {
+        for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
+            let program = attention(Sizes { entries, queries, keys, features }, n % 2 == 1);
+            let shared = if precision == Precision::Bf16 { 27 << 10 } else { 32 << 10 };
+            let module = check_within(shared, &program, precision, tolerance(precision), 1);
+            assert!(is_one(&module), "{:?}", module.apart);
+            let about = &module.functions[0].about;
+            assert!(about.contains(&format!("of {keys} columns, 2 passes")), "{about}");
+        }
+    }
+}
+
+/// Sums that take more than a block has run apart, and the module says so.
 #[test]
 fn what_does_not_fit_runs_apart() {
-    let program = attention(Sizes { entries: 1, queries: 20, keys: 2000, features: 16 }, false);
-    let module = check(&program, Precision::F32, tolerance(Precision::F32), 1);
+    let program = attention(Sizes { entries: 1, queries: 20, keys: 2000, features: 2000 }, false);
+    let module = check(&program, Precision::F32, 1e-4, 1);
     assert!(module.plans[0].iter().all(|calls| !calls.is_empty()));
     assert!(module.apart[0].why.contains("of which a block has"), "{:?}", module.apart);
 }

@@ -8,7 +8,7 @@ mod loops;
 mod products;
 
 use emulator::Emulator;
-use fgc_program::cuda::{Module, Precision, module, problems, stored};
+use fgc_program::cuda::{Module, Precision, SHARED, module, module_within, problems, stored};
 use fgc_program::*;
 use fgc_runtime::Values;
 use fgc_runtime::cpu::{self, Backend};
@@ -88,8 +88,8 @@ fn as_f64(values: &Values) -> Vec<f64> {
 }
 
 /// All buffers after the plan has run from these.
-fn emulated(program: &Program, precision: Precision, seed: u64, inputs: &[Values]) -> Vec<Values> {
-    let emulator = Box::new(Emulator::new(seed));
+fn emulated(program: &Program, precision: Precision, shared: usize, seed: u64, inputs: &[Values]) -> Vec<Values> {
+    let emulator = Box::new(Emulator::within(seed, shared));
     let mut device = Device::new(Arc::new(program.clone()), precision, emulator).unwrap_or_else(|e| panic!("{e}"));
     for (i, values) in inputs.iter().enumerate() {
         device.set_values(BufferId(i as u32), values).unwrap();
@@ -100,6 +100,11 @@ fn emulated(program: &Program, precision: Precision, seed: u64, inputs: &[Values
 
 /// Checks a program on random inputs against its definition, within this part of each buffer's largest number; its code.
 fn check(program: &Program, precision: Precision, tolerance: f64, below: i64) -> Module {
+    check_within(SHARED, program, precision, tolerance, below)
+}
+
+/// As [`check`], where bands have so many bytes of shared memory.
+fn check_within(shared: usize, program: &Program, precision: Precision, tolerance: f64, below: i64) -> Module {
     // What lives within a band comes last, and has no values outside.
     let lasting = program.buffers.iter().take_while(|b| b.place == Place::Persistent).enumerate();
     let inputs: Vec<Values> = lasting.map(|(i, b)| values(b.dtype, b.len, i as u64 + 1, below)).collect();
@@ -108,7 +113,7 @@ fn check(program: &Program, precision: Precision, tolerance: f64, below: i64) ->
         reference.set_values(BufferId(i as u32), values).unwrap();
     }
     reference.run(0).unwrap();
-    let found = emulated(program, precision, 0, &inputs);
+    let found = emulated(program, precision, shared, 0, &inputs);
     for (i, found) in found.iter().enumerate() {
         let (expected, found) = (as_f64(&reference.values(BufferId(i as u32)).unwrap()), as_f64(found));
         let largest = expected.iter().fold(1e-30, |most: f64, x| most.max(x.abs()));
@@ -118,9 +123,12 @@ fn check(program: &Program, precision: Precision, tolerance: f64, below: i64) ->
         }
     }
     for seed in [1, 5] {
-        assert!(found == emulated(program, precision, seed, &inputs), "threads in order {seed} give another result");
+        assert!(
+            found == emulated(program, precision, shared, seed, &inputs),
+            "threads in order {seed} give another result"
+        );
     }
-    module(&stored(program, precision), precision)
+    module_within(&stored(program, precision), precision, shared)
 }
 
 /// A module that does not fit its program is not run.
