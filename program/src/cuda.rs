@@ -13,6 +13,7 @@ mod check;
 mod context;
 mod disjoint;
 mod epilogue;
+mod gemm;
 mod kernel;
 mod print;
 mod product;
@@ -34,6 +35,7 @@ use crate::{Band, BufferId, DeviceCode, Extern, Kernel, Launch, OutputKind, Plac
 pub use band::SHARED;
 use band::{Banded, Maker};
 use epilogue::Epilogue;
+pub use gemm::{ALIGNED, Choice, Gemm, Matrix, Start};
 use product::{Functions, Shape};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -68,6 +70,9 @@ pub struct Module {
     pub draws: Vec<(BufferId, Call)>,
     /// Bytes that functions use while they run, and pass to the next call of the same launch.
     pub scratch: usize,
+    /// Products that a library may do, and the launches that are such.
+    pub gemms: Vec<Gemm>,
+    pub choices: Vec<Choice>,
     /// Bands whose launches run one after the other, what is in [`Place::Band`] in memory.
     pub apart: Vec<Apart>,
 }
@@ -168,18 +173,32 @@ pub fn prelude() -> String {
     .concat()
 }
 
-/// The functions and calls of a valid program, which is [`stored`] at this precision, for blocks with [`SHARED`] bytes of
-/// shared memory.
+/// The functions and calls of a valid program, which is [`stored`] at this precision.
 pub fn module(program: &Program, precision: Precision) -> Module {
-    module_within(program, precision, SHARED)
+    module_for(program, precision, Machine::default())
 }
 
-/// As [`module`] for blocks with no more than `shared` bytes of shared memory in bands.
-pub fn module_within(program: &Program, precision: Precision, shared: usize) -> Module {
+/// What a program runs on, as far as its code depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// Bytes of shared memory that a band's block has at most.
+    pub shared: usize,
+    /// Whether there is a library for products, which the module then says how to use.
+    pub library: bool,
+}
+
+impl Default for Machine {
+    fn default() -> Machine {
+        Machine { shared: SHARED, library: false }
+    }
+}
+
+/// As [`module`] for this machine. Its functions do not depend on whether there is a library.
+pub fn module_for(program: &Program, precision: Precision, machine: Machine) -> Module {
     let mut builder = Builder {
         program,
         precision,
-        shared,
+        shared: machine.shared,
         module: Module::default(),
         known: FxHashMap::default(),
         kernels: FxHashMap::default(),
@@ -188,6 +207,9 @@ pub fn module_within(program: &Program, precision: Precision, shared: usize) -> 
         aligned: program.buffers.iter().map(|buffer| is_aligned(program, buffer.place)).collect(),
     };
     let withheld = builder.withheld();
+    if precision == Precision::Bf16 {
+        builder.copying();
+    }
     for (number, plan) in program.plans.iter().enumerate() {
         builder.gated = withheld[number];
         let mut calls: Vec<Vec<Call>> = vec![Vec::new(); plan.launches.len()];
@@ -205,6 +227,9 @@ pub fn module_within(program: &Program, precision: Precision, shared: usize) -> 
         }
         for (i, launch) in plan.launches.iter().enumerate().filter(|(i, _)| !together[*i]) {
             calls[i] = builder.calls(launch);
+            if machine.library && !withheld[number] {
+                builder.choice(number, i, launch);
+            }
         }
         calls.iter_mut().for_each(|calls| builder.gate(calls));
         builder.module.plans.push(calls);

@@ -5,12 +5,15 @@
 //! the driver: CUDA's ([`Gpu`]), or the tests' emulation on the CPU. Nothing of CUDA is needed to build or start: its libraries
 //! are loaded ([`libraries`]) when a device is opened.
 
+mod choose;
 pub mod device;
 pub mod driver;
 pub mod gpu;
 pub mod libraries;
+mod lt;
 pub mod nvrtc;
 
+pub use choose::Library;
 pub use device::Device;
 pub use driver::{Address, CudaError, Driver};
 pub use gpu::Gpu;

@@ -110,7 +110,11 @@ impl Maker<'_> {
         );
         let in_columns = match (&passes, layout.chunk) {
             (Some(passes), Some(chunk)) => {
-                format!(", {chunk} of {} columns, {} passes", passes.width, passes.count())
+                let count = match passes.count() {
+                    1 => "one pass".to_owned(),
+                    count => format!("{count} passes"),
+                };
+                format!(", {chunk} of {} columns, {count}", passes.width)
             }
             _ => String::new(),
         };

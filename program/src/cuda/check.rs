@@ -2,7 +2,7 @@
 
 use super::band::SHARED;
 use super::store::uses;
-use super::{Call, Module, More};
+use super::{Call, Choice, Module, More, Start};
 use crate::{Access, Band, BufferId, Launch, Place, Program};
 
 /// All that is wrong; empty for what [`super::module`] makes.
@@ -31,6 +31,9 @@ pub fn problems(program: &Program, module: &Module) -> Vec<String> {
         }
     }
     problems.extend(module.reports.calls.iter().flatten().filter_map(|call| of_call(module, call, 0)));
+    let copies = module.choices.iter().flat_map(|choice| &choice.copies);
+    problems.extend(copies.filter_map(|call| of_call(module, call, 0)));
+    problems.extend(module.choices.iter().filter_map(|choice| of_choice(program, module, choice)));
     problems.extend(module.draws.iter().filter_map(|(_, call)| of_call(module, call, 2)));
     problems
 }
@@ -61,6 +64,30 @@ fn of_launches(program: &Program, launches: &[Launch], calls: &[Call]) -> Vec<St
         }
     }
     problems
+}
+
+/// Whether a choice is of a product that it describes, and finds its operands.
+fn of_choice(program: &Program, module: &Module, choice: &Choice) -> Option<String> {
+    let plan = program.plans.get(choice.plan);
+    let Some(Launch::Contract(x)) = plan.and_then(|plan| plan.launches.get(choice.launch)) else {
+        return Some(format!("launch {} of plan {} is no product", choice.launch, choice.plan));
+    };
+    let Some(gemm) = module.gemms.get(choice.gemm) else { return Some(format!("there is no gemm {}", choice.gemm)) };
+    let sides = [(&gemm.a, x.m, x.k), (&gemm.b, x.k, x.n), (&gemm.c, x.m, x.n)];
+    for (i, (matrix, rows, columns)) in sides.into_iter().enumerate() {
+        let far = if matrix.by_columns { columns } else { rows };
+        let near = if matrix.by_columns { rows } else { columns };
+        let last = (gemm.batch - 1) * matrix.batch + (far - 1) * matrix.stride + near;
+        let bytes = last * if matrix.bf16 { 2 } else { 4 };
+        let (start, room) = match choice.starts[i] {
+            Start::Within(buffer, byte) => (byte, program.buffers[buffer.0 as usize].bytes()),
+            Start::Scratch(byte) => (byte, module.scratch),
+        };
+        if start + bytes > room {
+            return Some(format!("matrix {i} of gemm {} ends after its memory", choice.gemm));
+        }
+    }
+    None
 }
 
 fn touched(call: &Call) -> impl Iterator<Item = BufferId> {

@@ -1,12 +1,12 @@
 //! A program on a GPU: its memory, its code, its plans as recorded launches.
 
-use super::driver::{Address, CudaError, Driver, Launch};
+use super::driver::{Address, CudaError, Driver, FunctionLaunch, Launch};
 use crate::Values;
 use crate::cpu::DeviceError;
 use crate::cpu::interpret::{self, Fault};
 use crate::cpu::memory::{Element, OwnedView, View};
 use crate::random::Stream;
-use fgc_program::cuda::{self, Module, More, Precision};
+use fgc_program::cuda::{self, Machine, Module, More, Precision};
 use fgc_program::validate::{Problem, validate};
 use fgc_program::{BufferId, DType, Input, Known, Place, Program, Scalar, known};
 use rustc_hash::FxHashMap;
@@ -17,17 +17,19 @@ use std::sync::Arc;
 /// A program ready to run on a GPU.
 pub struct Device {
     program: Arc<Program>,
-    module: Module,
-    driver: Box<dyn Driver>,
+    pub(super) module: Module,
+    pub(super) driver: Box<dyn Driver>,
     /// Of each buffer.
-    at: Vec<Address>,
-    scratch: Address,
-    report: Address,
+    pub(super) at: Vec<Address>,
+    pub(super) scratch: Address,
+    pub(super) report: Address,
+    /// The launches of plans that a library does: the choice and its way.
+    pub(super) chosen: FxHashMap<(usize, usize), (usize, usize)>,
     /// The report as it is since a plan last ran, once somebody has asked.
     fetched: Option<Vec<f64>>,
     bytes: usize,
     /// Makes random numbers: for each input that is filled here.
-    draws: FxHashMap<BufferId, Launch>,
+    draws: FxHashMap<BufferId, FunctionLaunch>,
     /// Values that only the host writes, as last written: the inputs', of those that conditions are evaluated on (the others
     /// are empty), then the numbers of updates done.
     mirrors: Vec<OwnedView>,
@@ -49,7 +51,9 @@ impl Device {
             Cow::Owned(stored) => Arc::new(stored),
         };
         validate(&program).map_err(DeviceError::Invalid)?;
-        let module = cuda::module_within(&program, precision, driver.shared());
+        let library = driver.library();
+        let module =
+            cuda::module_for(&program, precision, Machine { shared: driver.shared(), library: library.is_some() });
         let problem = |what| Problem { place: "as CUDA C++".into(), what };
         let problems: Vec<Problem> = cuda::problems(&program, &module).into_iter().map(problem).collect();
         if !problems.is_empty() {
@@ -92,7 +96,7 @@ impl Device {
         let held = program.inputs.iter().enumerate().filter(|(i, _)| asked[*i]).map(|(i, input)| (input.buffer, i));
         let counts = counts.iter().zip(program.inputs.len()..).map(|(buffer, i)| (*buffer, i));
         let mirror_of = held.chain(counts).collect();
-        let (recorded, draws, fetched) = Default::default();
+        let (recorded, draws, fetched, chosen) = Default::default();
         let mut device = Device {
             program,
             module,
@@ -101,13 +105,17 @@ impl Device {
             scratch,
             report,
             fetched,
+            chosen,
             draws,
             bytes,
             mirrors,
             mirror_of,
             recorded,
         };
-        device.draws = device.module.draws.iter().map(|(input, call)| (*input, device.launch(call))).collect();
+        device.draws = device.module.draws.iter().map(|(input, call)| (*input, device.call(call))).collect();
+        if let Some(library) = library {
+            device.choose(&library)?;
+        }
         for constant in device.program.clone().constants.iter() {
             device.set_scalars(constant.buffer, &constant.values)?;
         }
@@ -166,11 +174,23 @@ impl Device {
     fn launches(&self, plan: usize, left_out: &[Range<usize>]) -> Vec<Launch> {
         let launches = self.module.plans[plan].iter().enumerate();
         let kept = launches.filter(|(i, _)| !left_out.iter().any(|range| range.contains(i)));
-        let calls = kept.flat_map(|(_, calls)| calls).chain(&self.module.reports.calls[plan]);
-        calls.map(|call| self.launch(call)).collect()
+        let launches = kept.flat_map(|(i, calls)| match self.chosen.get(&(plan, i)) {
+            Some(&(choice, way)) => self.by_library(&self.module.choices[choice], way),
+            None => calls.iter().map(|call| self.launch(call)).collect(),
+        });
+        launches.chain(self.module.reports.calls[plan].iter().map(|call| self.launch(call))).collect()
     }
 
-    fn launch(&self, call: &cuda::Call) -> Launch {
+    /// Launches that a library does, over all plans.
+    pub fn by_libraries(&self) -> usize {
+        self.chosen.len()
+    }
+
+    pub(super) fn launch(&self, call: &cuda::Call) -> Launch {
+        Launch::Function(self.call(call))
+    }
+
+    fn call(&self, call: &cuda::Call) -> FunctionLaunch {
         let buffers = call.buffers.iter().map(|buffer| self.at[buffer.0 as usize].0);
         let more = call.more.iter().map(|more| match more {
             More::Within { buffer, byte } => self.at[buffer.0 as usize].plus(*byte).0,
@@ -178,7 +198,7 @@ impl Device {
             More::Report { word } => self.report.plus(8 * word).0,
         });
         let function = &self.module.functions[call.function];
-        Launch {
+        FunctionLaunch {
             function: call.function,
             blocks: call.blocks,
             threads: function.threads,
@@ -192,7 +212,7 @@ impl Device {
         let Some(launch) = self.draws.get(&input) else { return Ok(false) };
         let mut launch = launch.clone();
         launch.arguments.extend([u64::from(stream.key[0]) | u64::from(stream.key[1]) << 32, stream.step]);
-        self.driver.run(&launch)?;
+        self.driver.run(&Launch::Function(launch))?;
         Ok(true)
     }
 

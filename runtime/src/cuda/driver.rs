@@ -1,7 +1,14 @@
 //! What a device needs of CUDA.
 
-use fgc_program::cuda::Function;
+use super::Library;
+use fgc_program::cuda::{Function, Gemm};
+use std::time::Instant;
 use thiserror::Error;
+
+/// How often launches are timed, each time at most so often in a row, for about so many seconds.
+const ROUNDS: usize = 4;
+const RUNS: f64 = 20.0;
+const LONG: f64 = 0.02;
 
 /// Of a byte in the device's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,9 +37,24 @@ pub enum CudaError {
     Failed { action: &'static str, what: String },
 }
 
+/// What runs at once.
+#[derive(Clone, Debug)]
+pub enum Launch {
+    Function(FunctionLaunch),
+    /// A product by a library.
+    Gemm {
+        /// Its place among those given to [`Driver::prepare`].
+        gemm: usize,
+        /// Which of the ways that there are.
+        way: usize,
+        /// Where a, b and c begin.
+        matrices: [Address; 3],
+    },
+}
+
 /// One launch of a function.
 #[derive(Clone, Debug)]
-pub struct Launch {
+pub struct FunctionLaunch {
     /// Its place among those given to [`Driver::load`].
     pub function: usize,
     pub blocks: usize,
@@ -58,8 +80,35 @@ pub trait Driver: Send {
     fn download(&self, from: Address, bytes: &mut [u8]) -> Result<(), CudaError>;
     /// The two do not overlap.
     fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), CudaError>;
+    /// The library for products that is here.
+    fn library(&self) -> Option<Library> {
+        None
+    }
+    /// Prepares the library's products: in how many ways it does each, which may be none.
+    fn prepare(&mut self, gemms: &[Gemm]) -> Result<Vec<usize>, CudaError> {
+        Ok(vec![0; gemms.len()])
+    }
     /// Makes code of all functions.
     fn load(&mut self, functions: &[Function]) -> Result<(), CudaError>;
+    /// Waits for all that runs.
+    fn wait(&mut self) -> Result<(), CudaError>;
+    /// How long launches take that run one after the other.
+    fn seconds(&mut self, launches: &[Launch]) -> Result<f64, CudaError> {
+        let (mut best, mut runs) = (f64::INFINITY, 1);
+        // Once to know about how long, then often enough to be more than starting them.
+        for _ in 0..ROUNDS {
+            self.wait()?;
+            let start = Instant::now();
+            for _ in 0..runs {
+                launches.iter().try_for_each(|launch| self.run(launch))?;
+            }
+            self.wait()?;
+            let seconds = start.elapsed().as_secs_f64() / runs as f64;
+            best = best.min(seconds);
+            runs = (LONG / seconds.max(1e-9)).clamp(1.0, RUNS) as usize;
+        }
+        Ok(best)
+    }
     /// Runs a launch once.
     fn run(&mut self, launch: &Launch) -> Result<(), CudaError>;
     /// Prepares launches that run together often; gives their number.

@@ -1,10 +1,13 @@
 //! An NVIDIA GPU through CUDA's driver library.
 
-use super::driver::{Address, CudaError, Driver, Launch};
+use super::Library;
+use super::driver::{Address, CudaError, Driver, FunctionLaunch, Launch};
 use super::libraries::{self, DRIVER};
+use super::lt::{Lt, WORKSPACE};
 use super::nvrtc;
+use crate::cpu::compile::cache_dir;
 use cudarc::driver::{result, sys};
-use fgc_program::cuda::Function;
+use fgc_program::cuda::{Function, Gemm};
 use std::cell::Cell;
 use std::ffi::{CString, c_void};
 use std::sync::OnceLock;
@@ -22,6 +25,8 @@ pub struct Gpu {
     memory: Vec<sys::CUdeviceptr>,
     graphs: Vec<(sys::CUgraph, sys::CUgraphExec)>,
     staging: Option<Staging>,
+    /// The library for products, and the memory that these use while they run.
+    lt: Option<(Lt, Address)>,
 }
 
 /// Pinned memory of the host that uploads go through: a copy from other memory waits for all that runs.
@@ -99,7 +104,7 @@ impl Gpu {
         unsafe { result::ctx::set_current(context) }.map_err(failed("use the GPU"))?;
         let stream =
             result::stream::create(result::stream::StreamKind::NonBlocking).map_err(failed("make a stream"))?;
-        Ok(Gpu {
+        let mut gpu = Gpu {
             device,
             context,
             stream,
@@ -110,7 +115,13 @@ impl Gpu {
             memory: Vec::new(),
             graphs: Vec::new(),
             staging: None,
-        })
+            lt: None,
+        };
+        if let Some(lt) = Lt::open() {
+            let workspace = gpu.allocate(WORKSPACE, "products of a library")?;
+            gpu.lt = Some((lt, workspace));
+        }
+        Ok(gpu)
     }
 
     pub fn architecture(&self) -> &str {
@@ -123,7 +134,7 @@ impl Gpu {
         unsafe { result::ctx::set_current(self.context) }.map_err(failed("use the GPU"))
     }
 
-    fn wait(&self) -> Result<(), CudaError> {
+    fn synchronize(&self) -> Result<(), CudaError> {
         // SAFETY: this value's own stream.
         unsafe { result::stream::synchronize(self.stream) }.map_err(failed("run kernels"))?;
         self.staging.iter().for_each(|staging| staging.used.set(0));
@@ -141,7 +152,7 @@ impl Gpu {
             self.staging = Some(Staging { at: at.cast(), used: Cell::new(0) });
         }
         if self.staging.as_ref().is_some_and(|staging| staging.used.get() + bytes.len() > Staging::BYTES) {
-            self.wait()?;
+            self.synchronize()?;
         }
         let Some(staging) = &self.staging else { return Ok(None) };
         // SAFETY: so many bytes from there on are within the staging memory, and no copy under way reads them.
@@ -156,6 +167,19 @@ impl Gpu {
 
     /// Puts a launch on the stream.
     fn launch(&self, launch: &Launch) -> Result<(), CudaError> {
+        match (launch, &self.lt) {
+            (Launch::Function(launch), _) => self.call(launch),
+            // SAFETY: the device gives matrices within memory that it allocated here; launches run one after the other.
+            (Launch::Gemm { gemm, way, matrices }, Some((lt, workspace))) => unsafe {
+                lt.run(*gemm, *way, *matrices, *workspace, self.stream.cast())
+            },
+            (Launch::Gemm { .. }, None) => {
+                Err(CudaError::Failed { action: "multiply", what: "there is no library for products".into() })
+            }
+        }
+    }
+
+    fn call(&self, launch: &FunctionLaunch) -> Result<(), CudaError> {
         let mut values: Vec<u64> = launch.arguments.clone();
         let mut pointers: Vec<*mut c_void> = values.iter_mut().map(|value| (value as *mut u64).cast()).collect();
         // SAFETY: a loaded function, as many pointers as it has parameters (both come from one module), to memory that
@@ -177,9 +201,10 @@ impl Gpu {
 impl Drop for Gpu {
     fn drop(&mut self) {
         // What cannot be given back goes with the process.
-        if self.bind().is_err() || self.wait().is_err() {
+        if self.bind().is_err() || self.synchronize().is_err() {
             return;
         }
+        self.lt = None;
         // SAFETY: all made by this value, unused after the wait, and given back once.
         unsafe {
             for (graph, executable) in self.graphs.drain(..) {
@@ -236,20 +261,33 @@ impl Driver for Gpu {
             result::memcpy_htod_async(to.0, bytes, self.stream)
         }
         .map_err(failed("copy to the GPU"))?;
-        if from.is_none() { self.wait() } else { Ok(()) }
+        if from.is_none() { self.synchronize() } else { Ok(()) }
     }
 
     fn download(&self, from: Address, bytes: &mut [u8]) -> Result<(), CudaError> {
         self.bind()?;
         // SAFETY: as above; `bytes` is borrowed until the copy is done.
         unsafe { result::memcpy_dtoh_async(bytes, from.0, self.stream) }.map_err(failed("copy from the GPU"))?;
-        self.wait()
+        self.synchronize()
     }
 
     fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), CudaError> {
         self.bind()?;
         // SAFETY: both are of this value, and so long.
         unsafe { result::memcpy_dtod_async(to.0, from.0, bytes, self.stream) }.map_err(failed("copy on the GPU"))
+    }
+
+    fn library(&self) -> Option<Library> {
+        let (lt, _) = self.lt.as_ref()?;
+        Some(Library { name: lt.name(), kept: cache_dir().map(|cache| cache.join("kernels")) })
+    }
+
+    fn prepare(&mut self, gemms: &[Gemm]) -> Result<Vec<usize>, CudaError> {
+        self.bind()?;
+        match &mut self.lt {
+            Some((lt, _)) => lt.prepare(gemms),
+            None => Ok(vec![0; gemms.len()]),
+        }
     }
 
     fn load(&mut self, functions: &[Function]) -> Result<(), CudaError> {
@@ -282,6 +320,11 @@ impl Driver for Gpu {
             self.functions.push(found);
         }
         Ok(())
+    }
+
+    fn wait(&mut self) -> Result<(), CudaError> {
+        self.bind()?;
+        self.synchronize()
     }
 
     fn run(&mut self, launch: &Launch) -> Result<(), CudaError> {

@@ -4,8 +4,10 @@
 //! the process's own, so wild accesses crash like any others; what the order of threads decides comes out differently
 //! with another seed.
 
+pub mod gemm;
+
 use fgc_program::Language;
-use fgc_program::cuda::{ALIGN, Function, source};
+use fgc_program::cuda::{ALIGN, Function, Gemm, source};
 use fgc_runtime::cuda::driver::Launch;
 use fgc_runtime::cuda::nvrtc::units;
 use fgc_runtime::cuda::{Address, CudaError, Driver};
@@ -29,6 +31,9 @@ pub struct Emulator {
     seed: u64,
     /// Bytes of shared memory of a band's blocks.
     shared: usize,
+    /// The library for products, if there is one.
+    library: Option<gemm::Library>,
+    gemms: Vec<Gemm>,
     blocks: Vec<(*mut u8, Layout)>,
     functions: Vec<Loaded>,
     recorded: Vec<Vec<Launch>>,
@@ -55,6 +60,8 @@ impl Emulator {
         Emulator {
             seed,
             shared,
+            library: None,
+            gemms: Vec::new(),
             blocks: Vec::new(),
             functions: Vec::new(),
             recorded: Vec::new(),
@@ -62,7 +69,20 @@ impl Emulator {
         }
     }
 
+    /// With a library for products.
+    pub fn with(mut self, library: gemm::Library) -> Emulator {
+        self.library = Some(library);
+        self
+    }
+
     fn launch(&self, launch: &Launch) {
+        let launch = match launch {
+            Launch::Function(launch) => launch,
+            Launch::Gemm { gemm, way, matrices } => {
+                // SAFETY: the device gives places within its memory where the product's matrices fit.
+                return unsafe { gemm::run(&self.gemms[*gemm], self.library, *way, matrices.map(|at| at.0)) };
+            }
+        };
         let loaded = &self.functions[launch.function];
         let mut arguments: Vec<*mut c_void> = launch.arguments.iter().map(|word| *word as *mut c_void).collect();
         // SAFETY: the wrapper takes as many words as the function has parameters, which are the launch's; what those that are
@@ -140,6 +160,16 @@ impl Driver for Emulator {
         self.shared
     }
 
+    fn library(&self) -> Option<fgc_runtime::cuda::Library> {
+        let name = format!("{:?}", self.library?);
+        Some(fgc_runtime::cuda::Library { name, kept: None })
+    }
+
+    fn prepare(&mut self, gemms: &[Gemm]) -> Result<Vec<usize>, CudaError> {
+        self.gemms.extend(gemms.iter().cloned());
+        Ok(vec![if self.library.is_some() { gemm::WAYS } else { 0 }; gemms.len()])
+    }
+
     fn allocate(&mut self, bytes: usize, what: &str) -> Result<Address, CudaError> {
         let error = |_| CudaError::Memory { bytes, what: what.into() };
         let layout = Layout::from_size_align(bytes.max(1), ALIGN).map_err(error)?;
@@ -204,6 +234,22 @@ impl Driver for Emulator {
         self.functions.extend(loaded.into_iter().flatten());
         debug_assert_eq!(self.functions.len(), first + functions.len(), "every function is in one unit");
         Ok(())
+    }
+
+    fn wait(&mut self) -> Result<(), CudaError> {
+        Ok(())
+    }
+
+    /// Not how long they take here: the library is as fast as it is said to be.
+    fn seconds(&mut self, launches: &[Launch]) -> Result<f64, CudaError> {
+        let second = |launch: &Launch| match (launch, self.library) {
+            (Launch::Gemm { .. }, Some(gemm::Library::Slow)) => 2.0,
+            (Launch::Gemm { way, .. }, _) => 0.5 + 0.1 * *way as f64,
+            // Copies of operands.
+            (Launch::Function(launch), _) if launch.arguments.len() == 4 => 0.1,
+            _ => 1.0,
+        };
+        Ok(launches.iter().map(second).sum())
     }
 
     fn run(&mut self, launch: &Launch) -> Result<(), CudaError> {

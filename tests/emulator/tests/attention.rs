@@ -1,53 +1,23 @@
 //! Bands as one function each: whole steps of attention networks, emulated, against the interpreter; forward, backward,
 //! forward-mode derivatives and their gradients, masks and caches, in every precision and order of threads.
 
+mod common;
+#[path = "common/attention.rs"]
+mod examples;
+
 use emulator::Emulator;
-use fgc_compiler::diagnostic::render;
-use fgc_compiler::level::Target;
-use fgc_compiler::preset::{Field, NetSpec, Setup};
-use fgc_program::cuda::{Function, Module, Precision, SHARED, module_within, stored};
+use examples::{ALONG, FIT, TANGENT};
+use fgc_program::cuda::{Function, Machine, Module, Precision, SHARED, module_for, stored};
 use fgc_program::{Distribution, InputKind, OutputKind, Program};
 use fgc_runtime::Values;
 use fgc_runtime::cpu::{self, Backend};
 use fgc_runtime::cuda;
 use std::sync::Arc;
 
-const FIT: &str = "
-method fit() {
-  data x
-  net student = denoiser() adamw(lr = 1e-3)
-  let s = student.schedule
-  draw t ~ uniform_time()(s), eps ~ normal(x)
-  step { loss l = mse(student.x0(add_noise(s, x, eps, t), t, none), x) -> student }
-}";
-
-const ALONG: &str = "
-method along() {
-  data x
-  net student = denoiser() adamw(lr = 1e-3)
-  let s = student.schedule
-  draw t ~ uniform_time()(s), eps ~ normal(x)
-  let y = add_noise(s, x, eps, t)
-  let j = jvp(fn(y, t) = student.x0(y, s.time(t), none), [y, f64(t)], [eps, 1.0])
-  step { loss l = 0.001 * mean(f64(j) ^ 2) -> student }
-}";
-
-const TANGENT: &str = "
-method tangent() {
-  data x
-  net student = denoiser() adamw(lr = 1e-3)
-  let s = student.schedule
-  draw t ~ uniform_time()(s), eps ~ normal(x)
-  let y = add_noise(s, x, eps, t)
-  let f = fn(y, t) = student.x0(y, s.time(t), none)
-  step {
-    loss l = mse(f(y, f64(t)), stop(f32(jvp(f, [y, f64(t)], [eps, 1.0])))) -> student
-  }
-}";
-
 /// The fewest KiB of shared memory in which all bands are functions; long rows then go through them in columns.
 fn little(program: &Program, precision: Precision) -> usize {
-    let made = |shared: usize| module_within(&stored(program, precision), precision, shared);
+    let machine = |shared| Machine { shared, ..Machine::default() };
+    let made = |shared: usize| module_for(&stored(program, precision), precision, machine(shared));
     let least = (16..=SHARED >> 10).map(|kib| kib << 10).find(|shared| made(*shared).apart.is_empty()).unwrap();
     let columns = |function: &Function| function.about.contains(" columns, ");
     assert!(made(least).functions.iter().any(columns), "nothing goes in columns");
@@ -63,29 +33,7 @@ struct Example {
 }
 
 fn program(example: &Example) -> Program {
-    let axes: &[&str] = if example.shape.len() == 3 { &["C", "H", "W"] } else { &["C", "T", "H", "W"] };
-    let axes = axes.iter().map(|axis| axis.to_string()).collect();
-    let net = NetSpec {
-        network: example.network.into(),
-        schedule: "rf".into(),
-        predicts: "flow".into(),
-        precondition: "none".into(),
-        sigma_data: 0.5,
-    };
-    let mut setup = Setup {
-        batch: example.batch,
-        fields: [("x".to_owned(), Field { axes, shape: example.shape.to_vec() })].into_iter().collect(),
-        nets: [("denoiser".to_owned(), net.clone())].into_iter().collect(),
-        target: Target::Cuda,
-        ..Setup::default()
-    };
-    setup.nets.insert("critic".into(), NetSpec { network: "vdit_critic()".into(), ..net });
-    match fgc_compiler::compile("spec.fg", example.method, &setup) {
-        Ok(compiled) => compiled.program,
-        Err(failure) => {
-            panic!("{}", failure.diagnostics.iter().map(|d| render(d, &failure.sources, false)).collect::<String>())
-        }
-    }
+    examples::program(example.method, example.network, example.shape, example.batch)
 }
 
 /// Numbers in [−1, 1) from a seed.

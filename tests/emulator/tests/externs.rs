@@ -1,9 +1,11 @@
 //! The kernels of docs/extern, emulated, compute what their references do, on odd sizes and with threads in any order; and
 //! NVRTC accepts them where it is.
 
+mod common;
+
 use emulator::Emulator;
 use fgc_compiler::level::Target;
-use fgc_compiler::preset::{Field, NetSpec, Setup};
+use fgc_compiler::preset::Setup;
 use fgc_program::cuda::{Precision, module};
 use fgc_program::{Launch, Program};
 use fgc_runtime::cpu::{self, Backend};
@@ -18,22 +20,9 @@ const SPEC: &str = include_str!("../../../docs/extern/scale_shift.fg");
 const ROWS: usize = 7;
 
 fn compile(target: Target, hidden: usize) -> Program {
-    let spec = NetSpec {
-        network: format!("net_of_scales(hidden = {hidden})"),
-        schedule: "edm".into(),
-        predicts: "x0".into(),
-        precondition: "edm".into(),
-        sigma_data: 0.5,
-    };
-    let setup = Setup {
-        batch: ROWS,
-        fields: [("x".to_owned(), Field { axes: vec!["C".into()], shape: vec![3] })].into_iter().collect(),
-        nets: [("denoiser".to_owned(), spec)].into_iter().collect(),
-        folder: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/extern")),
-        target,
-        ..Setup::default()
-    };
-    fgc_compiler::compile("spec.fg", SPEC, &setup).unwrap_or_else(|e| panic!("{:?}", e.diagnostics)).program
+    let folder = Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/extern"));
+    let setup = common::setup(&format!("net_of_scales(hidden = {hidden})"), &[3], ROWS);
+    common::program(SPEC, &Setup { folder, target, ..setup })
 }
 
 /// Losses of three steps, and the gradients of the last.

@@ -3,6 +3,10 @@
 //!
 //! Needs NVRTC (`tests/emulator/nvrtc.sh` gets it); without, and unless `FGC_REQUIRE_NVRTC` is set, nothing is checked.
 
+mod common;
+#[path = "common/attention.rs"]
+mod examples;
+
 use fgc_compiler::compile;
 use fgc_compiler::level::Target;
 use fgc_program::cuda::{Function, Precision, module, source, stored};
@@ -140,6 +144,31 @@ fn kernels_compile_and_fit() {
         );
     }
     println!("{} kernels", found.len());
+}
+
+/// Attention over thousands of keys is one function, forward, backward, in forward mode, and the gradient of that.
+#[test]
+fn long_attention_fits() {
+    if !present() {
+        return;
+    }
+    let mut distinct = Distinct::default();
+    for method in [examples::FIT, examples::TANGENT, examples::ALONG] {
+        // Heads of 64 and of 128 features, 4096 tokens.
+        for network in
+            ["dit(dim = 64, depth = 1, heads = 1, patch = 1)", "dit(dim = 256, depth = 1, heads = 2, patch = 1)"]
+        {
+            let program = examples::program(method, network, &[4, 64, 64], 2);
+            for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
+                let module = module(&stored(&program, precision), precision);
+                assert_eq!(module.apart, vec![], "{network} in {precision:?}");
+                distinct.add(module.functions.into_iter().filter(|f| f.about.contains(" columns, ")));
+            }
+        }
+    }
+    for (r, f) in resources(&distinct.all, "sm_90").iter().zip(&distinct.all) {
+        println!("{:9} {:7} {}", r.registers, r.shared + f.shared, f.about);
+    }
 }
 
 /// Architectures differ in their tensor cores, and in how many registers the assembler finds a use for.

@@ -1,10 +1,11 @@
 //! What the host does between launches: a step waits for the GPU once, and one that is not finite changes nothing, though
 //! nobody looks before its updates are under way.
 
+mod common;
+
 use emulator::Emulator;
-use fgc_compiler::diagnostic::render;
 use fgc_compiler::level::Target;
-use fgc_compiler::preset::{Field, NetSpec, Setup};
+use fgc_compiler::preset::Setup;
 use fgc_program::Program;
 use fgc_program::cuda::{Function, Precision};
 use fgc_runtime::cpu::{self, Backend};
@@ -70,6 +71,10 @@ impl Driver for Counting {
     fn load(&mut self, functions: &[Function]) -> Result<(), CudaError> {
         self.0.load(functions)
     }
+    fn wait(&mut self) -> Result<(), CudaError> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.wait()
+    }
     fn run(&mut self, launch: &Launch) -> Result<(), CudaError> {
         self.0.run(launch)
     }
@@ -82,26 +87,8 @@ impl Driver for Counting {
 }
 
 fn program(method: &str, target: Target) -> Arc<Program> {
-    let net = NetSpec {
-        network: "mlp(hidden = 24, blocks = 1, emb = 8)".into(),
-        schedule: "rf".into(),
-        predicts: "flow".into(),
-        precondition: "none".into(),
-        sigma_data: 0.5,
-    };
-    let setup = Setup {
-        batch: BATCH,
-        fields: [("x".to_owned(), Field { axes: vec!["C".into()], shape: vec![2] })].into_iter().collect(),
-        nets: [("denoiser".to_owned(), net)].into_iter().collect(),
-        target,
-        ..Setup::default()
-    };
-    match fgc_compiler::compile("fit.fg", method, &setup) {
-        Ok(compiled) => Arc::new(compiled.program),
-        Err(failure) => {
-            panic!("{}", failure.diagnostics.iter().map(|d| render(d, &failure.sources, false)).collect::<String>())
-        }
-    }
+    let setup = Setup { target, ..common::setup("mlp(hidden = 24, blocks = 1, emb = 8)", &[2], BATCH) };
+    Arc::new(common::program(method, &setup))
 }
 
 /// The model on the CPU, and on the emulated GPU with what has waited for that.

@@ -4,11 +4,12 @@
 mod bands;
 mod draws;
 mod epilogues;
+mod library;
 mod loops;
 mod products;
 
 use emulator::Emulator;
-use fgc_program::cuda::{Module, Precision, SHARED, module, module_within, problems, stored};
+use fgc_program::cuda::{Machine, Module, Precision, SHARED, module, module_for, problems, stored};
 use fgc_program::*;
 use fgc_runtime::Values;
 use fgc_runtime::cpu::{self, Backend};
@@ -128,7 +129,7 @@ fn check_within(shared: usize, program: &Program, precision: Precision, toleranc
             "threads in order {seed} give another result"
         );
     }
-    module_within(&stored(program, precision), precision, shared)
+    module_for(&stored(program, precision), precision, Machine { shared, ..Machine::default() })
 }
 
 /// A module that does not fit its program is not run.

@@ -1,0 +1,194 @@
+//! Which products a library does: those that it does faster, as measured here, and that come out the same.
+//!
+//! Both ways run on noise in the buffers of the plan. What was found is kept, by the GPU, the library and the product: the
+//! next run does the same, to the bit.
+
+use super::device::Device;
+use super::driver::{Address, CudaError, Launch};
+use fgc_program::BufferId;
+use fgc_program::cuda::{Choice, Precision, Start};
+use rustc_hash::FxHashMap;
+use std::path::PathBuf;
+
+/// Bytes of a result that are compared, at its start and at its end.
+const COMPARED: usize = 1 << 20;
+/// What the library must take at most of our time: less is no gain that is worth other code.
+const FASTER: f64 = 0.97;
+
+/// A library for products.
+#[derive(Clone, Debug)]
+pub struct Library {
+    /// With its version.
+    pub name: String,
+    /// Where what was measured is kept, if anywhere.
+    pub kept: Option<PathBuf>,
+}
+
+/// How a launch is carried out: by the library in this way, or by our own functions.
+type Way = Option<usize>;
+
+impl Device {
+    /// Decides for all products that the library may do; the memory they use is zero before and after.
+    pub(super) fn choose(&mut self, library: &Library) -> Result<(), CudaError> {
+        let ways = self.driver.prepare(&self.module.gemms)?;
+        let mut known: FxHashMap<String, Way> = FxHashMap::default();
+        for (n, choice) in self.module.choices.clone().iter().enumerate() {
+            let key = self.key(choice, library);
+            let way = match known.get(&key) {
+                Some(way) => *way,
+                None => {
+                    let file = library.kept.as_ref().map(|folder| folder.join(&key));
+                    let kept = file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
+                    let kept =
+                        kept.and_then(|text| read(&text)).filter(|way| way.is_none_or(|way| way < ways[choice.gemm]));
+                    let way = match kept {
+                        Some(way) => way,
+                        None => self.measured(choice, ways[choice.gemm])?,
+                    };
+                    if let Some(file) = file {
+                        // What is not kept is measured again.
+                        _ = file.parent().map(std::fs::create_dir_all);
+                        _ = std::fs::write(file, way.map_or("own\n".to_owned(), |way| format!("library {way}\n")));
+                    }
+                    known.insert(key, way);
+                    way
+                }
+            };
+            if let Some(way) = way {
+                self.chosen.insert((choice.plan, choice.launch), (n, way));
+            }
+        }
+        Ok(())
+    }
+
+    /// What tells products apart whose times may differ.
+    fn key(&self, choice: &Choice, library: &Library) -> String {
+        let mut hash = blake3::Hasher::new();
+        for text in [self.driver.name(), library.name.clone(), format!("{:?}", self.module.gemms[choice.gemm])] {
+            hash.update(text.as_bytes()).update(&[0]);
+        }
+        for call in self.module.plans[choice.plan][choice.launch].iter().chain(&choice.copies) {
+            hash.update(self.module.functions[call.function].text.as_bytes()).update(&call.blocks.to_le_bytes());
+        }
+        format!("product-{}", &hash.finalize().to_hex()[..32])
+    }
+
+    /// The launches that do what a choice is about, by the library.
+    pub(super) fn by_library(&self, choice: &Choice, way: usize) -> Vec<Launch> {
+        let matrices = choice.starts.map(|start| match start {
+            Start::Within(buffer, byte) => self.at[buffer.0 as usize].plus(byte),
+            Start::Scratch(byte) => self.scratch.plus(byte),
+        });
+        let copies = choice.copies.iter().map(|call| self.launch(call));
+        copies.chain([Launch::Gemm { gemm: choice.gemm, way, matrices }]).collect()
+    }
+
+    fn measured(&mut self, choice: &Choice, ways: usize) -> Result<Way, CudaError> {
+        let [a, b, c] = choice.buffers;
+        self.fill(a, &noise(self.is_narrow(a), 1))?;
+        self.fill(b, &noise(self.is_narrow(b), 2))?;
+        let own: Vec<Launch> =
+            self.module.plans[choice.plan][choice.launch].iter().map(|call| self.launch(call)).collect();
+        self.run_all(&own)?;
+        let wanted = self.compared(c)?;
+        let mut best = (self.driver.seconds(&own)? * FASTER, None);
+        for way in 0..ways {
+            self.fill(c, &ZEROS)?;
+            let other = self.by_library(choice, way);
+            // What the library refuses is ours to do.
+            if self.run_all(&other).is_err() {
+                continue;
+            }
+            let found = self.compared(c)?;
+            let off = distance(&found, &wanted);
+            let allowed = match self.module.gemms[choice.gemm].precision {
+                Precision::F32 => 1e-5,
+                Precision::Tf32 => 1e-3,
+                Precision::Bf16 => 1e-2,
+            };
+            if off.is_none_or(|off| off > allowed) {
+                continue;
+            }
+            let seconds = self.driver.seconds(&other)?;
+            if seconds < best.0 {
+                best = (seconds, Some(way));
+            }
+        }
+        for buffer in [a, b, c] {
+            self.fill(buffer, &ZEROS)?;
+        }
+        Ok(best.1)
+    }
+
+    fn is_narrow(&self, buffer: BufferId) -> bool {
+        self.program().buffers[buffer.0 as usize].narrow
+    }
+
+    fn run_all(&mut self, launches: &[Launch]) -> Result<(), CudaError> {
+        launches.iter().try_for_each(|launch| self.driver.run(launch))
+    }
+
+    /// Repeats a pattern all over a buffer.
+    fn fill(&mut self, buffer: BufferId, pattern: &[u8]) -> Result<(), CudaError> {
+        let (at, bytes) = (self.at[buffer.0 as usize], self.program().buffers[buffer.0 as usize].bytes());
+        let mut done = bytes.min(pattern.len());
+        self.driver.upload(at, &pattern[..done])?;
+        while done < bytes {
+            let more = done.min(bytes - done);
+            self.driver.copy(at, at.plus(done), more)?;
+            done += more;
+        }
+        Ok(())
+    }
+
+    /// The elements at a buffer's start and end.
+    fn compared(&self, buffer: BufferId) -> Result<Vec<f32>, CudaError> {
+        let (at, bytes) = (self.at[buffer.0 as usize], self.program().buffers[buffer.0 as usize].bytes());
+        let some = bytes.min(COMPARED);
+        let mut values = Vec::new();
+        for start in [0, (bytes - some) / 4 * 4] {
+            let mut raw = vec![0; some];
+            self.driver.download(Address(at.0 + start as u64), &mut raw)?;
+            if self.is_narrow(buffer) {
+                values.extend(raw.chunks_exact(2).map(|b| f32::from_bits(u32::from_le_bytes([0, 0, b[0], b[1]]))));
+            } else {
+                values.extend(raw.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
+            }
+        }
+        Ok(values)
+    }
+}
+
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+
+/// Numbers in [−1, 1) as they are stored; as many as do not repeat along a row.
+fn noise(narrow: bool, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let numbers = (0..16411).map(move |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+    });
+    if narrow {
+        numbers.flat_map(|x| half::bf16::from_f32(x).to_le_bytes()).collect()
+    } else {
+        numbers.flat_map(f32::to_le_bytes).collect()
+    }
+}
+
+/// ‖a − b‖ / ‖b‖; None if that is no number, or there is nothing to compare.
+fn distance(a: &[f32], b: &[f32]) -> Option<f64> {
+    let square = |x: f64| x * x;
+    let off: f64 = a.iter().zip(b).map(|(a, b)| square(f64::from(*a) - f64::from(*b))).sum();
+    let size: f64 = b.iter().map(|b| square(f64::from(*b))).sum();
+    (off.is_finite() && size > 0.0).then(|| (off / size).sqrt())
+}
+
+fn read(text: &str) -> Option<Way> {
+    let text = text.trim();
+    if text == "own" {
+        return Some(None);
+    }
+    text.strip_prefix("library ").and_then(|way| way.parse().ok()).map(Some)
+}

@@ -1,0 +1,101 @@
+//! Products by a library: where it is faster and comes out the same, for operands in bf16 and f32, by rows and by columns.
+
+use crate::products::contraction;
+use crate::{as_f64, noise};
+use emulator::Emulator;
+use emulator::gemm::Library;
+use fgc_program::cuda::Precision;
+use fgc_program::*;
+use fgc_runtime::Values;
+use fgc_runtime::cpu::{self, Backend};
+use fgc_runtime::cuda::Device;
+use std::sync::Arc;
+
+/// The last buffer's values after the plan, and the launches that the library did.
+fn multiplied(program: &Program, precision: Precision, library: Library, inputs: &[Values]) -> (Vec<f64>, usize) {
+    let emulator = Box::new(Emulator::new(0).with(library));
+    let mut device = Device::new(Arc::new(program.clone()), precision, emulator).unwrap_or_else(|e| panic!("{e}"));
+    // What was measured has left nothing behind.
+    for buffer in 0..inputs.len() {
+        assert!(as_f64(&device.values(BufferId(buffer as u32)).unwrap()).iter().all(|x| *x == 0.0));
+    }
+    for (i, values) in inputs.iter().enumerate() {
+        device.set_values(BufferId(i as u32), values).unwrap();
+    }
+    device.run(0).unwrap();
+    (as_f64(&device.values(BufferId(inputs.len() as u32 - 1)).unwrap()), device.by_libraries())
+}
+
+fn check(program: &Program, precision: Precision, library: Library, does: usize) {
+    let lasting = program.buffers.iter().take_while(|buffer| buffer.place == Place::Persistent).enumerate();
+    let random =
+        |(i, b): (usize, &Buffer)| Values::F32(noise(i as u64 + 1, b.len).into_iter().map(|x| x as f32).collect());
+    let inputs: Vec<Values> = lasting.map(random).collect();
+    let mut reference = cpu::Device::new(Arc::new(program.clone()), Backend::Compiled, 2).unwrap();
+    for (i, values) in inputs.iter().enumerate() {
+        reference.set_values(BufferId(i as u32), values).unwrap();
+    }
+    reference.run(0).unwrap();
+    let expected = as_f64(&reference.values(BufferId(inputs.len() as u32 - 1)).unwrap());
+    let (found, done) = multiplied(program, precision, library, &inputs);
+    assert_eq!(done, does, "{precision:?}, {library:?}");
+    let norm = |v: &mut dyn Iterator<Item = f64>| v.map(|x| x * x).sum::<f64>().sqrt();
+    let off = norm(&mut found.iter().zip(&expected).map(|(a, b)| a - b)) / norm(&mut expected.iter().copied());
+    let allowed = if precision == Precision::Bf16 { 1e-2 } else { 1e-3 };
+    assert!(off < allowed, "{precision:?}, {library:?}: {off:.1e}");
+}
+
+/// (a·b)·d with the first product between launches only, so that bf16 is where it lies.
+fn chain() -> Program {
+    let (m, n, k) = (256, 256, 512);
+    let mut program = contraction([m, k, n], &[], [false, true, false], 0, DType::F32);
+    // Buffers: a, b, d, result; then a·b.
+    let buffer = |len, place| Buffer { dtype: DType::F32, narrow: false, len, place };
+    program.buffers = vec![
+        buffer(m * n, Place::Persistent),
+        buffer(n * k, Place::Persistent),
+        buffer(k * n, Place::Persistent),
+        buffer(m * n, Place::Persistent),
+        buffer(m * k, Place::Arena { offset: 0 }),
+    ];
+    program.arena = m * k * 4;
+    let operand = |id, row, col| Operand { buffer: BufferId(id), offset: 0, row, col };
+    let Launch::Contract(first) = &mut program.plans[0].launches[0] else { unreachable!() };
+    first.c.buffer = BufferId(4);
+    let second = Contract {
+        m,
+        n,
+        k,
+        a: operand(4, k as isize, 1),
+        b: operand(2, n as isize, 1),
+        c: operand(3, 1, m as isize),
+        ..first.clone()
+    };
+    program.plans[0].launches.push(Launch::Contract(second));
+    program
+}
+
+#[test]
+fn a_faster_library_does_products() {
+    for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
+        check(&chain(), precision, Library::Right, 2);
+    }
+    // A batch with one right operand; more of what lies by columns.
+    check(
+        &contraction([128, 128, 512], &[2, 2], [true, false, true], 0, DType::F32),
+        Precision::Bf16,
+        Library::Right,
+        1,
+    );
+    // Rows that do not begin at multiples of 16 bytes, and too little to do.
+    check(&contraction([256, 258, 513], &[], [false; 3], 0, DType::F32), Precision::F32, Library::Right, 0);
+    check(&contraction([128, 128, 128], &[], [false; 3], 0, DType::F32), Precision::F32, Library::Right, 0);
+}
+
+#[test]
+fn a_slower_or_wrong_library_does_none() {
+    let program = contraction([256, 256, 512], &[], [false; 3], 0, DType::F32);
+    for (library, does) in [(Library::Slow, 0), (Library::Wrong, 0), (Library::FirstWrong, 1)] {
+        check(&program, Precision::F32, library, does);
+    }
+}
