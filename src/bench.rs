@@ -83,6 +83,8 @@ struct Report {
     kernels: usize,
     /// Launches of one step.
     launches: usize,
+    /// Those that a library does.
+    by_library: usize,
     /// Arithmetic and bytes of one step.
     cost: cost::Cost,
     /// Seconds from the text to the program: compiled, and where it was kept.
@@ -161,6 +163,7 @@ pub fn main(args: Args) -> Result<(), Problem> {
         batch: preset.batch,
         kernels: program.kernels.len(),
         launches: costs.len(),
+        by_library: plans(&turns).map(|plan| model.device().by_library(plan)).sum(),
         cost: costs.into_iter().sum(),
         front,
         native,
@@ -249,6 +252,7 @@ impl Report {
             "buffers_mib": mib(self.buffers),
             "kernels": self.kernels,
             "launches": self.launches,
+            "by_library": self.by_library,
             "gflop": self.cost.flops * 1e-9,
             "gigabytes": self.cost.bytes * 1e-9,
             "gflop_per_second": self.gflops(),
@@ -271,12 +275,16 @@ impl Report {
             ),
             None => format!("{:.2} s before the C compiler", self.front[0]),
         };
+        let by_library = match self.by_library {
+            0 => String::new(),
+            some => format!(", {some} of them by cuBLASLt"),
+        };
         let rows = [
             ("step", format!("{median:.3} ms (fastest {:.3}, {} measured)", self.steps[0], self.steps.len())),
             ("samples", format!("{:.0} a second, {} a step", self.batch as f64 * 1e3 / median, self.batch)),
             ("work", format!("{:.3} GFLOP, {:.3} GB a step", self.cost.flops * 1e-9, self.cost.bytes * 1e-9)),
             ("speed", format!("{:.1} GFLOP/s, {:.0} % of {LIMIT:.0}", self.gflops(), self.gflops() / LIMIT * 100.0)),
-            ("code", format!("{} kernels, {} launches a step", self.kernels, self.launches)),
+            ("code", format!("{} kernels, {} launches a step{by_library}", self.kernels, self.launches)),
             (
                 "memory",
                 format!(

@@ -106,13 +106,13 @@ pub fn main(args: Args) -> Result<(), Problem> {
         }
         Emit::Cuda => {
             let program = cuda::stored(program, args.precision.into());
-            let module = cuda::module(&program, args.precision.into());
+            let module = cuda::module_for(&program, args.precision.into(), WITH_LIBRARY);
             let summary: String = summary(&program, &module).iter().map(|line| format!("\n/* {line} */")).collect();
             format!("{}{summary}\n", cuda::source(&module.functions))
         }
         Emit::Cubin => {
             let program = cuda::stored(program, args.precision.into());
-            let module = cuda::module(&program, args.precision.into());
+            let module = cuda::module_for(&program, args.precision.into(), WITH_LIBRARY);
             let summary: String = summary(&program, &module).iter().map(|line| format!("{line}\n")).collect();
             cubins(&module.functions, &args.arch)? + &summary
         }
@@ -120,14 +120,25 @@ pub fn main(args: Args) -> Result<(), Problem> {
     })
 }
 
-/// Says what the plans take of a GPU, as the memory that values within them share; and which bands are not one function, and
-/// why.
+/// The functions are the same for a GPU without a library.
+const WITH_LIBRARY: cuda::Machine = cuda::Machine { shared: cuda::SHARED, library: true };
+
+/// Says what the plans take of a GPU, as the memory that values within them share; which products a library may do; and which
+/// bands are not one function, and why.
 fn summary(program: &Program, module: &cuda::Module) -> Vec<String> {
     let plan = |(plan, calls): (&Plan, &Vec<Vec<cuda::Call>>)| {
         let calls: usize = calls.iter().map(Vec::len).sum();
-        let cost: cost::Cost = cost::plan(program, plan).into_iter().sum();
-        let [gflop, gb] = [cost.flops, cost.bytes].map(|amount| amount * 1e-9);
-        format!("{calls:6} calls, {gflop:10.1} GFLOP, {gb:7.2} GB: plan {}", plan.name)
+        let costs = cost::plan(program, plan);
+        let choices = module.choices.iter().filter(|choice| program.plans[choice.plan].name == plan.name);
+        let library: f64 = choices.map(|choice| costs[choice.launch].flops).sum();
+        let cost: cost::Cost = costs.into_iter().sum();
+        let [gflop, gb, library] = [cost.flops, cost.bytes, library].map(|amount| amount * 1e-9);
+        let library = if library > 0.0 {
+            format!(", {library:.1} of them in products that cuBLASLt may do")
+        } else {
+            String::new()
+        };
+        format!("{calls:6} calls, {gflop:10.1} GFLOP, {gb:7.2} GB: plan {}{library}", plan.name)
     };
     let apart = |apart: &cuda::Apart| {
         let (plan, launches) = (&program.plans[apart.plan].name, &apart.launches);

@@ -99,6 +99,14 @@ impl Device {
         }
     }
 
+    /// Launches of a plan that a library does instead of code of ours.
+    pub fn by_library(&self, plan: usize) -> usize {
+        match self {
+            Device::Cpu(_) => 0,
+            Device::Cuda(device) => device.by_library(plan),
+        }
+    }
+
     /// Whether updates after a step with a loss or a gradient that is not finite do nothing by themselves, so that they
     /// may run before anybody looks.
     pub fn withholds(&self) -> bool {

@@ -162,13 +162,15 @@ impl Maker<'_> {
                 }
             }
         }
-        let why = match (&passes, least) {
-            (Err(why), [rows, _]) => format!("{fewest} rows take {rows} bytes of shared memory, and {why}"),
-            (Ok(_), [rows, columns]) => {
-                format!("{fewest} rows take {} bytes of shared memory", rows.min(columns))
+        let (_, layout) = best.ok_or_else(|| {
+            let least = least.into_iter().min().unwrap_or_default();
+            let has = self.shared;
+            let takes = format!("{fewest} rows take {least} bytes of shared memory, of which a block has {has}");
+            match &passes {
+                Ok(_) => takes,
+                Err(why) => format!("{takes}; columns cannot be taken in turn: {why}"),
             }
-        };
-        let (_, layout) = best.ok_or_else(|| format!("{why}, of which a block has {}", self.shared))?;
+        })?;
         let passes = passes.ok().filter(|_| layout.chunk.is_some());
         Ok((layout, passes))
     }

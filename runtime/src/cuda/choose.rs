@@ -74,7 +74,7 @@ impl Device {
     }
 
     /// The launches that do what a choice is about, by the library.
-    pub(super) fn by_library(&self, choice: &Choice, way: usize) -> Vec<Launch> {
+    pub(super) fn library_launches(&self, choice: &Choice, way: usize) -> Vec<Launch> {
         let matrices = choice.starts.map(|start| match start {
             Start::Within(buffer, byte) => self.at[buffer.0 as usize].plus(byte),
             Start::Scratch(byte) => self.scratch.plus(byte),
@@ -94,7 +94,7 @@ impl Device {
         let mut best = (self.driver.seconds(&own)? * FASTER, None);
         for way in 0..ways {
             self.fill(c, &ZEROS)?;
-            let other = self.by_library(choice, way);
+            let other = self.library_launches(choice, way);
             // What the library refuses is ours to do.
             if self.run_all(&other).is_err() {
                 continue;

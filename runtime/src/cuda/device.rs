@@ -175,15 +175,15 @@ impl Device {
         let launches = self.module.plans[plan].iter().enumerate();
         let kept = launches.filter(|(i, _)| !left_out.iter().any(|range| range.contains(i)));
         let launches = kept.flat_map(|(i, calls)| match self.chosen.get(&(plan, i)) {
-            Some(&(choice, way)) => self.by_library(&self.module.choices[choice], way),
+            Some(&(choice, way)) => self.library_launches(&self.module.choices[choice], way),
             None => calls.iter().map(|call| self.launch(call)).collect(),
         });
         launches.chain(self.module.reports.calls[plan].iter().map(|call| self.launch(call))).collect()
     }
 
-    /// Launches that a library does, over all plans.
-    pub fn by_libraries(&self) -> usize {
-        self.chosen.len()
+    /// Launches of a plan that a library does.
+    pub fn by_library(&self, plan: usize) -> usize {
+        self.chosen.keys().filter(|(of, _)| *of == plan).count()
     }
 
     pub(super) fn launch(&self, call: &cuda::Call) -> Launch {

@@ -285,7 +285,7 @@ impl Driver for Gpu {
     fn prepare(&mut self, gemms: &[Gemm]) -> Result<Vec<usize>, CudaError> {
         self.bind()?;
         match &mut self.lt {
-            Some((lt, _)) => lt.prepare(gemms),
+            Some((lt, _)) => Ok(lt.prepare(gemms)),
             None => Ok(vec![0; gemms.len()]),
         }
     }

@@ -14,7 +14,8 @@ pub(super) const WORKSPACE: usize = 32 << 20;
 /// The library and the products it is prepared for.
 pub(super) struct Lt {
     handle: sys::cublasLtHandle_t,
-    products: Vec<Product>,
+    /// None: what the library cannot describe.
+    products: Vec<Option<Product>>,
 }
 
 /// One product: what it multiplies, and ways to do so.
@@ -46,15 +47,16 @@ impl Lt {
     }
 
     /// Prepares products, which are numbered in this order; for each the number of ways to do it.
-    pub fn prepare(&mut self, gemms: &[Gemm]) -> Result<Vec<usize>, CudaError> {
-        gemms
-            .iter()
-            .map(|gemm| {
-                self.products.push(Product::new(gemm).map_err(failed("describe a product"))?);
-                let product = self.products.last_mut().map_or(Ok(0), |product| product.find_ways(self.handle));
-                product.map_err(failed("find ways to do a product"))
-            })
-            .collect()
+    pub fn prepare(&mut self, gemms: &[Gemm]) -> Vec<usize> {
+        for gemm in gemms {
+            let product = Product::new(gemm).ok().map(|mut product| {
+                product.find_ways(self.handle);
+                product
+            });
+            self.products.push(product);
+        }
+        let ways = |product: &Option<Product>| product.as_ref().map_or(0, |product| product.ways.len());
+        self.products[self.products.len() - gemms.len()..].iter().map(ways).collect()
     }
 
     /// Puts a prepared product on a stream.
@@ -71,7 +73,7 @@ impl Lt {
         stream: *mut c_void,
     ) -> Result<(), CudaError> {
         let missing = || CudaError::Failed { action: "multiply", what: "the product is not prepared".into() };
-        let product = self.products.get(gemm).ok_or_else(missing)?;
+        let product = self.products.get(gemm).and_then(Option::as_ref).ok_or_else(missing)?;
         let way = product.ways.get(way).ok_or_else(missing)?;
         let (left, right) = if product.swapped { (b, a) } else { (a, b) };
         let (one, zero) = (1.0f32, 0.0f32);
@@ -106,7 +108,7 @@ impl Drop for Lt {
     fn drop(&mut self) {
         // SAFETY: all made by this value, and given back once; the streams it was used on have been waited for.
         unsafe {
-            for product in self.products.drain(..) {
+            for product in self.products.drain(..).flatten() {
                 product.layouts.iter().for_each(|layout| _ = result::destroy_matrix_layout(*layout));
                 _ = result::destroy_matmul_desc(product.description);
             }
@@ -122,106 +124,123 @@ impl Product {
             Precision::Tf32 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
             Precision::F32 | Precision::Bf16 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
         };
-        let swapped = !gemm.c.by_columns;
-        let (left, right, rows, columns) =
-            if swapped { (&gemm.b, &gemm.a, gemm.n, gemm.m) } else { (&gemm.a, &gemm.b, gemm.m, gemm.n) };
+        let Turned { swapped, left, right, result } = Turned::new(gemm);
         let description = result::create_matmul_desc(compute, sys::cudaDataType::CUDA_R_32F)?;
-        // What lies as the result does is taken as it is.
-        let transposed = |matrix: &Matrix| matrix.by_columns != gemm.c.by_columns;
-        for (attribute, matrix) in [(CUBLASLT_MATMUL_DESC_TRANSA, left), (CUBLASLT_MATMUL_DESC_TRANSB, right)] {
+        for (attribute, side) in [(CUBLASLT_MATMUL_DESC_TRANSA, &left), (CUBLASLT_MATMUL_DESC_TRANSB, &right)] {
             // CUBLAS_OP_T and CUBLAS_OP_N.
-            let operation = i32::from(transposed(matrix));
+            let operation = i32::from(side.transposed);
             // SAFETY: made above; the attribute is an enumeration of 32 bits.
             unsafe { set(&operation, |at, size| result::set_matmul_desc_attribute(description, attribute, at, size)) }?;
         }
-        let stored = |matrix: &Matrix, [rows, columns]: [usize; 2]| {
-            let [rows, columns] = if transposed(matrix) { [columns, rows] } else { [rows, columns] };
-            layout(matrix, rows, columns, gemm.batch)
-        };
-        let layouts = [
-            stored(left, [rows, gemm.k])?,
-            stored(right, [gemm.k, columns])?,
-            layout(&gemm.c, rows, columns, gemm.batch)?,
-        ];
+        let layouts = [layout(&left, gemm.batch)?, layout(&right, gemm.batch)?, layout(&result, gemm.batch)?];
         Ok(Product { description, layouts, ways: Vec::new(), swapped })
     }
 
-    /// Asks the library for ways to do it, whose sums are in the same order each time; how many there are.
-    fn find_ways(&mut self, handle: sys::cublasLtHandle_t) -> Result<usize, result::CublasError> {
-        use sys::cublasLtMatmulPreferenceAttributes_t as Attribute;
-        let preference = result::create_matmul_pref()?;
-        let workspace = WORKSPACE as u64;
-        let reduction = sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
-        let aligned = ALIGNED as u32;
+    /// Asks the library for ways to do it, whose sums are in the same order each time.
+    fn find_ways(&mut self, handle: sys::cublasLtHandle_t) {
+        let Ok(preference) = preference() else { return };
         let [left, right, result_layout] = self.layouts;
         let mut found = [const { std::mem::MaybeUninit::<sys::cublasLtMatmulHeuristicResult_t>::uninit() }; WAYS];
         let mut count = 0;
-        // SAFETY: made above; each attribute has the type that the library documents; there is room for so many results.
+        // SAFETY: made above; there is room for so many results.
         let asked = unsafe {
-            let note = |attribute: Attribute, at: *const c_void, size: usize| {
-                result::set_matmul_pref_attribute(preference, attribute, at, size)
-            };
-            set(&workspace, |at, size| note(Attribute::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, at, size))
-                .and_then(|()| {
-                    let attribute = Attribute::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK;
-                    set(&reduction, |at, size| note(attribute, at, size))
-                })
-                .and_then(|()| {
-                    let sides = [
-                        Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
-                        Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
-                        Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
-                        Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES,
-                    ];
-                    sides.into_iter().try_for_each(|side| set(&aligned, |at, size| note(side, at, size)))
-                })
-                .and_then(|()| {
-                    sys::cublasLtMatmulAlgoGetHeuristic(
-                        handle,
-                        self.description,
-                        left,
-                        right,
-                        result_layout,
-                        result_layout,
-                        preference,
-                        WAYS as i32,
-                        found[0].as_mut_ptr(),
-                        &mut count,
-                    )
-                    .result()
-                })
+            sys::cublasLtMatmulAlgoGetHeuristic(
+                handle,
+                self.description,
+                left,
+                right,
+                result_layout,
+                result_layout,
+                preference,
+                WAYS as i32,
+                found[0].as_mut_ptr(),
+                &mut count,
+            )
         };
         // SAFETY: made above, used no more.
         _ = unsafe { result::destroy_matmul_pref(preference) };
         // That there is no way is no failure.
-        if asked.is_err() {
-            return Ok(0);
-        }
-        let filled = found.iter().take(usize::try_from(count).unwrap_or(0));
+        let count = if asked.result().is_ok() { usize::try_from(count).unwrap_or(0) } else { 0 };
+        let filled = found.iter().take(count);
         // SAFETY: the library has filled so many.
         let filled = filled.map(|one| unsafe { one.assume_init_read() });
         self.ways = filled.filter(|way| way.state.result().is_ok()).collect();
-        Ok(self.ways.len())
     }
 }
 
-fn layout(
-    matrix: &Matrix,
+/// What ways must be like: within the memory, for matrices that are aligned, with sums in a fixed order.
+fn preference() -> Result<sys::cublasLtMatmulPreference_t, result::CublasError> {
+    use sys::cublasLtMatmulPreferenceAttributes_t as Attribute;
+    let preference = result::create_matmul_pref()?;
+    let workspace = WORKSPACE as u64;
+    let reduction = sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
+    let aligned = ALIGNED as u32;
+    let sides = [
+        Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
+        Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+        Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
+        Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES,
+    ];
+    // SAFETY: made above; memory is a number of 64 bits, the others are of 32.
+    unsafe {
+        let note = |attribute: Attribute, at: *const c_void, size: usize| {
+            result::set_matmul_pref_attribute(preference, attribute, at, size)
+        };
+        set(&workspace, |at, size| note(Attribute::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, at, size))?;
+        set(&reduction, |at, size| note(Attribute::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, at, size))?;
+        sides.into_iter().try_for_each(|side| set(&aligned, |at, size| note(side, at, size)))?;
+    }
+    Ok(preference)
+}
+
+/// A product of matrices that lie column by column, as the library multiplies: result = op(left)·op(right).
+struct Turned<'a> {
+    swapped: bool,
+    left: Side<'a>,
+    right: Side<'a>,
+    result: Side<'a>,
+}
+
+/// A matrix as it lies, column by column, `stride` elements from one to the next.
+struct Side<'a> {
+    matrix: &'a Matrix,
     rows: usize,
     columns: usize,
-    batch: usize,
-) -> Result<sys::cublasLtMatrixLayout_t, result::CublasError> {
+    transposed: bool,
+}
+
+impl<'a> Turned<'a> {
+    fn new(gemm: &'a Gemm) -> Turned<'a> {
+        let swapped = !gemm.c.by_columns;
+        let (left, right, rows, columns) =
+            if swapped { (&gemm.b, &gemm.a, gemm.n, gemm.m) } else { (&gemm.a, &gemm.b, gemm.m, gemm.n) };
+        let side = |matrix: &'a Matrix, rows: usize, columns: usize| {
+            // What lies as the result does is taken as it is.
+            let transposed = matrix.by_columns != gemm.c.by_columns;
+            let (rows, columns) = if transposed { (columns, rows) } else { (rows, columns) };
+            Side { matrix, rows, columns, transposed }
+        };
+        Turned {
+            swapped,
+            left: side(left, rows, gemm.k),
+            right: side(right, gemm.k, columns),
+            result: side(&gemm.c, rows, columns),
+        }
+    }
+}
+
+fn layout(side: &Side, batch: usize) -> Result<sys::cublasLtMatrixLayout_t, result::CublasError> {
     use sys::cublasLtMatrixLayoutAttribute_t as Attribute;
+    let matrix = side.matrix;
     let ty = if matrix.bf16 { sys::cudaDataType::CUDA_R_16BF } else { sys::cudaDataType::CUDA_R_32F };
-    let layout = result::create_matrix_layout(ty, rows as u64, columns as u64, matrix.stride as i64)?;
+    let layout = result::create_matrix_layout(ty, side.rows as u64, side.columns as u64, matrix.stride as i64)?;
     if batch > 1 {
         let (count, stride) = (batch as i32, matrix.batch as i64);
-        let note = |attribute: Attribute, at: *const c_void, size: usize| {
-            // SAFETY: made above.
-            unsafe { result::set_matrix_layout_attribute(layout, attribute, at, size) }
-        };
-        // SAFETY: the attributes are of 32 and of 64 bits.
+        // SAFETY: made above; the attributes are of 32 and of 64 bits.
         unsafe {
+            let note = |attribute: Attribute, at: *const c_void, size: usize| {
+                result::set_matrix_layout_attribute(layout, attribute, at, size)
+            };
             set(&count, |at, size| note(Attribute::CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, at, size))?;
             set(&stride, |at, size| note(Attribute::CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, at, size))?;
         }
@@ -235,4 +254,70 @@ fn layout(
 /// `T` is the attribute's type.
 unsafe fn set<T, R>(value: &T, note: impl FnOnce(*const c_void, usize) -> R) -> R {
     note((value as *const T).cast(), size_of::<T>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A product of each order of its three matrices, with gaps between rows.
+    fn gemms() -> Vec<Gemm> {
+        let (m, n, k) = (3, 4, 5);
+        let all = [Precision::F32, Precision::Tf32, Precision::Bf16].into_iter().flat_map(|precision| {
+            (0..8).map(move |orders| {
+                let matrix = |bit: usize, rows: usize, columns: usize| {
+                    let by_columns = orders & bit != 0;
+                    let stride = if by_columns { rows } else { columns } + bit;
+                    Matrix { by_columns, stride, batch: 64, bf16: precision == Precision::Bf16 && bit != 4 }
+                };
+                let (a, b, c) = (matrix(1, m, k), matrix(2, k, n), matrix(4, m, n));
+                Gemm { m, n, k, batch: 1 + orders % 3, precision, a, b, c }
+            })
+        });
+        all.collect()
+    }
+
+    /// What the library does with what it is told is the product.
+    #[test]
+    fn matrices_turned_give_the_same_product() {
+        let numbers: Vec<f64> = (0..64).map(|i| f64::from(i * i % 17) - 8.0).collect();
+        let ours = |matrix: &Matrix, row: usize, column: usize| {
+            if matrix.by_columns { column * matrix.stride + row } else { row * matrix.stride + column }
+        };
+        for gemm in gemms() {
+            let turned = Turned::new(&gemm);
+            let op = |side: &Side, row: usize, column: usize| {
+                let (row, column) = if side.transposed { (column, row) } else { (row, column) };
+                assert!(row < side.rows && column < side.columns);
+                numbers[column * side.matrix.stride + row]
+            };
+            let mut theirs = [0.0; 64];
+            for row in 0..turned.result.rows {
+                for column in 0..turned.result.columns {
+                    theirs[column * turned.result.matrix.stride + row] =
+                        (0..gemm.k).map(|k| op(&turned.left, row, k) * op(&turned.right, k, column)).sum();
+                }
+            }
+            for m in 0..gemm.m {
+                for n in 0..gemm.n {
+                    let term = |k| numbers[ours(&gemm.a, m, k)] * numbers[ours(&gemm.b, k, n)];
+                    assert_eq!(theirs[ours(&gemm.c, m, n)], (0..gemm.k).map(term).sum::<f64>(), "{gemm:?}");
+                }
+            }
+        }
+    }
+
+    /// Needs the library (`pip install nvidia-cublas-cu12`), no GPU; nothing is checked where it is not.
+    #[test]
+    fn the_library_accepts_descriptions() {
+        // SAFETY: loads the library or does not.
+        if libraries::preload(&CUBLASLT).is_none() || !unsafe { sys::is_culib_present() } {
+            eprintln!("not checked: there is no cuBLASLt");
+            return;
+        }
+        for gemm in gemms() {
+            Product::new(&gemm).unwrap_or_else(|e| panic!("{gemm:?}: {e:?}"));
+            preference().unwrap();
+        }
+    }
 }

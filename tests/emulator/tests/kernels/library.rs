@@ -23,7 +23,7 @@ fn multiplied(program: &Program, precision: Precision, library: Library, inputs:
         device.set_values(BufferId(i as u32), values).unwrap();
     }
     device.run(0).unwrap();
-    (as_f64(&device.values(BufferId(inputs.len() as u32 - 1)).unwrap()), device.by_libraries())
+    (as_f64(&device.values(BufferId(inputs.len() as u32 - 1)).unwrap()), device.by_library(0))
 }
 
 fn check(program: &Program, precision: Precision, library: Library, does: usize) {
