@@ -277,7 +277,7 @@ impl Report {
         };
         let by_library = match self.by_library {
             0 => String::new(),
-            some => format!(", {some} of them by cuBLASLt"),
+            some => format!(", {some} of them by libraries"),
         };
         let rows = [
             ("step", format!("{median:.3} ms (fastest {:.3}, {} measured)", self.steps[0], self.steps.len())),

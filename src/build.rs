@@ -123,7 +123,7 @@ pub fn main(args: Args) -> Result<(), Problem> {
 /// The functions are the same for a GPU without a library.
 const WITH_LIBRARY: cuda::Machine = cuda::Machine { shared: cuda::SHARED, library: true };
 
-/// Says what the plans take of a GPU, as the memory that values within them share; which products a library may do; and which
+/// Says what the plans take of a GPU, as the memory that values within them share; how much of them a library may do; and which
 /// bands are not one function, and why.
 fn summary(program: &Program, module: &cuda::Module) -> Vec<String> {
     let plan = |(plan, calls): (&Plan, &Vec<Vec<cuda::Call>>)| {
@@ -133,11 +133,7 @@ fn summary(program: &Program, module: &cuda::Module) -> Vec<String> {
         let library: f64 = choices.map(|choice| costs[choice.launch].flops).sum();
         let cost: cost::Cost = costs.into_iter().sum();
         let [gflop, gb, library] = [cost.flops, cost.bytes, library].map(|amount| amount * 1e-9);
-        let library = if library > 0.0 {
-            format!(", {library:.1} of them in products that cuBLASLt may do")
-        } else {
-            String::new()
-        };
+        let library = if library > 0.0 { format!(", {library:.1} of them a library may do") } else { String::new() };
         format!("{calls:6} calls, {gflop:10.1} GFLOP, {gb:7.2} GB: plan {}{library}", plan.name)
     };
     let apart = |apart: &cuda::Apart| {

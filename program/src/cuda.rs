@@ -13,8 +13,10 @@ mod check;
 mod context;
 mod disjoint;
 mod epilogue;
+mod filtering;
 mod gemm;
 mod kernel;
+mod library;
 mod print;
 mod product;
 mod random;
@@ -35,7 +37,9 @@ use crate::{Band, BufferId, DeviceCode, Extern, Kernel, Launch, OutputKind, Plac
 pub use band::SHARED;
 use band::{Banded, Maker};
 use epilogue::Epilogue;
-pub use gemm::{ALIGNED, Choice, Gemm, Matrix, Start};
+pub use filtering::Filtering;
+pub use gemm::{Gemm, Matrix};
+pub use library::{ALIGNED, Choice, Start, Task};
 use product::{Functions, Shape};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -70,8 +74,8 @@ pub struct Module {
     pub draws: Vec<(BufferId, Call)>,
     /// Bytes that functions use while they run, and pass to the next call of the same launch.
     pub scratch: usize,
-    /// Products that a library may do, and the launches that are such.
-    pub gemms: Vec<Gemm>,
+    /// Products and convolutions that a library may do, and the launches that are such.
+    pub tasks: Vec<Task>,
     pub choices: Vec<Choice>,
     /// Bands whose launches run one after the other, what is in [`Place::Band`] in memory.
     pub apart: Vec<Apart>,
@@ -183,7 +187,7 @@ pub fn module(program: &Program, precision: Precision) -> Module {
 pub struct Machine {
     /// Bytes of shared memory that a band's block has at most.
     pub shared: usize,
-    /// Whether there is a library for products, which the module then says how to use.
+    /// Whether there is a library for products or convolutions, which the module then says how to use.
     pub library: bool,
 }
 
@@ -207,9 +211,7 @@ pub fn module_for(program: &Program, precision: Precision, machine: Machine) -> 
         aligned: program.buffers.iter().map(|buffer| is_aligned(program, buffer.place)).collect(),
     };
     let withheld = builder.withheld();
-    if precision == Precision::Bf16 {
-        builder.copying();
-    }
+    let mut large: Vec<(usize, usize)> = Vec::new();
     for (number, plan) in program.plans.iter().enumerate() {
         builder.gated = withheld[number];
         let mut calls: Vec<Vec<Call>> = vec![Vec::new(); plan.launches.len()];
@@ -228,12 +230,15 @@ pub fn module_for(program: &Program, precision: Precision, machine: Machine) -> 
         for (i, launch) in plan.launches.iter().enumerate().filter(|(i, _)| !together[*i]) {
             calls[i] = builder.calls(launch);
             if machine.library && !withheld[number] {
-                builder.choice(number, i, launch);
+                large.push((number, i));
             }
         }
         calls.iter_mut().for_each(|calls| builder.gate(calls));
         builder.module.plans.push(calls);
     }
+    builder.gated = false;
+    builder.copying();
+    large.into_iter().for_each(|(plan, launch)| builder.choice(plan, launch));
     builder.module.reports = builder.reports(&withheld);
     builder.module.draws = builder.draws();
     builder.module

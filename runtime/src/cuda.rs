@@ -7,11 +7,13 @@
 
 mod choose;
 pub mod device;
+mod dnn;
 pub mod driver;
 pub mod gpu;
 pub mod libraries;
 mod lt;
 pub mod nvrtc;
+mod vendor;
 
 pub use choose::Library;
 pub use device::Device;

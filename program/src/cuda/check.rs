@@ -2,8 +2,8 @@
 
 use super::band::SHARED;
 use super::store::uses;
-use super::{Call, Choice, Module, More, Start};
-use crate::{Access, Band, BufferId, Launch, Place, Program};
+use super::{Call, Choice, Module, More, Start, Task};
+use crate::{Access, Band, BufferId, ConvRole, Launch, Place, Program};
 
 /// All that is wrong; empty for what [`super::module`] makes.
 pub fn problems(program: &Program, module: &Module) -> Vec<String> {
@@ -31,7 +31,7 @@ pub fn problems(program: &Program, module: &Module) -> Vec<String> {
         }
     }
     problems.extend(module.reports.calls.iter().flatten().filter_map(|call| of_call(module, call, 0)));
-    let copies = module.choices.iter().flat_map(|choice| &choice.copies);
+    let copies = module.choices.iter().flat_map(|choice| choice.before.iter().chain(&choice.after));
     problems.extend(copies.filter_map(|call| of_call(module, call, 0)));
     problems.extend(module.choices.iter().filter_map(|choice| of_choice(program, module, choice)));
     problems.extend(module.draws.iter().filter_map(|(_, call)| of_call(module, call, 2)));
@@ -66,28 +66,41 @@ fn of_launches(program: &Program, launches: &[Launch], calls: &[Call]) -> Vec<St
     problems
 }
 
-/// Whether a choice is of a product that it describes, and finds its operands.
+/// Whether a choice is of a launch that it may be of, and its operands have room.
 fn of_choice(program: &Program, module: &Module, choice: &Choice) -> Option<String> {
     let plan = program.plans.get(choice.plan);
-    let Some(Launch::Contract(x)) = plan.and_then(|plan| plan.launches.get(choice.launch)) else {
-        return Some(format!("launch {} of plan {} is no product", choice.launch, choice.plan));
-    };
-    let Some(gemm) = module.gemms.get(choice.gemm) else { return Some(format!("there is no gemm {}", choice.gemm)) };
-    let sides = [(&gemm.a, x.m, x.k), (&gemm.b, x.k, x.n), (&gemm.c, x.m, x.n)];
-    for (i, (matrix, rows, columns)) in sides.into_iter().enumerate() {
-        let far = if matrix.by_columns { columns } else { rows };
-        let near = if matrix.by_columns { rows } else { columns };
-        let last = (gemm.batch - 1) * matrix.batch + (far - 1) * matrix.stride + near;
-        let bytes = last * if matrix.bf16 { 2 } else { 4 };
-        let (start, room) = match choice.starts[i] {
-            Start::Within(buffer, byte) => (byte, program.buffers[buffer.0 as usize].bytes()),
-            Start::Scratch(byte) => (byte, module.scratch),
-        };
-        if start + bytes > room {
-            return Some(format!("matrix {i} of gemm {} ends after its memory", choice.gemm));
+    let launch = plan.and_then(|plan| plan.launches.get(choice.launch));
+    let bytes = match (launch, module.tasks.get(choice.task)) {
+        (Some(Launch::Contract(_)), Some(Task::Gemm(gemm))) => {
+            let sides = [(&gemm.a, gemm.m, gemm.k), (&gemm.b, gemm.k, gemm.n), (&gemm.c, gemm.m, gemm.n)];
+            sides.map(|(matrix, rows, columns)| {
+                let (far, near) = if matrix.by_columns { (columns, rows) } else { (rows, columns) };
+                let last = (gemm.batch - 1) * matrix.batch + (far - 1) * matrix.stride + near;
+                last * if matrix.bf16 { 2 } else { 4 }
+            })
         }
-    }
-    None
+        (Some(Launch::Conv(_)), Some(Task::Filtering(f))) => {
+            let x = f.batch * f.height * f.width * f.channels;
+            let w = f.kernel[0] * f.kernel[1] * f.channels * f.filters;
+            let y = f.batch * f.out[0] * f.out[1] * f.filters;
+            let all = match f.role {
+                ConvRole::Forward => [x, w, y],
+                ConvRole::Input => [w, y, x],
+                ConvRole::Weight => [x, y, w],
+            };
+            all.map(|elements| elements * if f.bf16 { 2 } else { 4 })
+        }
+        _ => return Some(format!("launch {} of plan {} is no task of a library", choice.launch, choice.plan)),
+    };
+    let too_long = |(start, bytes): (&Start, usize)| {
+        let (start, room) = match start {
+            Start::Within(buffer, byte) => (*byte, program.buffers[buffer.0 as usize].bytes()),
+            Start::Scratch(byte) => (*byte, module.scratch),
+        };
+        start + bytes > room
+    };
+    let wrong = choice.starts.iter().zip(bytes).any(too_long);
+    wrong.then(|| format!("an operand of task {} ends after its memory", choice.task))
 }
 
 fn touched(call: &Call) -> impl Iterator<Item = BufferId> {

@@ -1,4 +1,4 @@
-//! Which products a library does: those that it does faster, as measured here, and that come out the same.
+//! Which products and convolutions a library does: those that it does faster, as measured here, and that come out the same.
 //!
 //! Both ways run on noise in the buffers of the plan. What was found is kept, by the GPU, the library and the product: the
 //! next run does the same, to the bit.
@@ -15,10 +15,10 @@ const COMPARED: usize = 1 << 20;
 /// What the library must take at most of our time: less is no gain that is worth other code.
 const FASTER: f64 = 0.97;
 
-/// A library for products.
+/// The libraries for products and convolutions.
 #[derive(Clone, Debug)]
 pub struct Library {
-    /// With its version.
+    /// With their versions.
     pub name: String,
     /// Where what was measured is kept, if anywhere.
     pub kept: Option<PathBuf>,
@@ -28,9 +28,9 @@ pub struct Library {
 type Way = Option<usize>;
 
 impl Device {
-    /// Decides for all products that the library may do; the memory they use is zero before and after.
+    /// Decides for all that the library may do; the memory they use is zero before and after.
     pub(super) fn choose(&mut self, library: &Library) -> Result<(), CudaError> {
-        let ways = self.driver.prepare(&self.module.gemms)?;
+        let ways = self.driver.prepare(&self.module.tasks)?;
         let mut known: FxHashMap<String, Way> = FxHashMap::default();
         for (n, choice) in self.module.choices.clone().iter().enumerate() {
             let key = self.key(choice, library);
@@ -40,10 +40,10 @@ impl Device {
                     let file = library.kept.as_ref().map(|folder| folder.join(&key));
                     let kept = file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
                     let kept =
-                        kept.and_then(|text| read(&text)).filter(|way| way.is_none_or(|way| way < ways[choice.gemm]));
+                        kept.and_then(|text| read(&text)).filter(|way| way.is_none_or(|way| way < ways[choice.task]));
                     let way = match kept {
                         Some(way) => way,
-                        None => self.measured(choice, ways[choice.gemm])?,
+                        None => self.measured(choice, ways[choice.task])?,
                     };
                     if let Some(file) = file {
                         // What is not kept is measured again.
@@ -61,26 +61,26 @@ impl Device {
         Ok(())
     }
 
-    /// What tells products apart whose times may differ.
+    /// What tells launches apart whose times may differ.
     fn key(&self, choice: &Choice, library: &Library) -> String {
         let mut hash = blake3::Hasher::new();
-        for text in [self.driver.name(), library.name.clone(), format!("{:?}", self.module.gemms[choice.gemm])] {
+        for text in [self.driver.name(), library.name.clone(), format!("{:?}", self.module.tasks[choice.task])] {
             hash.update(text.as_bytes()).update(&[0]);
         }
-        for call in self.module.plans[choice.plan][choice.launch].iter().chain(&choice.copies) {
+        for call in self.module.plans[choice.plan][choice.launch].iter().chain(&choice.before).chain(&choice.after) {
             hash.update(self.module.functions[call.function].text.as_bytes()).update(&call.blocks.to_le_bytes());
         }
-        format!("product-{}", &hash.finalize().to_hex()[..32])
+        format!("library-{}", &hash.finalize().to_hex()[..32])
     }
 
     /// The launches that do what a choice is about, by the library.
     pub(super) fn library_launches(&self, choice: &Choice, way: usize) -> Vec<Launch> {
-        let matrices = choice.starts.map(|start| match start {
+        let operands = choice.starts.map(|start| match start {
             Start::Within(buffer, byte) => self.at[buffer.0 as usize].plus(byte),
             Start::Scratch(byte) => self.scratch.plus(byte),
         });
-        let copies = choice.copies.iter().map(|call| self.launch(call));
-        copies.chain([Launch::Gemm { gemm: choice.gemm, way, matrices }]).collect()
+        let [before, after] = [&choice.before, &choice.after].map(|calls| calls.iter().map(|call| self.launch(call)));
+        before.chain([Launch::Library { task: choice.task, way, operands }]).chain(after).collect()
     }
 
     fn measured(&mut self, choice: &Choice, ways: usize) -> Result<Way, CudaError> {
@@ -101,7 +101,7 @@ impl Device {
             }
             let found = self.compared(c)?;
             let off = distance(&found, &wanted);
-            let allowed = match self.module.gemms[choice.gemm].precision {
+            let allowed = match self.module.tasks[choice.task].precision() {
                 Precision::F32 => 1e-5,
                 Precision::Tf32 => 1e-3,
                 Precision::Bf16 => 1e-2,

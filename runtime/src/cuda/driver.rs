@@ -1,7 +1,7 @@
 //! What a device needs of CUDA.
 
 use super::Library;
-use fgc_program::cuda::{Function, Gemm};
+use fgc_program::cuda::{Function, Task};
 use std::time::Instant;
 use thiserror::Error;
 
@@ -41,14 +41,14 @@ pub enum CudaError {
 #[derive(Clone, Debug)]
 pub enum Launch {
     Function(FunctionLaunch),
-    /// A product by a library.
-    Gemm {
+    /// A product or a convolution by a library.
+    Library {
         /// Its place among those given to [`Driver::prepare`].
-        gemm: usize,
+        task: usize,
         /// Which of the ways that there are.
         way: usize,
-        /// Where a, b and c begin.
-        matrices: [Address; 3],
+        /// Where its operands, then its result, begin.
+        operands: [Address; 3],
     },
 }
 
@@ -80,13 +80,13 @@ pub trait Driver: Send {
     fn download(&self, from: Address, bytes: &mut [u8]) -> Result<(), CudaError>;
     /// The two do not overlap.
     fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), CudaError>;
-    /// The library for products that is here.
+    /// The libraries for products and convolutions that are here.
     fn library(&self) -> Option<Library> {
         None
     }
-    /// Prepares the library's products: in how many ways it does each, which may be none.
-    fn prepare(&mut self, gemms: &[Gemm]) -> Result<Vec<usize>, CudaError> {
-        Ok(vec![0; gemms.len()])
+    /// Prepares what libraries may do: in how many ways they do each, which may be none.
+    fn prepare(&mut self, tasks: &[Task]) -> Result<Vec<usize>, CudaError> {
+        Ok(vec![0; tasks.len()])
     }
     /// Makes code of all functions.
     fn load(&mut self, functions: &[Function]) -> Result<(), CudaError>;

@@ -3,11 +3,11 @@
 use super::Library;
 use super::driver::{Address, CudaError, Driver, FunctionLaunch, Launch};
 use super::libraries::{self, DRIVER};
-use super::lt::{Lt, WORKSPACE};
 use super::nvrtc;
+use super::vendor::{Libraries, WORKSPACE};
 use crate::cpu::compile::cache_dir;
 use cudarc::driver::{result, sys};
-use fgc_program::cuda::{Function, Gemm};
+use fgc_program::cuda::{Function, Task};
 use std::cell::Cell;
 use std::ffi::{CString, c_void};
 use std::sync::OnceLock;
@@ -25,8 +25,8 @@ pub struct Gpu {
     memory: Vec<sys::CUdeviceptr>,
     graphs: Vec<(sys::CUgraph, sys::CUgraphExec)>,
     staging: Option<Staging>,
-    /// The library for products, and the memory that these use while they run.
-    lt: Option<(Lt, Address)>,
+    /// For products and convolutions, and the memory that these use while they run.
+    library: Option<(Libraries, Address)>,
 }
 
 /// Pinned memory of the host that uploads go through: a copy from other memory waits for all that runs.
@@ -115,11 +115,11 @@ impl Gpu {
             memory: Vec::new(),
             graphs: Vec::new(),
             staging: None,
-            lt: None,
+            library: None,
         };
-        if let Some(lt) = Lt::open() {
-            let workspace = gpu.allocate(WORKSPACE, "products of a library")?;
-            gpu.lt = Some((lt, workspace));
+        if let Some(found) = Libraries::open(gpu.stream.cast()) {
+            let workspace = gpu.allocate(WORKSPACE, "what libraries do")?;
+            gpu.library = Some((found, workspace));
         }
         Ok(gpu)
     }
@@ -167,14 +167,14 @@ impl Gpu {
 
     /// Puts a launch on the stream.
     fn launch(&self, launch: &Launch) -> Result<(), CudaError> {
-        match (launch, &self.lt) {
+        match (launch, &self.library) {
             (Launch::Function(launch), _) => self.call(launch),
-            // SAFETY: the device gives matrices within memory that it allocated here; launches run one after the other.
-            (Launch::Gemm { gemm, way, matrices }, Some((lt, workspace))) => unsafe {
-                lt.run(*gemm, *way, *matrices, *workspace, self.stream.cast())
+            // SAFETY: the device gives operands within memory that it allocated here; launches run one after the other.
+            (Launch::Library { task, way, operands }, Some((library, workspace))) => unsafe {
+                library.run(*task, *way, *operands, *workspace)
             },
-            (Launch::Gemm { .. }, None) => {
-                Err(CudaError::Failed { action: "multiply", what: "there is no library for products".into() })
+            (Launch::Library { .. }, None) => {
+                Err(CudaError::Failed { action: "multiply", what: "there is no library".into() })
             }
         }
     }
@@ -204,7 +204,7 @@ impl Drop for Gpu {
         if self.bind().is_err() || self.synchronize().is_err() {
             return;
         }
-        self.lt = None;
+        self.library = None;
         // SAFETY: all made by this value, unused after the wait, and given back once.
         unsafe {
             for (graph, executable) in self.graphs.drain(..) {
@@ -278,16 +278,13 @@ impl Driver for Gpu {
     }
 
     fn library(&self) -> Option<Library> {
-        let (lt, _) = self.lt.as_ref()?;
-        Some(Library { name: lt.name(), kept: cache_dir().map(|cache| cache.join("kernels")) })
+        let (library, _) = self.library.as_ref()?;
+        Some(Library { name: library.name(), kept: cache_dir().map(|cache| cache.join("kernels")) })
     }
 
-    fn prepare(&mut self, gemms: &[Gemm]) -> Result<Vec<usize>, CudaError> {
+    fn prepare(&mut self, tasks: &[Task]) -> Result<Vec<usize>, CudaError> {
         self.bind()?;
-        match &mut self.lt {
-            Some((lt, _)) => Ok(lt.prepare(gemms)),
-            None => Ok(vec![0; gemms.len()]),
-        }
+        Ok(self.library.as_mut().map_or(vec![0; tasks.len()], |(library, _)| library.prepare(tasks)))
     }
 
     fn load(&mut self, functions: &[Function]) -> Result<(), CudaError> {

@@ -31,8 +31,8 @@ pub const CUBLASLT: Wanted = Wanted {
 };
 pub const CUDNN: Wanted = Wanted {
     name: "cudnn",
-    purpose: "convolutions; fgc does not use it yet",
-    remedy: "`pip install nvidia-cudnn-cu12`",
+    purpose: "large convolutions, where it is faster",
+    remedy: "`pip install nvidia-cudnn-cu12`; fgc does without",
 };
 
 /// Where a library is.

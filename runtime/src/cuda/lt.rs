@@ -2,15 +2,13 @@
 
 use super::driver::{Address, CudaError};
 use super::libraries::{self, CUBLASLT};
+use super::vendor::WORKSPACE;
 use cudarc::cublaslt::{result, sys};
 use fgc_program::cuda::{ALIGNED, Gemm, Matrix, Precision};
 use std::ffi::c_void;
 
 /// Ways to do a product that are looked at, those that the library holds to be fastest.
 const WAYS: usize = 4;
-/// Bytes of memory that a product may use while it runs.
-pub(super) const WORKSPACE: usize = 32 << 20;
-
 /// The library and the products it is prepared for.
 pub(super) struct Lt {
     handle: sys::cublasLtHandle_t,
@@ -46,17 +44,15 @@ impl Lt {
         format!("cuBLASLt {}", unsafe { sys::cublasLtGetVersion() })
     }
 
-    /// Prepares products, which are numbered in this order; for each the number of ways to do it.
-    pub fn prepare(&mut self, gemms: &[Gemm]) -> Vec<usize> {
-        for gemm in gemms {
-            let product = Product::new(gemm).ok().map(|mut product| {
-                product.find_ways(self.handle);
-                product
-            });
-            self.products.push(product);
-        }
-        let ways = |product: &Option<Product>| product.as_ref().map_or(0, |product| product.ways.len());
-        self.products[self.products.len() - gemms.len()..].iter().map(ways).collect()
+    /// Prepares a product; its number, and the number of ways to do it.
+    pub fn prepare(&mut self, gemm: &Gemm) -> (usize, usize) {
+        let product = Product::new(gemm).ok().map(|mut product| {
+            product.find_ways(self.handle);
+            product
+        });
+        let ways = product.as_ref().map_or(0, |product| product.ways.len());
+        self.products.push(product);
+        (self.products.len() - 1, ways)
     }
 
     /// Puts a prepared product on a stream.

@@ -4,10 +4,10 @@
 //! the process's own, so wild accesses crash like any others; what the order of threads decides comes out differently
 //! with another seed.
 
-pub mod gemm;
+pub mod library;
 
 use fgc_program::Language;
-use fgc_program::cuda::{ALIGN, Function, Gemm, source};
+use fgc_program::cuda::{ALIGN, Function, Task, source};
 use fgc_runtime::cuda::driver::Launch;
 use fgc_runtime::cuda::nvrtc::units;
 use fgc_runtime::cuda::{Address, CudaError, Driver};
@@ -31,9 +31,9 @@ pub struct Emulator {
     seed: u64,
     /// Bytes of shared memory of a band's blocks.
     shared: usize,
-    /// The library for products, if there is one.
-    library: Option<gemm::Library>,
-    gemms: Vec<Gemm>,
+    /// The library for products and convolutions, if there is one.
+    library: Option<library::Library>,
+    tasks: Vec<Task>,
     blocks: Vec<(*mut u8, Layout)>,
     functions: Vec<Loaded>,
     recorded: Vec<Vec<Launch>>,
@@ -61,7 +61,7 @@ impl Emulator {
             seed,
             shared,
             library: None,
-            gemms: Vec::new(),
+            tasks: Vec::new(),
             blocks: Vec::new(),
             functions: Vec::new(),
             recorded: Vec::new(),
@@ -69,8 +69,8 @@ impl Emulator {
         }
     }
 
-    /// With a library for products.
-    pub fn with(mut self, library: gemm::Library) -> Emulator {
+    /// With a library for products and convolutions.
+    pub fn with(mut self, library: library::Library) -> Emulator {
         self.library = Some(library);
         self
     }
@@ -78,9 +78,9 @@ impl Emulator {
     fn launch(&self, launch: &Launch) {
         let launch = match launch {
             Launch::Function(launch) => launch,
-            Launch::Gemm { gemm, way, matrices } => {
-                // SAFETY: the device gives places within its memory where the product's matrices fit.
-                return unsafe { gemm::run(&self.gemms[*gemm], self.library, *way, matrices.map(|at| at.0)) };
+            Launch::Library { task, way, operands } => {
+                // SAFETY: the device gives places within its memory where the task's operands fit.
+                return unsafe { library::run(&self.tasks[*task], self.library, *way, operands.map(|at| at.0)) };
             }
         };
         let loaded = &self.functions[launch.function];
@@ -165,9 +165,9 @@ impl Driver for Emulator {
         Some(fgc_runtime::cuda::Library { name, kept: None })
     }
 
-    fn prepare(&mut self, gemms: &[Gemm]) -> Result<Vec<usize>, CudaError> {
-        self.gemms.extend(gemms.iter().cloned());
-        Ok(vec![if self.library.is_some() { gemm::WAYS } else { 0 }; gemms.len()])
+    fn prepare(&mut self, tasks: &[Task]) -> Result<Vec<usize>, CudaError> {
+        self.tasks.extend(tasks.iter().cloned());
+        Ok(vec![if self.library.is_some() { library::WAYS } else { 0 }; tasks.len()])
     }
 
     fn allocate(&mut self, bytes: usize, what: &str) -> Result<Address, CudaError> {
@@ -243,10 +243,10 @@ impl Driver for Emulator {
     /// Not how long they take here: the library is as fast as it is said to be.
     fn seconds(&mut self, launches: &[Launch]) -> Result<f64, CudaError> {
         let second = |launch: &Launch| match (launch, self.library) {
-            (Launch::Gemm { .. }, Some(gemm::Library::Slow)) => 2.0,
-            (Launch::Gemm { way, .. }, _) => 0.5 + 0.1 * *way as f64,
+            (Launch::Library { .. }, Some(library::Library::Slow)) => 2.0,
+            (Launch::Library { way, .. }, _) => 0.5 + 0.1 * *way as f64,
             // Copies of operands.
-            (Launch::Function(launch), _) if launch.arguments.len() == 4 => 0.1,
+            (Launch::Function(launch), _) if launch.arguments.len() > 3 => 0.1,
             _ => 1.0,
         };
         Ok(launches.iter().map(second).sum())

@@ -126,7 +126,7 @@ fn long_rows_are_taken_in_columns() {
             let shared = if precision == Precision::Bf16 { 27 << 10 } else { 32 << 10 };
             let module = check_within(shared, &program, precision, tolerance(precision), 1);
             assert!(is_one(&module), "{:?}", module.apart);
-            let about = &module.functions[module.plans[0][0][0].function].about;
+            let about = &module.functions[0].about;
             assert!(about.contains(&format!("of {keys} columns, 2 passes")), "{about}");
         }
     }

@@ -1,9 +1,9 @@
-//! Products by a library: where it is faster and comes out the same, for operands in bf16 and f32, by rows and by columns.
+//! Products and convolutions by a library: where it is faster and comes out the same, for operands in bf16 and f32, by rows and by columns.
 
 use crate::products::contraction;
-use crate::{as_f64, noise};
+use crate::{as_f64, at, load, noise};
 use emulator::Emulator;
-use emulator::gemm::Library;
+use emulator::library::Library;
 use fgc_program::cuda::Precision;
 use fgc_program::*;
 use fgc_runtime::Values;
@@ -90,6 +90,79 @@ fn a_faster_library_does_products() {
     // Rows that do not begin at multiples of 16 bytes, and too little to do.
     check(&contraction([256, 258, 513], &[], [false; 3], 0, DType::F32), Precision::F32, Library::Right, 0);
     check(&contraction([128, 128, 128], &[], [false; 3], 0, DType::F32), Precision::F32, Library::Right, 0);
+}
+
+/// A convolution with a stride, in a role; `between`: its filters and its result between launches only, doubled before and
+/// after. Buffers: two operands and the result; then what is between.
+fn convolution(role: ConvRole, between: bool) -> Program {
+    let id = BufferId(0);
+    let conv = Conv {
+        role,
+        dtype: DType::F32,
+        batch: 3,
+        height: 21,
+        width: 18,
+        channels: 64,
+        filters: 72,
+        kernel: [5, 3],
+        stride: [1, 2],
+        pad: [[2, 2], [1, 1]],
+        x: id,
+        w: id,
+        y: id,
+    };
+    let [x, w, y] = conv.lens().unwrap();
+    let (mut ids, lens) = match role {
+        ConvRole::Forward => ([0, 1, 2], [x, w, y]),
+        ConvRole::Input => ([2, 0, 1], [w, y, x]),
+        ConvRole::Weight => ([0, 2, 1], [x, y, w]),
+    };
+    let mut program = contraction([4, 4, 4], &[], [false; 3], 0, DType::F32);
+    let buffer = |len, place| Buffer { dtype: DType::F32, narrow: false, len, place };
+    program.buffers = lens.map(|len| buffer(len, Place::Persistent)).into();
+    let mut launches: Vec<Launch> = Vec::new();
+    if between {
+        let mut doubled = |program: &mut Program, len: usize, from: u32, to: u32| {
+            let twice = Expr::Binary(BinaryOp::Add, load(0, at(&[(0, 1)])).into(), load(0, at(&[(0, 1)])).into());
+            let buffer = |access| KernelBuffer { dtype: DType::F32, len, access };
+            program.kernels.push(Kernel {
+                name: "twice".into(),
+                buffers: vec![buffer(Access::Read), buffer(Access::Write)],
+                extent: len,
+                body: vec![Stmt::Store { buffer: 1, index: at(&[(0, 1)]), value: twice }],
+            });
+            let kernel = KernelId(program.kernels.len() as u32 - 1);
+            launches.push(Launch::Kernel { kernel, args: vec![BufferId(from), BufferId(to)] });
+        };
+        let offset = (lens[2] * 4).next_multiple_of(64);
+        program.buffers.push(buffer(lens[2], Place::Arena { offset: 0 }));
+        program.arena = offset;
+        if role != ConvRole::Weight {
+            program.buffers.push(buffer(w, Place::Arena { offset }));
+            program.arena = offset + w * 4;
+            doubled(&mut program, w, ids[1], 4);
+            ids[1] = 4;
+        }
+        doubled(&mut program, lens[2], 3, 2);
+        ids.iter_mut().filter(|id| **id == 2).for_each(|id| *id = 3);
+    }
+    let [x, w, y] = ids.map(BufferId);
+    // Before what reads its result.
+    let place = launches.len().saturating_sub(1);
+    launches.insert(place, Launch::Conv(Conv { x, w, y, ..conv }));
+    program.plans[0].launches = launches;
+    program
+}
+
+#[test]
+fn a_faster_library_does_convolutions() {
+    for role in [ConvRole::Forward, ConvRole::Input, ConvRole::Weight] {
+        check(&convolution(role, false), Precision::F32, Library::Right, 1);
+        check(&convolution(role, true), Precision::Tf32, Library::FirstWrong, 1);
+        check(&convolution(role, true), Precision::Bf16, Library::Right, 1);
+        // A library's result would be rounded.
+        check(&convolution(role, false), Precision::Bf16, Library::Right, 0);
+    }
 }
 
 #[test]

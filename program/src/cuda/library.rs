@@ -1,0 +1,229 @@
+//! Products and convolutions that a library may do instead of functions of ours: cuBLASLt and cuDNN are faster at large ones,
+//! ours need neither these nor copies of operands. A device that has the library measures both ([`Choice`]).
+
+use super::filtering::Filtering;
+use super::gemm::Gemm;
+use super::{ALIGN, Builder, Call, More, Precision};
+use crate::{BufferId, Contract, Conv, Launch, Operand};
+
+/// Multiplications that a library may be worth.
+pub(super) const LARGE: usize = 1 << 25;
+/// What a library wants operands to start at, in bytes.
+pub const ALIGNED: usize = 16;
+
+/// What a library does.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Task {
+    Gemm(Gemm),
+    Filtering(Filtering),
+}
+
+impl Task {
+    /// How it multiplies.
+    pub fn precision(&self) -> Precision {
+        match self {
+            Task::Gemm(gemm) => gemm.precision,
+            Task::Filtering(filtering) => filtering.precision,
+        }
+    }
+}
+
+/// Another way to carry out a launch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice {
+    /// Of the program's.
+    pub plan: usize,
+    /// Of the plan's.
+    pub launch: usize,
+    /// Copies operands to scratch memory, as the library wants them.
+    pub before: Vec<Call>,
+    /// Position in [`super::Module::tasks`].
+    pub task: usize,
+    /// Where its two operands and its result begin: a, b and c; of x, w and y those that are given, in this order, then the
+    /// computed one.
+    pub starts: [Start; 3],
+    /// Copies the result from scratch memory.
+    pub after: Vec<Call>,
+    /// What the launch reads and, last, writes.
+    pub buffers: [BufferId; 3],
+}
+
+/// Where an operand begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// A byte of a buffer.
+    Within(BufferId, usize),
+    /// A byte of the scratch memory.
+    Scratch(usize),
+}
+
+/// Calls of copies before and after, with the scratch memory they take so far.
+#[derive(Default)]
+struct Copies {
+    before: Vec<Call>,
+    after: Vec<Call>,
+    bytes: usize,
+}
+
+impl Builder<'_> {
+    /// Notes how a library may do a plan's launch.
+    pub(super) fn choice(&mut self, plan: usize, launch: usize) {
+        let mut copies = Copies::default();
+        let found = match &self.program.plans[plan].launches[launch] {
+            Launch::Contract(x) => self.gemm(x, &mut copies),
+            Launch::Conv(x) => self.filtering(x, &mut copies),
+            Launch::Kernel { .. } | Launch::Extern(_) => None,
+        };
+        let Some((task, starts, buffers)) = found else { return };
+        self.module.scratch = self.module.scratch.max(copies.bytes);
+        let tasks = &mut self.module.tasks;
+        let task = tasks.iter().position(|other| *other == task).unwrap_or_else(|| {
+            tasks.push(task);
+            tasks.len() - 1
+        });
+        let Copies { before, after, .. } = copies;
+        self.module.choices.push(Choice { plan, launch, before, task, starts, after, buffers });
+    }
+
+    /// Functions that copies need, there or not: what is compiled does not depend on the library.
+    pub(super) fn copying(&mut self) {
+        if self.precision == Precision::Bf16 {
+            self.function("copy in bf16", 256, COPY.into());
+        }
+        if self.program.plans.iter().flat_map(|plan| &plan.launches).any(|launch| matches!(launch, Launch::Conv(_))) {
+            self.turning(false);
+            if self.precision == Precision::Bf16 {
+                self.turning(true);
+            }
+            self.turning_back();
+        }
+    }
+
+    fn is_narrow(&self, buffer: BufferId) -> bool {
+        self.program.buffers[buffer.0 as usize].narrow
+    }
+
+    fn usable(&self, buffers: [BufferId; 3]) -> bool {
+        buffers.iter().all(|buffer| self.aligned[buffer.0 as usize]) && !buffers[..2].contains(&buffers[2])
+    }
+
+    fn gemm(&mut self, x: &Contract, copies: &mut Copies) -> Option<(Task, [Start; 3], [BufferId; 3])> {
+        let buffers = [x.a.buffer, x.b.buffer, x.c.buffer];
+        if !self.usable(buffers) {
+            return None;
+        }
+        let narrow = buffers.map(|buffer| self.is_narrow(buffer));
+        // Of a bf16 product's operands those that are f32 are copied, all of their buffer.
+        let copied = [0, 1].map(|i| self.precision == Precision::Bf16 && !narrow[i]);
+        let gemm = Gemm::new(x, self.precision, [narrow[0] || copied[0], narrow[1] || copied[1], narrow[2]])?;
+        let within = |operand: &Operand, narrow: bool| {
+            Start::Within(operand.buffer, operand.offset * if narrow { 2 } else { 4 })
+        };
+        let mut starts = [within(&x.a, narrow[0]), within(&x.b, narrow[1]), within(&x.c, narrow[2])];
+        for (i, operand) in [&x.a, &x.b].into_iter().enumerate().filter(|(i, _)| copied[*i]) {
+            starts[i] = Start::Scratch(self.copy(operand.buffer, copies) + 2 * operand.offset);
+        }
+        Some((Task::Gemm(gemm), starts, buffers))
+    }
+
+    fn filtering(&mut self, x: &Conv, copies: &mut Copies) -> Option<(Task, [Start; 3], [BufferId; 3])> {
+        let (computed, [first, second]) = x.operands();
+        let buffers = [first, second, computed];
+        let filtering = Filtering::new(x, self.precision).filter(|_| self.usable(buffers))?;
+        // A library's result is as its operands, and not narrower than it was to be.
+        if x.w == x.x || x.w == x.y || filtering.bf16 != self.is_narrow(computed) {
+            return None;
+        }
+        let matrix = [x.kernel[0] * x.kernel[1] * x.channels, x.filters];
+        let starts = buffers.map(|buffer| match (buffer == x.w, buffer == computed) {
+            (true, false) => Start::Scratch(self.turn(buffer, matrix, copies)),
+            (true, true) => Start::Scratch(self.turn_back(buffer, matrix, copies)),
+            (false, false) if filtering.bf16 && !self.is_narrow(buffer) => Start::Scratch(self.copy(buffer, copies)),
+            (false, _) => Start::Within(buffer, 0),
+        });
+        Some((Task::Filtering(filtering), starts, buffers))
+    }
+
+    /// Copies all of a buffer to scratch memory, in bf16; to which byte.
+    fn copy(&mut self, buffer: BufferId, copies: &mut Copies) -> usize {
+        let (len, byte) = (self.program.buffers[buffer.0 as usize].len, copies.bytes);
+        let function = self.function("copy in bf16", 256, COPY.into());
+        let (blocks, more) = (blocks(len / 4), numbers([byte, len]));
+        copies.before.push(Call { function, blocks, buffers: vec![buffer], scratches: true, more });
+        copies.bytes += (2 * len).next_multiple_of(ALIGN);
+        byte
+    }
+
+    /// Copies a matrix's transpose to scratch memory, as it is multiplied; to which byte.
+    fn turn(&mut self, buffer: BufferId, [rows, columns]: [usize; 2], copies: &mut Copies) -> usize {
+        let (len, byte) = (rows * columns, copies.bytes);
+        let function = self.turning(self.is_narrow(buffer));
+        let (blocks, more) = (blocks(len), numbers([byte, rows, columns]));
+        copies.before.push(Call { function, blocks, buffers: vec![buffer], scratches: true, more });
+        copies.bytes += (4 * len).next_multiple_of(ALIGN);
+        byte
+    }
+
+    /// Copies to a matrix its transpose, which is to be in scratch memory; at which byte.
+    fn turn_back(&mut self, buffer: BufferId, [rows, columns]: [usize; 2], copies: &mut Copies) -> usize {
+        let (len, byte) = (rows * columns, copies.bytes);
+        let (function, blocks, more) = (self.turning_back(), blocks(len), numbers([byte, rows, columns]));
+        copies.after.push(Call { function, blocks, buffers: vec![buffer], scratches: true, more });
+        copies.bytes += (4 * len).next_multiple_of(ALIGN);
+        byte
+    }
+
+    /// The function that copies a matrix's transpose, of what is `narrow` or not, as it is multiplied.
+    fn turning(&mut self, narrow: bool) -> usize {
+        let from = if narrow { "bf16" } else { "float" };
+        let (to, value) = match (self.precision, narrow) {
+            (Precision::Bf16, false) => ("bf16", "narrow(x[r * columns + c])"),
+            _ => (from, "x[r * columns + c]"),
+        };
+        let text = format!(
+            "(const {from} *__restrict__ x, char *scratch, int64_t byte, int64_t rows, int64_t columns) {{\n  \
+             {to} *const y = ({to} *)(scratch + byte);\n  \
+             for (int64_t i = (int64_t)blockIdx.x * 256 + threadIdx.x; i < rows * columns; i += (int64_t)gridDim.x * 256) {{\n    \
+             const int64_t r = i % rows, c = i / rows;\n    \
+             y[i] = {value};\n  }}\n}}\n"
+        );
+        self.function("copy turned", 256, text)
+    }
+
+    /// The function that copies a result's transpose to where it belongs.
+    fn turning_back(&mut self) -> usize {
+        let ty = if self.precision == Precision::Bf16 { "bf16" } else { "float" };
+        let text = format!(
+            "({ty} *__restrict__ x, char *scratch, int64_t byte, int64_t rows, int64_t columns) {{\n  \
+             const {ty} *const y = (const {ty} *)(scratch + byte);\n  \
+             for (int64_t i = (int64_t)blockIdx.x * 256 + threadIdx.x; i < rows * columns; i += (int64_t)gridDim.x * 256) {{\n    \
+             const int64_t r = i / columns, c = i % columns;\n    \
+             x[i] = y[c * rows + r];\n  }}\n}}\n"
+        );
+        self.function("copy turned back", 256, text)
+    }
+}
+
+fn blocks(threads: usize) -> usize {
+    threads.div_ceil(256).clamp(1, 4096)
+}
+
+fn numbers<const N: usize>(numbers: [usize; N]) -> Vec<More> {
+    numbers.map(|number| More::Number(number as i64)).into()
+}
+
+/// What begins at multiples of 16 bytes, four at a time.
+const COPY: &str = "(const float *__restrict__ x, char *scratch, int64_t byte, int64_t len) {
+  bf16 *const y = (bf16 *)(scratch + byte);
+  const int64_t fours = len / 4, step = (int64_t)gridDim.x * 256;
+  const int64_t first = (int64_t)blockIdx.x * 256 + threadIdx.x;
+  for (int64_t i = first; i < fours; i += step) {
+    const Pack<float> from = *(const Pack<float> *)(x + 4 * i);
+    Pack<bf16> to;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) to.x[j] = narrow(from.x[j]);
+    *(Pack<bf16> *)(y + 4 * i) = to;
+  }
+  for (int64_t i = 4 * fours + first; i < len; i += step) y[i] = narrow(x[i]);
+}
+";

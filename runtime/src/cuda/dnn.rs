@@ -1,0 +1,342 @@
+//! cuDNN, which does large convolutions.
+
+use super::driver::{Address, CudaError};
+use super::libraries::{self, CUDNN};
+use super::vendor::WORKSPACE;
+use cudarc::cudnn::{result, sys};
+use fgc_program::ConvRole;
+use fgc_program::cuda::{Filtering, Precision};
+use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
+
+/// Ways that the library is asked for; of these as many are looked at as fit.
+const ASKED: usize = 8;
+const WAYS: usize = 4;
+
+/// The library and the convolutions it is prepared for.
+pub(super) struct Dnn {
+    handle: sys::cudnnHandle_t,
+    /// None: what the library cannot describe.
+    convolutions: Vec<Option<Convolution>>,
+}
+
+/// One convolution: its tensors, and ways to compute it.
+struct Convolution {
+    role: ConvRole,
+    x: sys::cudnnTensorDescriptor_t,
+    w: sys::cudnnFilterDescriptor_t,
+    y: sys::cudnnTensorDescriptor_t,
+    description: sys::cudnnConvolutionDescriptor_t,
+    ways: Vec<Way>,
+}
+
+/// An algorithm, with how it multiplies.
+#[derive(Clone, Copy)]
+struct Way {
+    algorithm: Algorithm,
+    math: sys::cudnnMathType_t,
+}
+
+#[derive(Clone, Copy)]
+enum Algorithm {
+    Forward(sys::cudnnConvolutionFwdAlgo_t),
+    Input(sys::cudnnConvolutionBwdDataAlgo_t),
+    Weight(sys::cudnnConvolutionBwdFilterAlgo_t),
+}
+
+fn failed(action: &'static str) -> impl Fn(result::CudnnError) -> CudaError {
+    move |error| CudaError::Failed { action, what: format!("{:?}", error.0) }
+}
+
+impl Dnn {
+    /// The library, if it is here, for a stream of the context that is current.
+    pub fn open(stream: *mut c_void) -> Option<Dnn> {
+        // SAFETY: loads the library or does not.
+        let present = libraries::preload(&CUDNN).is_some() && unsafe { sys::is_culib_present() };
+        let handle = present.then(result::create_handle)?.ok()?;
+        let dnn = Dnn { handle, convolutions: Vec::new() };
+        // SAFETY: made above; the stream is the caller's.
+        unsafe { result::set_stream(handle, stream.cast()) }.ok()?;
+        Some(dnn)
+    }
+
+    pub fn name(&self) -> String {
+        format!("cuDNN {}", result::get_version())
+    }
+
+    /// Prepares a convolution; its number, and the number of ways to compute it.
+    pub fn prepare(&mut self, filtering: &Filtering) -> (usize, usize) {
+        let convolution = Convolution::new(filtering).ok().map(|mut convolution| {
+            convolution.ways = convolution.found(self.handle, filtering.precision);
+            convolution
+        });
+        let ways = convolution.as_ref().map_or(0, |convolution| convolution.ways.len());
+        self.convolutions.push(convolution);
+        (self.convolutions.len() - 1, ways)
+    }
+
+    /// Puts a prepared convolution on the stream.
+    ///
+    /// # Safety
+    /// The addresses are of memory of the context that is current, as long as the convolution's operands, in the order of
+    /// x, w and y, the computed one last; `workspace` is [`WORKSPACE`] bytes that nothing else uses meanwhile.
+    pub unsafe fn run(
+        &self,
+        number: usize,
+        way: usize,
+        operands: [Address; 3],
+        workspace: Address,
+    ) -> Result<(), CudaError> {
+        let missing = || CudaError::Failed { action: "convolve", what: "it is not prepared".into() };
+        let convolution = self.convolutions.get(number).and_then(Option::as_ref).ok_or_else(missing)?;
+        let Way { algorithm, math } = *convolution.ways.get(way).ok_or_else(missing)?;
+        let Convolution { x, w, y, description, .. } = *convolution;
+        let (one, zero) = (1.0f32, 0.0f32);
+        let (alpha, beta): (*const c_void, *const c_void) = ((&raw const one).cast(), (&raw const zero).cast());
+        let [first, second, to] = operands.map(|at| at.0 as *mut c_void);
+        let (space, handle) = (workspace.0 as *mut c_void, self.handle);
+        // SAFETY: descriptions made for each other; numbers that live until the call returns; the caller's promise.
+        unsafe {
+            result::set_convolution_math_type(description, math).and_then(|()| match algorithm {
+                Algorithm::Forward(how) => result::convolution_forward(
+                    handle,
+                    alpha,
+                    x,
+                    first,
+                    w,
+                    second,
+                    description,
+                    how,
+                    space,
+                    WORKSPACE,
+                    beta,
+                    y,
+                    to,
+                ),
+                Algorithm::Input(how) => result::convolution_backward_data(
+                    handle,
+                    alpha,
+                    w,
+                    first,
+                    y,
+                    second,
+                    description,
+                    how,
+                    space,
+                    WORKSPACE,
+                    beta,
+                    x,
+                    to,
+                ),
+                Algorithm::Weight(how) => result::convolution_backward_filter(
+                    handle,
+                    alpha,
+                    x,
+                    first,
+                    y,
+                    second,
+                    description,
+                    how,
+                    space,
+                    WORKSPACE,
+                    beta,
+                    w,
+                    to,
+                ),
+            })
+        }
+        .map_err(failed("convolve"))
+    }
+}
+
+impl Drop for Dnn {
+    fn drop(&mut self) {
+        self.convolutions.clear();
+        // SAFETY: made by this value, and given back once; its stream has been waited for.
+        _ = unsafe { result::destroy_handle(self.handle) };
+    }
+}
+
+impl Drop for Convolution {
+    fn drop(&mut self) {
+        // SAFETY: all made by this value, and given back once.
+        unsafe {
+            _ = result::destroy_tensor_descriptor(self.x);
+            _ = result::destroy_filter_descriptor(self.w);
+            _ = result::destroy_tensor_descriptor(self.y);
+            _ = result::destroy_convolution_descriptor(self.description);
+        }
+    }
+}
+
+impl Convolution {
+    fn new(f: &Filtering) -> Result<Convolution, result::CudnnError> {
+        let convolution = Convolution {
+            role: f.role,
+            x: result::create_tensor_descriptor()?,
+            w: result::create_filter_descriptor()?,
+            y: result::create_tensor_descriptor()?,
+            description: result::create_convolution_descriptor()?,
+            ways: Vec::new(),
+        };
+        let ty =
+            if f.bf16 { sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16 } else { sys::cudnnDataType_t::CUDNN_DATA_FLOAT };
+        let format = sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC;
+        let sizes = |all: [usize; 4]| all.map(|size| size as c_int);
+        let [[height, width], [top, left], [down, right]] =
+            [f.kernel, f.pad, f.stride].map(|pair| pair.map(|size| size as c_int));
+        // SAFETY: made above. Sizes are given in the order of their names (n, c, h, w), wherever they lie.
+        unsafe {
+            let x = sizes([f.batch, f.channels, f.height, f.width]);
+            result::set_tensor4d_descriptor(convolution.x, format, ty, x)?;
+            let [filters, channels] = [f.filters, f.channels].map(|size| size as c_int);
+            result::set_filter4d_descriptor(convolution.w, ty, format, [filters, channels, height, width])?;
+            let y = sizes([f.batch, f.filters, f.out[0], f.out[1]]);
+            result::set_tensor4d_descriptor(convolution.y, format, ty, y)?;
+            result::set_convolution2d_descriptor(
+                convolution.description,
+                top,
+                left,
+                down,
+                right,
+                1,
+                1,
+                sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION,
+                sys::cudnnDataType_t::CUDNN_DATA_FLOAT,
+            )?;
+            result::set_convolution_math_type(convolution.description, math(f.precision))?;
+        }
+        Ok(convolution)
+    }
+
+    /// Ways that the library holds to be fastest: within the memory, with sums in the same order each time, and no less exact
+    /// than was asked for.
+    fn found(&self, handle: sys::cudnnHandle_t, precision: Precision) -> Vec<Way> {
+        let Convolution { x, w, y, description, .. } = *self;
+        let mut count: c_int = 0;
+        // SAFETY: descriptions made for each other, and room for so many results, of which the library fills `count`.
+        unsafe {
+            match self.role {
+                ConvRole::Forward => {
+                    let mut all = [const { MaybeUninit::<sys::cudnnConvolutionFwdAlgoPerf_t>::uninit() }; ASKED];
+                    let at = all[0].as_mut_ptr();
+                    let asked = ASKED as c_int;
+                    let found =
+                        result::get_convolution_forward_algorithm(handle, x, w, description, y, asked, &mut count, at);
+                    let all = all.iter().take(filled(found, count)).map(|one| one.assume_init_read());
+                    kept(
+                        all.map(|p| (Algorithm::Forward(p.algo), p.mathType, p.memory, p.determinism, p.status)),
+                        precision,
+                    )
+                }
+                ConvRole::Input => {
+                    let mut all = [const { MaybeUninit::<sys::cudnnConvolutionBwdDataAlgoPerf_t>::uninit() }; ASKED];
+                    let at = all[0].as_mut_ptr();
+                    let asked = ASKED as c_int;
+                    let found = result::get_convolution_backward_data_algorithm(
+                        handle,
+                        w,
+                        y,
+                        description,
+                        x,
+                        asked,
+                        &mut count,
+                        at,
+                    );
+                    let all = all.iter().take(filled(found, count)).map(|one| one.assume_init_read());
+                    kept(
+                        all.map(|p| (Algorithm::Input(p.algo), p.mathType, p.memory, p.determinism, p.status)),
+                        precision,
+                    )
+                }
+                ConvRole::Weight => {
+                    let mut all = [const { MaybeUninit::<sys::cudnnConvolutionBwdFilterAlgoPerf_t>::uninit() }; ASKED];
+                    let at = all[0].as_mut_ptr();
+                    let asked = ASKED as c_int;
+                    let found = result::get_convolution_backward_filter_algorithm(
+                        handle,
+                        x,
+                        y,
+                        description,
+                        w,
+                        asked,
+                        &mut count,
+                        at,
+                    );
+                    let all = all.iter().take(filled(found, count)).map(|one| one.assume_init_read());
+                    kept(
+                        all.map(|p| (Algorithm::Weight(p.algo), p.mathType, p.memory, p.determinism, p.status)),
+                        precision,
+                    )
+                }
+            }
+        }
+    }
+}
+
+type Offer = (Algorithm, sys::cudnnMathType_t, usize, sys::cudnnDeterminism_t, sys::cudnnStatus_t);
+
+fn kept(offers: impl Iterator<Item = Offer>, precision: Precision) -> Vec<Way> {
+    let fits = |(_, math, memory, determinism, status): &Offer| {
+        let exact = precision != Precision::F32 || *math == sys::cudnnMathType_t::CUDNN_FMA_MATH;
+        let same = *determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC;
+        status.result().is_ok() && *memory <= WORKSPACE && same && exact
+    };
+    offers.filter(fits).map(|(algorithm, math, ..)| Way { algorithm, math }).take(WAYS).collect()
+}
+
+fn filled(found: Result<(), result::CudnnError>, count: c_int) -> usize {
+    if found.is_ok() { usize::try_from(count).unwrap_or(0).min(ASKED) } else { 0 }
+}
+
+/// How the library may multiply.
+fn math(precision: Precision) -> sys::cudnnMathType_t {
+    match precision {
+        Precision::F32 => sys::cudnnMathType_t::CUDNN_FMA_MATH,
+        // Of f32 that is tf32.
+        Precision::Tf32 | Precision::Bf16 => sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Needs the library (`pip install nvidia-cudnn-cu12`), no GPU; nothing is checked where it is not.
+    #[test]
+    fn the_library_accepts_descriptions() {
+        // SAFETY: loads the library or does not.
+        if libraries::preload(&CUDNN).is_none() || !unsafe { sys::is_culib_present() } {
+            eprintln!("not checked: there is no cuDNN");
+            return;
+        }
+        for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
+            for role in [ConvRole::Forward, ConvRole::Input, ConvRole::Weight] {
+                let filtering = Filtering {
+                    role,
+                    batch: 3,
+                    height: 21,
+                    width: 18,
+                    channels: 64,
+                    filters: 72,
+                    kernel: [5, 3],
+                    stride: [1, 2],
+                    pad: [2, 1],
+                    out: [21, 9],
+                    precision,
+                    bf16: precision == Precision::Bf16,
+                };
+                let convolution = Convolution::new(&filtering).unwrap_or_else(|e| panic!("{filtering:?}: {e:?}"));
+                let mut out = [0; 4];
+                let [n, c, h, w] = &mut out;
+                // SAFETY: descriptors made for each other; places for four numbers.
+                let asked = unsafe {
+                    let Convolution { x, w: filter, description, .. } = convolution;
+                    sys::cudnnGetConvolution2dForwardOutputDim(description, x, filter, n, c, h, w).result()
+                };
+                asked.unwrap();
+                assert_eq!(out, [3, 72, 21, 9], "what it makes of the sizes");
+            }
+        }
+    }
+}
