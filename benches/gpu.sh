@@ -47,12 +47,19 @@ run() {
   local out=${1:-${OUT:-$here/out}} python=${PYTHON:-python3} failed=0
   mkdir -p "$out"
   nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv | tee "$out/gpu.txt"
+  # PyTorch's wheels bring cuBLASLt and cuDNN.
+  local packages
+  packages=$("$python" -c "import sysconfig; print(sysconfig.get_paths()['purelib'])" 2>/dev/null)
+  export FGC_CUDA_LIBS="${FGC_CUDA_LIBS:+$FGC_CUDA_LIBS:}$packages"
   "$here/fgc" doctor | tee "$out/doctor.txt"
 
-  echo "== recorded steps on the GPU"
-  "$here/parity" --backend cuda tests/cases/*/ >"$out/parity.txt" 2>&1 || failed=1
-  tail -1 "$out/parity.txt"
-  grep -E "^(WRONG|ERROR)" -A5 "$out/parity.txt" | head -40
+  # With NVIDIA's libraries for products and convolutions, and with functions of our own alone.
+  for libraries in 1 0; do
+    echo "== recorded steps on the GPU, FGC_LIBRARIES=$libraries"
+    FGC_LIBRARIES=$libraries "$here/parity" --backend cuda tests/cases/*/ >"$out/parity-$libraries.txt" 2>&1 || failed=1
+    tail -1 "$out/parity-$libraries.txt"
+    grep -E "^(WRONG|ERROR)" -A5 "$out/parity-$libraries.txt" | head -40
+  done
 
   if command -v compute-sanitizer >/dev/null; then
     for tool in memcheck racecheck; do
@@ -73,6 +80,11 @@ run() {
       "${benches[@]}" "${large[@]}" >"$out/times-$precision.txt" 2>&1 || failed=1
     sed -n '/^|/p' "$out/times-$precision.txt"
   done
+  echo "== times without libraries"
+  for bench in "${benches[@]}" "${large[@]}"; do
+    FGC_LIBRARIES=0 "$here/fgc" bench "$(preset "$bench")" --device cuda --precision bf16 --warm --steps 20       >>"$out/times-bf16-own.txt" 2>&1 || failed=1
+  done
+  grep -E "^[a-z]|step " "$out/times-bf16-own.txt"
   return $failed
 }
 

@@ -25,8 +25,11 @@ enum Place {
 }
 
 impl Libraries {
-    /// Those that are here, to run on a stream of the context that is current.
+    /// Those that are here, to run on a stream of the context that is current. `FGC_LIBRARIES=0` does without.
     pub fn open(stream: *mut c_void) -> Option<Libraries> {
+        if std::env::var_os("FGC_LIBRARIES").is_some_and(|value| value == "0") {
+            return None;
+        }
         let (lt, dnn) = (Lt::open(), Dnn::open(stream));
         (lt.is_some() || dnn.is_some()).then_some(Libraries { lt, dnn, stream, tasks: Vec::new() })
     }
