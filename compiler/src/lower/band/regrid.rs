@@ -63,3 +63,92 @@ fn divided(kernel: &Kernel, rows: usize) -> Kernel {
     let vector = !body.iter().any(|stmt| matches!(stmt, Stmt::For { .. }));
     Kernel { extent: rows, body: vec![Stmt::For { var, extent: each, vector, body }], ..kernel.clone() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fgc_program::{Atom, DType, Expr, KernelBuffer, Reg};
+    use rustc_hash::FxHashMap;
+
+    fn at(terms: &[(u32, i64)]) -> Index {
+        Index { terms: terms.iter().map(|(var, times)| (Atom::Var(Var(*var)), *times)).collect(), offset: 0 }
+    }
+
+    /// What is stored where, made of which elements, over all iterations.
+    fn stores(kernel: &Kernel) -> Vec<(i64, Vec<i64>)> {
+        fn loads(expr: &Expr, at: &FxHashMap<Var, i64>, regs: &FxHashMap<Reg, Vec<i64>>) -> Vec<i64> {
+            match expr {
+                Expr::Load { index, .. } => vec![index.eval(&|var| at[&var])],
+                Expr::Reg(reg) => regs[reg].clone(),
+                Expr::Binary(_, a, b) => [loads(a, at, regs), loads(b, at, regs)].concat(),
+                _ => Vec::new(),
+            }
+        }
+        fn walk(
+            body: &[Stmt],
+            at: &mut FxHashMap<Var, i64>,
+            regs: &mut FxHashMap<Reg, Vec<i64>>,
+            found: &mut Vec<(i64, Vec<i64>)>,
+        ) {
+            for stmt in body {
+                match stmt {
+                    Stmt::Let { reg, value, .. } => _ = regs.insert(*reg, loads(value, at, regs)),
+                    Stmt::Store { index, value, .. } => {
+                        found.push((index.eval(&|var| at[&var]), loads(value, at, regs)));
+                    }
+                    Stmt::For { var, extent, body, .. } => {
+                        for i in 0..*extent as i64 {
+                            at.insert(*var, i);
+                            walk(body, at, regs, found);
+                        }
+                    }
+                    _ => panic!("{stmt:?}"),
+                }
+            }
+        }
+        let mut found = Vec::new();
+        for i in 0..kernel.extent as i64 {
+            walk(&kernel.body, &mut [(Var::GRID, i)].into_iter().collect(), &mut FxHashMap::default(), &mut found);
+        }
+        found.sort();
+        found
+    }
+
+    /// b1[30i + 6j + k] = b0[30i + 6j + k]·b0[4i + j], for i in 4, j in 5 and k in 6.
+    fn kernel() -> Kernel {
+        let buffer = |len, access| KernelBuffer { dtype: DType::F32, len, access };
+        let place = at(&[(0, 30), (1, 6), (2, 1)]);
+        let value = Expr::Binary(
+            fgc_program::BinaryOp::Mul,
+            Expr::Load { buffer: 0, index: place.clone() }.into(),
+            Expr::Reg(Reg(0)).into(),
+        );
+        let store = Stmt::Store { buffer: 1, index: place, value };
+        let inner = Stmt::For { var: Var(2), extent: 6, vector: true, body: vec![store] };
+        let factor = Expr::Load { buffer: 0, index: at(&[(0, 4), (1, 1)]) };
+        let factor = Stmt::Let { reg: Reg(0), dtype: DType::F32, value: factor };
+        let body = vec![Stmt::For { var: Var(1), extent: 5, vector: false, body: vec![factor, inner] }];
+        let buffers = vec![buffer(120, Access::Read), buffer(120, Access::Write)];
+        Kernel { name: "mul".into(), buffers, extent: 4, body }
+    }
+
+    #[test]
+    fn another_grid_computes_the_same() {
+        let kernel = kernel();
+        let rows = regrid(&kernel, 20).expect("loops join the grid");
+        assert_eq!((rows.extent, stores(&rows)), (20, stores(&kernel)));
+        let all = regrid(&kernel, 120).expect("all loops join the grid");
+        assert_eq!((all.extent, stores(&all)), (120, stores(&kernel)));
+        let back = regrid(&all, 20).expect("iterations become a loop");
+        assert_eq!((back.extent, stores(&back)), (20, stores(&kernel)));
+        // A grid that it has, one that no loops make, and rows that write each other's elements.
+        assert_eq!(regrid(&kernel, 4), None);
+        assert_eq!(regrid(&kernel, 8), None);
+        let mut mixed = kernel.clone();
+        let Stmt::For { body, .. } = &mut mixed.body[0] else { unreachable!() };
+        let Stmt::For { body, .. } = &mut body[1] else { unreachable!() };
+        let Stmt::Store { index, .. } = &mut body[0] else { unreachable!() };
+        *index = at(&[(0, 30), (1, 1), (2, 5)]);
+        assert_eq!(regrid(&mixed, 20), None);
+    }
+}
