@@ -94,7 +94,7 @@ struct Way {
 }
 
 /// What the rows of a band are.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Rows {
     /// Those of so many matrices.
     Matrices {
@@ -161,7 +161,7 @@ struct Former<'a> {
     readers: FxHashMap<Slot, Vec<usize>>,
     /// The launches that read what each one writes.
     after: Vec<Vec<usize>>,
-    kernels: FxHashMap<(*const Kernel, usize), Option<ByRows>>,
+    kernels: FxHashMap<(*const Kernel, Rows), Option<ByRows>>,
     /// The band of each launch that has one.
     band_of: Vec<Option<usize>>,
     formed: Vec<Formed>,
@@ -462,7 +462,7 @@ impl Former<'_> {
         match &self.candidates[i].what {
             What::Other => Vec::new(),
             What::Kernel(kernel, slots) => {
-                let (key, cuda) = ((*kernel as *const Kernel, rows.count()), self.target == Target::Cuda);
+                let (key, cuda) = ((*kernel as *const Kernel, rows), self.target == Target::Cuda);
                 let found = self.kernels.entry(key).or_insert_with(|| by_grid(kernel, rows, cuda)).clone();
                 let way = |(own, kernel): ByRows| Way {
                     along: Along::Grid,

@@ -3,8 +3,8 @@
 //! What lives within the band is in the block's shared memory, one value in the place of another that is no longer needed.
 //! Products compute their rows with the tiles of [`super::product`]; kernels run with a warp for each row. Products that
 //! sum over the rows add to their results in the order of the tiles: a block goes through all tiles of a segment of a
-//! matrix's rows, and segments are added up by a call after the band's. Rows that do not fit go through the launches some
-//! columns at a time ([`passes`]).
+//! matrix's rows, and segments are added up by a call after the band's. Rows that do not fit, or of which too
+//! few would, go through the launches some columns at a time ([`passes`]).
 
 mod columns;
 mod layout;
@@ -26,7 +26,7 @@ pub(super) const THREADS: usize = 256;
 pub const SHARED: usize = 99 << 10;
 /// Rows that a block may take at a time. Fewer do not fill a tensor core's instruction.
 const TILES: [usize; 3] = [16, 32, 64];
-/// Columns that a block may take at a time where it cannot take all, the most first: multiples of a product's tiles.
+/// Columns that a block may take at a time where it does not take all, the most first: multiples of a product's tiles.
 const CHUNKS: [usize; 4] = [512, 256, 128, 64];
 /// Blocks that keep a GPU busy.
 const BUSY: usize = 256;

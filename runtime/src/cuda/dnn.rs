@@ -13,6 +13,9 @@ use std::mem::MaybeUninit;
 const ASKED: usize = 8;
 const WAYS: usize = 4;
 
+/// The oldest version whose interface this is.
+const OLDEST: usize = 90_000;
+
 /// The library and the convolutions it is prepared for.
 pub(super) struct Dnn {
     handle: sys::cudnnHandle_t,
@@ -53,6 +56,8 @@ impl Dnn {
     pub fn open(stream: *mut c_void) -> Option<Dnn> {
         // SAFETY: loads the library or does not.
         let present = libraries::preload(&CUDNN).is_some() && unsafe { sys::is_culib_present() };
+        // Older ones have other numbers for their errors.
+        let present = present && result::get_version() >= OLDEST;
         let handle = present.then(result::create_handle)?.ok()?;
         let dnn = Dnn { handle, convolutions: Vec::new() };
         // SAFETY: made above; the stream is the caller's.
@@ -219,7 +224,7 @@ impl Convolution {
             match self.role {
                 ConvRole::Forward => {
                     let mut all = [const { MaybeUninit::<sys::cudnnConvolutionFwdAlgoPerf_t>::uninit() }; ASKED];
-                    let at = all[0].as_mut_ptr();
+                    let at = all.as_mut_ptr().cast();
                     let asked = ASKED as c_int;
                     let found =
                         result::get_convolution_forward_algorithm(handle, x, w, description, y, asked, &mut count, at);
@@ -231,7 +236,7 @@ impl Convolution {
                 }
                 ConvRole::Input => {
                     let mut all = [const { MaybeUninit::<sys::cudnnConvolutionBwdDataAlgoPerf_t>::uninit() }; ASKED];
-                    let at = all[0].as_mut_ptr();
+                    let at = all.as_mut_ptr().cast();
                     let asked = ASKED as c_int;
                     let found = result::get_convolution_backward_data_algorithm(
                         handle,
@@ -251,7 +256,7 @@ impl Convolution {
                 }
                 ConvRole::Weight => {
                     let mut all = [const { MaybeUninit::<sys::cudnnConvolutionBwdFilterAlgoPerf_t>::uninit() }; ASKED];
-                    let at = all[0].as_mut_ptr();
+                    let at = all.as_mut_ptr().cast();
                     let asked = ASKED as c_int;
                     let found = result::get_convolution_backward_filter_algorithm(
                         handle,
@@ -278,7 +283,11 @@ type Offer = (Algorithm, sys::cudnnMathType_t, usize, sys::cudnnDeterminism_t, s
 
 fn kept(offers: impl Iterator<Item = Offer>, precision: Precision) -> Vec<Way> {
     let fits = |(_, math, memory, determinism, status): &Offer| {
-        let exact = precision != Precision::F32 || *math == sys::cudnnMathType_t::CUDNN_FMA_MATH;
+        // Neither tf32 for f32, nor f16 for either.
+        let exact = match precision {
+            Precision::F32 => *math == sys::cudnnMathType_t::CUDNN_FMA_MATH,
+            _ => *math != sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH_ALLOW_CONVERSION,
+        };
         let same = *determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC;
         status.result().is_ok() && *memory <= WORKSPACE && same && exact
     };

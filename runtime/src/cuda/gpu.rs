@@ -117,8 +117,10 @@ impl Gpu {
             staging: None,
             library: None,
         };
-        if let Some(found) = Libraries::open(gpu.stream.cast()) {
-            let workspace = gpu.allocate(WORKSPACE, "what libraries do")?;
+        // Where there is no room for what they need there are no libraries.
+        if let Some(found) = Libraries::open(gpu.stream.cast())
+            && let Ok(workspace) = gpu.allocate(WORKSPACE, "what libraries do")
+        {
             gpu.library = Some((found, workspace));
         }
         Ok(gpu)
@@ -202,6 +204,7 @@ impl Drop for Gpu {
     fn drop(&mut self) {
         // What cannot be given back goes with the process.
         if self.bind().is_err() || self.synchronize().is_err() {
+            std::mem::forget(self.library.take());
             return;
         }
         self.library = None;
@@ -279,7 +282,11 @@ impl Driver for Gpu {
 
     fn library(&self) -> Option<Library> {
         let (library, _) = self.library.as_ref()?;
-        Some(Library { name: library.name(), kept: cache_dir().map(|cache| cache.join("kernels")) })
+        let mut driver = 0;
+        // SAFETY: a place for one number. Without it the name is as good as of any other driver.
+        _ = unsafe { sys::cuDriverGetVersion(&mut driver) };
+        let name = format!("driver {driver}, {}", library.name());
+        Some(Library { name, kept: cache_dir().map(|cache| cache.join("kernels")) })
     }
 
     fn prepare(&mut self, tasks: &[Task]) -> Result<Vec<usize>, CudaError> {

@@ -9,6 +9,9 @@ use std::ffi::c_void;
 
 /// Ways to do a product that are looked at, those that the library holds to be fastest.
 const WAYS: usize = 4;
+/// The oldest version whose interface this is.
+const OLDEST: usize = 120_000;
+
 /// The library and the products it is prepared for.
 pub(super) struct Lt {
     handle: sys::cublasLtHandle_t,
@@ -35,6 +38,8 @@ impl Lt {
     pub fn open() -> Option<Lt> {
         // SAFETY: loads the library or does not.
         let present = libraries::preload(&CUBLASLT).is_some() && unsafe { sys::is_culib_present() };
+        // SAFETY: the library is loaded; the function takes nothing.
+        let present = present && unsafe { sys::cublasLtGetVersion() } >= OLDEST;
         let handle = present.then(result::create_handle)?.ok()?;
         Some(Lt { handle, products: Vec::new() })
     }
@@ -149,7 +154,7 @@ impl Product {
                 result_layout,
                 preference,
                 WAYS as i32,
-                found[0].as_mut_ptr(),
+                found.as_mut_ptr().cast(),
                 &mut count,
             )
         };

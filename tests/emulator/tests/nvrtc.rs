@@ -162,7 +162,12 @@ fn long_attention_fits() {
             for precision in [Precision::F32, Precision::Bf16] {
                 let module = module(&stored(&program, precision), precision);
                 assert_eq!(module.apart, vec![], "{network} in {precision:?}");
-                distinct.add(module.functions.into_iter().filter(|f| f.about.contains(" columns, ")));
+                let columns: Vec<Function> =
+                    module.functions.into_iter().filter(|f| f.about.contains(" columns, ")).collect();
+                for function in &columns {
+                    assert!(function.about.contains(", one pass"), "{}", function.about);
+                }
+                distinct.add(columns);
             }
         }
     }

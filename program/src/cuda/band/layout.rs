@@ -44,6 +44,11 @@ impl Layout {
     pub fn at(&self, what: What) -> Option<usize> {
         self.pieces.iter().find(|(piece, _)| *piece == what).map(|(_, at)| *at)
     }
+
+    /// Of what a work needs.
+    pub fn place(&self, what: What) -> usize {
+        self.at(what).unwrap_or_else(|| unreachable!("{what:?} has no place"))
+    }
 }
 
 /// Lays out `tile` rows, all their columns or `chunk` of them.

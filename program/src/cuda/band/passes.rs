@@ -167,8 +167,15 @@ pub(super) fn passes(program: &Program, launches: &[Launch], way: &[Along], rows
     }
     planner.levels();
     planner.run(&kernels);
-    planner.levels();
-    let phases = planner.phases(&kernels)?;
+    let phases = match planner.phases(&kernels) {
+        // What cannot go beside a maximum may go after it.
+        Err(_) if !planner.running.is_empty() => {
+            planner.running.clear();
+            planner.levels();
+            planner.phases(&kernels)?
+        }
+        found => found?,
+    };
     Ok(Passes { width, kernels, column, phases })
 }
 
@@ -282,37 +289,59 @@ impl Planner<'_> {
             _ => Cell::Own(member, buffer),
         };
         self.running = running(&self.units, &node, &cell, &|cell| self.is_wide(cell));
+        loop {
+            self.levels();
+            let Some(wrong) = self.running.iter().position(|running| !self.is_beside(running)) else { break };
+            self.running.remove(wrong);
+        }
     }
 
-    /// Whether a unit reads a maximum as far as it is known.
-    fn reads_running(&self, unit: usize, cell: Cell) -> bool {
-        let same = |running: &Running| {
+    /// Whether a maximum's users, and nothing else that reads what they make of it, run in its own pass.
+    fn is_beside(&self, running: &Running) -> bool {
+        let Running { unit, reg, users, .. } = running;
+        let (level, most) = (self.units[*unit].level, Cell::Reg(self.units[*unit].member, *reg));
+        let made = |cell: &Cell| users.iter().any(|user| self.units[*user].writes.contains(cell));
+        let spoils = |(n, other): (usize, &Unit)| {
+            let same = other.wide && other.level == level && !users.contains(&n);
+            other.writes.contains(&most) || same && other.reads.iter().any(made)
+        };
+        users.iter().all(|user| self.units[*user].level == level)
+            && !self.units.iter().enumerate().skip(unit + 1).any(spoils)
+    }
+
+    /// The pass of a maximum that a unit reads as far as it is known.
+    fn beside(&self, unit: usize, cell: Cell) -> Option<usize> {
+        let same = |running: &&Running| {
             cell == Cell::Reg(self.units[running.unit].member, running.reg) && running.users.contains(&unit)
         };
-        self.running.iter().any(same)
+        self.running.iter().find(same).map(|running| self.units[running.unit].level)
     }
 
     /// Gives each unit the first pass in which all that it reads is known. What is not wide exists once, so that a unit which
     /// overwrites something also waits for those that read it.
     fn levels(&mut self) {
-        // The pass, and whether it is known only after all of its columns.
-        let mut known: FxHashMap<Cell, (usize, bool)> = FxHashMap::default();
-        let mut read: FxHashMap<Cell, (usize, bool)> = FxHashMap::default();
+        // The pass, and who goes through the columns in it, so that others know it only after all of these.
+        let mut known: FxHashMap<Cell, (usize, Option<usize>)> = FxHashMap::default();
+        let mut read: FxHashMap<Cell, (usize, Option<usize>)> = FxHashMap::default();
         for n in 0..self.units.len() {
             let unit = &self.units[n];
-            let after = |found: Option<&(usize, bool)>| {
-                found.map_or(0, |&(level, columns)| level + (columns && !unit.wide) as usize)
+            // A member's own loops meet at the same column, and so do all where only a chunk exists.
+            let after = |cell: &Cell, found: Option<&(usize, Option<usize>)>| {
+                found.map_or(0, |&(level, by)| {
+                    let meet = |by: usize| unit.wide && (by == unit.member || self.is_wide(*cell));
+                    level + by.is_some_and(|by| !meet(by)) as usize
+                })
             };
-            let waits = |cell: &&Cell| !self.reads_running(n, **cell);
-            let reads = unit.reads.iter().filter(waits).map(|cell| after(known.get(cell)));
+            let reads = unit.reads.iter().map(|cell| self.beside(n, *cell).unwrap_or(after(cell, known.get(cell))));
             let lasting = unit.writes.iter().filter(|cell| !self.is_wide(**cell));
-            let writes = lasting.flat_map(|cell| [after(known.get(cell)), after(read.get(cell))]);
+            let writes = lasting.flat_map(|cell| [after(cell, known.get(cell)), after(cell, read.get(cell))]);
             let level = reads.chain(writes).max().unwrap_or(0);
+            let by = unit.wide.then_some(unit.member);
             for cell in &unit.reads {
                 let last = read.entry(*cell).or_default();
-                *last = (*last).max((level, unit.wide));
+                *last = (*last).max((level, by));
             }
-            let found = if unit.sums { (level + 1, false) } else { (level, unit.wide) };
+            let found = if unit.sums { (level + 1, None) } else { (level, by) };
             known.extend(unit.writes.iter().map(|cell| (*cell, found)));
             self.units[n].level = level;
         }

@@ -122,7 +122,7 @@ impl<'a> Printer<'a> {
 
     /// The text of a register's place for the row at hand.
     fn kept(&self, member: usize, reg: Reg, dtype: DType) -> String {
-        let at = self.layout.at(What::Kept(member, reg)).unwrap_or(0);
+        let at = self.layout.place(What::Kept(member, reg));
         format!("(({} *)(dynamic + {at}))[row]", c::held(dtype))
     }
 
@@ -162,7 +162,7 @@ impl<'a> Printer<'a> {
             narrow.push(false);
             if used[n] {
                 let (ty, len) = (c::stored(own.dtype), chunk.unwrap_or(own.len.max(1)));
-                let at = self.layout.at(What::Own(self.position, n)).unwrap_or(0);
+                let at = self.layout.place(What::Own(self.position, n));
                 _ = writeln!(
                     self.body,
                     "      {ty} *const b{n} = ({ty} *)(dynamic + {at}) + threadIdx.x / 32 * {len};"
@@ -211,6 +211,8 @@ impl<'a> Printer<'a> {
     fn scale(&mut self, member: usize, reg: Reg, scaled: &Scaled) {
         let before = self.kept(member, reg, DType::F32);
         let most = reg.0;
+        // Where all so far is hidden by −∞, its exponentials are to be 0, not those of −∞ − (−∞).
+        _ = writeln!(self.body, "        if (r{most} == -INFINITY) r{most} = -FLT_MAX;");
         _ = writeln!(
             self.body,
             "        if (column0 > 0 && {before} != r{most}) {{\n          \
@@ -223,7 +225,7 @@ impl<'a> Printer<'a> {
         }
         for &member in &scaled.products {
             let Launch::Contract(contract) = &self.launches[member] else { continue };
-            let (at, n) = (self.layout.at(What::Sums(member)).unwrap_or(0), contract.n);
+            let (at, n) = (self.layout.place(What::Sums(member)), contract.n);
             _ = writeln!(
                 self.body,
                 "          for (int n = threadIdx.x % 32; n < {n}; n += 32) ((float *)(dynamic + {at}))[row * {n} + n] *= factor;"
@@ -246,8 +248,9 @@ impl<'a> Printer<'a> {
         let shape = Shape::in_band(contract, aligned, local, sums, tile, axis.zip(chunk));
         let (down, across) = (down(contract, along, tile), across(contract, work, chunk));
         let math = math(contract.dtype, maker.precision);
-        let space = self.layout.at(What::Tiles(self.position)).unwrap_or(0);
-        let so_far = self.layout.at(What::Sums(member)).unwrap_or(0);
+        let stored = matches!(work, Work::Stored(_));
+        let space = if stored { 0 } else { self.layout.place(What::Tiles(self.position)) };
+        let so_far = if work.adds() { self.layout.place(What::Sums(member)) } else { 0 };
         let result = contract.c.buffer;
         let columns = "column0, column_end";
         let (text, call) = match (work, axis, sums) {

@@ -38,14 +38,15 @@ pub(super) fn running<'a>(
     wide: &impl Fn(Cell) -> bool,
 ) -> Vec<Running> {
     let candidates = units.iter().enumerate().filter_map(|(n, unit)| {
-        let Node::Reduce { sums, .. } = node(unit)? else { return None };
+        let Node::Reduce { sums, body, .. } = node(unit)? else { return None };
         let [sum] = &sums[..] else { return None };
         let fits = unit.wide && unit.sums && sum.op == BinaryOp::Max && sum.dtype == DType::F32;
-        fits.then_some((n, sum.reg))
+        fits.then_some((n, sum.reg, term(body, sum.reg)?))
     });
-    let found = candidates.filter_map(|(n, reg)| {
+    let found = candidates.filter_map(|(n, reg, term)| {
         let mut follower = Follower {
             shift: Cell::Reg(units[n].member, reg),
+            term,
             linear: FxHashSet::default(),
             depends: FxHashSet::default(),
             cell,
@@ -72,8 +73,9 @@ pub(super) fn running<'a>(
 }
 
 struct Follower<'a, C> {
-    /// The maximum.
+    /// The maximum, and what it is the largest of.
     shift: Cell,
+    term: Expr,
     /// What is linear in exp(−m).
     linear: FxHashSet<Cell>,
     depends: FxHashSet<Cell>,
@@ -92,7 +94,7 @@ impl<C: Fn(usize, usize) -> Cell> Follower<'_, C> {
         wide: &impl Fn(Cell) -> bool,
         scaled: &mut Scaled,
     ) -> Option<()> {
-        let mut regs: FxHashMap<Reg, u32> = FxHashMap::default();
+        let mut regs: FxHashMap<Reg, (u32, Expr)> = FxHashMap::default();
         match (unit.what, found) {
             (What::Product(Some(Axis::Sum)), _) => {
                 let [left, right] = unit.reads[..] else { return None };
@@ -104,12 +106,16 @@ impl<C: Fn(usize, usize) -> Cell> Follower<'_, C> {
                     let Node::Plain(stmt) = node else { return None };
                     match stmt {
                         Stmt::Let { reg, value, .. } => {
-                            regs.insert(*reg, self.degree(unit.member, value, &regs)?);
+                            let degree = self.degree(unit.member, value, &regs)?;
+                            regs.insert(*reg, (degree, resolved(value, &regs)));
                         }
                         Stmt::Store { buffer, value, .. } => {
                             let to = (self.cell)(unit.member, *buffer);
                             match self.degree(unit.member, value, &regs)? {
-                                1 if wide(to) => _ = self.linear.insert(to),
+                                // Written once, that it means one thing.
+                                1 if wide(to) && units.iter().filter(|unit| unit.writes.contains(&to)).count() == 1 => {
+                                    self.linear.insert(to);
+                                }
                                 _ => return None,
                             }
                         }
@@ -121,7 +127,8 @@ impl<C: Fn(usize, usize) -> Cell> Follower<'_, C> {
                 for stmt in body {
                     match stmt {
                         Stmt::Let { reg, value, .. } => {
-                            regs.insert(*reg, self.degree(unit.member, value, &regs)?);
+                            let degree = self.degree(unit.member, value, &regs)?;
+                            regs.insert(*reg, (degree, resolved(value, &regs)));
                         }
                         Stmt::Assign { reg, value } => {
                             let (op, term) = crate::cuda::tree::combines(*reg, value)?;
@@ -141,12 +148,12 @@ impl<C: Fn(usize, usize) -> Cell> Follower<'_, C> {
     }
 
     /// How often exp(−m) is a factor of a value, 0 or 1.
-    fn degree(&self, member: usize, expr: &Expr, regs: &FxHashMap<Reg, u32>) -> Option<u32> {
+    fn degree(&self, member: usize, expr: &Expr, regs: &FxHashMap<Reg, (u32, Expr)>) -> Option<u32> {
         let degree = |x: &Expr| self.degree(member, x, regs);
         match expr {
             Expr::Const(_) | Expr::Index(_) => Some(0),
             Expr::Reg(reg) => match regs.get(reg) {
-                Some(degree) => Some(*degree),
+                Some((degree, _)) => Some(*degree),
                 None => (!self.depends.contains(&Cell::Reg(member, *reg))).then_some(0),
             },
             Expr::Load { buffer, .. } => {
@@ -158,8 +165,9 @@ impl<C: Fn(usize, usize) -> Cell> Follower<'_, C> {
             }
             Expr::LoadAt { .. } => None,
             Expr::Unary(UnaryOp::Exp, x) => match &**x {
+                // What the maximum so far is not the largest of might overflow.
                 Expr::Binary(BinaryOp::Sub, x, m) if matches!(**m, Expr::Reg(reg) if Cell::Reg(member, reg) == self.shift) => {
-                    (degree(x)? == 0).then_some(1)
+                    (resolved(x, regs) == self.term).then_some(1)
                 }
                 x => (degree(x)? == 0).then_some(0),
             },
@@ -177,6 +185,37 @@ impl<C: Fn(usize, usize) -> Cell> Follower<'_, C> {
                     _ => Some(degree(then)?).filter(|a| degree(otherwise) == Some(*a)),
                 }
             }
+        }
+    }
+}
+
+/// What a loop's body combines into a register.
+fn term(body: &[Stmt], into: Reg) -> Option<Expr> {
+    let mut regs: FxHashMap<Reg, (u32, Expr)> = FxHashMap::default();
+    for stmt in body {
+        match stmt {
+            Stmt::Let { reg, value, .. } => _ = regs.insert(*reg, (0, resolved(value, &regs))),
+            Stmt::Assign { reg, value } if *reg == into => {
+                return Some(resolved(crate::cuda::tree::combines(*reg, value)?.1, &regs));
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// The expression with what registers stand for.
+fn resolved(expr: &Expr, regs: &FxHashMap<Reg, (u32, Expr)>) -> Expr {
+    let all = |x: &Expr| Box::new(resolved(x, regs));
+    match expr {
+        Expr::Reg(reg) => regs.get(reg).map_or_else(|| expr.clone(), |(_, value)| value.clone()),
+        Expr::Const(_) | Expr::Index(_) | Expr::Load { .. } => expr.clone(),
+        Expr::LoadAt { buffer, at } => Expr::LoadAt { buffer: *buffer, at: all(at) },
+        Expr::Unary(op, x) => Expr::Unary(*op, all(x)),
+        Expr::Cast(to, x) => Expr::Cast(*to, all(x)),
+        Expr::Binary(op, a, b) => Expr::Binary(*op, all(a), all(b)),
+        Expr::Select { cond, then, otherwise } => {
+            Expr::Select { cond: all(cond), then: all(then), otherwise: all(otherwise) }
         }
     }
 }

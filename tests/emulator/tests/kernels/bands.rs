@@ -8,12 +8,21 @@ fn float(x: f64) -> Expr {
     Expr::Const(Scalar::new(F, x))
 }
 
-/// Each row's exponentials, divided by their sum.
-fn softmax(rows: usize, len: usize) -> Kernel {
+/// Each row's exponentials, divided by their sum; of the first `hidden` columns they are 0.
+fn softmax(rows: usize, len: usize, hidden: usize) -> Kernel {
     let (most, sum) = (Reg(0), Reg(1));
     let own = |var| at(&[(0, len as i64), (var, 1)]);
+    let score = |var| {
+        let column = Expr::Index(Index::from(Var(var)));
+        let first = Expr::Const(Scalar::I64(hidden as i64));
+        Expr::Select {
+            cond: Expr::Binary(BinaryOp::Lt, column.into(), first.into()).into(),
+            then: float(f64::NEG_INFINITY).into(),
+            otherwise: load(0, own(var)).into(),
+        }
+    };
     let weight = |var| {
-        let shifted = Expr::Binary(BinaryOp::Sub, load(0, own(var)).into(), Expr::Reg(most).into());
+        let shifted = Expr::Binary(BinaryOp::Sub, score(var).into(), Expr::Reg(most).into());
         Expr::Unary(UnaryOp::Exp, shifted.into())
     };
     let each = |var, body| Stmt::For { var: Var(var), extent: len, vector: true, body };
@@ -26,7 +35,7 @@ fn softmax(rows: usize, len: usize) -> Kernel {
         extent: rows,
         body: vec![
             Stmt::Accumulator { reg: most, dtype: F, init: float(f64::NEG_INFINITY) },
-            each(1, vec![combine(most, BinaryOp::Max, load(0, own(1)))]),
+            each(1, vec![combine(most, BinaryOp::Max, score(1))]),
             Stmt::Accumulator { reg: sum, dtype: F, init: float(0.0) },
             each(2, vec![combine(sum, BinaryOp::Add, weight(2))]),
             each(3, vec![Stmt::Store { buffer: 1, index: own(3), value: share }]),
@@ -42,7 +51,12 @@ struct Sizes {
 }
 
 /// q·kᵀ, softmax, ·v; and as a gradient of values the weights' transpose times q. Buffers: q, k, v, out, sums.
-fn attention(Sizes { entries, queries, keys, features }: Sizes, turned: bool) -> Program {
+fn attention(sizes: Sizes, turned: bool) -> Program {
+    masked(sizes, turned, 0)
+}
+
+/// The same with the first keys hidden.
+fn masked(Sizes { entries, queries, keys, features }: Sizes, turned: bool, hidden: usize) -> Program {
     let (e, r, s, d) = (entries, queries, keys, features);
     let operand = |buffer, row: usize, col: usize| Operand {
         buffer: BufferId(buffer),
@@ -65,7 +79,7 @@ fn attention(Sizes { entries, queries, keys, features }: Sizes, turned: bool) ->
     let launches =
         vec![scores, Launch::Kernel { kernel: KernelId(0), args: vec![BufferId(5), BufferId(6)] }, out, sums];
     let lens = [e * r * d, e * s * d, e * s * d, e * r * d, e * s * d];
-    let mut program = program(lens.map(|len| (F, len)).to_vec(), vec![softmax(e * r, s)], launches);
+    let mut program = program(lens.map(|len| (F, len)).to_vec(), vec![softmax(e * r, s, hidden)], launches);
     let local = e * r * s * 4;
     let second = local.next_multiple_of(64);
     for offset in [0, second] {
@@ -129,6 +143,16 @@ fn long_rows_are_taken_in_columns() {
             let about = &module.functions[0].about;
             assert!(about.contains(&format!("of {keys} columns, 2 passes")), "{about}");
         }
+    }
+}
+
+/// Chunks in which a mask of −∞ hides everything count for nothing.
+#[test]
+fn hidden_columns_count_for_nothing() {
+    let program = masked(Sizes { entries: 2, queries: 20, keys: 300, features: 32 }, false, 200);
+    for precision in [Precision::F32, Precision::Tf32] {
+        let module = check_within(32 << 10, &program, precision, tolerance(precision), 1);
+        assert!(module.functions[0].about.contains(" of 300 columns, 2 passes"), "{}", module.functions[0].about);
     }
 }
 
