@@ -6,6 +6,7 @@
 
 mod ending;
 mod regrid;
+mod rows;
 
 use super::emit::Slot;
 use super::order::Access;
@@ -13,6 +14,7 @@ use crate::level::Target;
 use fgc_program::band::{conv_rows, kernel_rows, product_rows};
 use fgc_program::{Along, Contract, Conv, Kernel, Known};
 use regrid::regrid;
+use rows::Rows;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
@@ -91,52 +93,6 @@ struct Way {
     operand: usize,
     /// The kernel, if it needs another grid.
     kernel: Option<Arc<Kernel>>,
-}
-
-/// What the rows of a band are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Rows {
-    /// Those of so many matrices.
-    Matrices {
-        entries: usize,
-        rows: usize,
-    },
-    Samples(usize),
-}
-
-impl Rows {
-    fn entries(self) -> usize {
-        match self {
-            Rows::Matrices { entries, .. } => entries,
-            Rows::Samples(_) => 1,
-        }
-    }
-
-    fn rows(self) -> usize {
-        match self {
-            Rows::Matrices { rows, .. } | Rows::Samples(rows) => rows,
-        }
-    }
-
-    fn count(self) -> usize {
-        self.entries() * self.rows()
-    }
-
-    /// Launches of a band at most.
-    fn members(self) -> usize {
-        match self {
-            Rows::Matrices { .. } => 12,
-            Rows::Samples(_) => 24,
-        }
-    }
-
-    /// How far apart members may be in time: what is to come late must not be drawn to an early band, nor the reverse.
-    fn apart(self) -> usize {
-        match self {
-            Rows::Matrices { .. } => 64,
-            Rows::Samples(_) => 128,
-        }
-    }
 }
 
 /// What is known of a plan's values.

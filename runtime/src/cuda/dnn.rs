@@ -218,63 +218,27 @@ impl Convolution {
     /// than was asked for.
     fn found(&self, handle: sys::cudnnHandle_t, precision: Precision) -> Vec<Way> {
         let Convolution { x, w, y, description, .. } = *self;
-        let mut count: c_int = 0;
-        // SAFETY: descriptions made for each other, and room for so many results, of which the library fills `count`.
-        unsafe {
-            match self.role {
-                ConvRole::Forward => {
-                    let mut all = [const { MaybeUninit::<sys::cudnnConvolutionFwdAlgoPerf_t>::uninit() }; ASKED];
-                    let at = all.as_mut_ptr().cast();
-                    let asked = ASKED as c_int;
-                    let found =
-                        result::get_convolution_forward_algorithm(handle, x, w, description, y, asked, &mut count, at);
-                    let all = all.iter().take(filled(found, count)).map(|one| one.assume_init_read());
-                    kept(
-                        all.map(|p| (Algorithm::Forward(p.algo), p.mathType, p.memory, p.determinism, p.status)),
-                        precision,
-                    )
-                }
-                ConvRole::Input => {
-                    let mut all = [const { MaybeUninit::<sys::cudnnConvolutionBwdDataAlgoPerf_t>::uninit() }; ASKED];
-                    let at = all.as_mut_ptr().cast();
-                    let asked = ASKED as c_int;
-                    let found = result::get_convolution_backward_data_algorithm(
-                        handle,
-                        w,
-                        y,
-                        description,
-                        x,
-                        asked,
-                        &mut count,
-                        at,
-                    );
-                    let all = all.iter().take(filled(found, count)).map(|one| one.assume_init_read());
-                    kept(
-                        all.map(|p| (Algorithm::Input(p.algo), p.mathType, p.memory, p.determinism, p.status)),
-                        precision,
-                    )
-                }
-                ConvRole::Weight => {
-                    let mut all = [const { MaybeUninit::<sys::cudnnConvolutionBwdFilterAlgoPerf_t>::uninit() }; ASKED];
-                    let at = all.as_mut_ptr().cast();
-                    let asked = ASKED as c_int;
-                    let found = result::get_convolution_backward_filter_algorithm(
-                        handle,
-                        x,
-                        y,
-                        description,
-                        w,
-                        asked,
-                        &mut count,
-                        at,
-                    );
-                    let all = all.iter().take(filled(found, count)).map(|one| one.assume_init_read());
-                    kept(
-                        all.map(|p| (Algorithm::Weight(p.algo), p.mathType, p.memory, p.determinism, p.status)),
-                        precision,
-                    )
-                }
-            }
+        // The three functions differ in their types and in what they call an algorithm.
+        macro_rules! offers {
+            ($ask:path, $perf:ty, $algorithm:path, $first:expr, $second:expr, $computed:expr) => {{
+                let mut all = [const { MaybeUninit::<$perf>::uninit() }; ASKED];
+                let (mut count, at) = (0, all.as_mut_ptr().cast());
+                let asked = ASKED as c_int;
+                // SAFETY: descriptions made for each other, and room for so many results.
+                let found = unsafe { $ask(handle, $first, $second, description, $computed, asked, &mut count, at) };
+                // SAFETY: the library has filled `count` of them.
+                let all = all.iter().take(filled(found, count)).map(|one| unsafe { one.assume_init_read() });
+                kept(all.map(|p| ($algorithm(p.algo), p.mathType, p.memory, p.determinism, p.status)), precision)
+            }};
+        }
+        use result::{
+            get_convolution_backward_data_algorithm as input, get_convolution_backward_filter_algorithm as weight,
+            get_convolution_forward_algorithm as forward,
+        };
+        match self.role {
+            ConvRole::Forward => offers!(forward, sys::cudnnConvolutionFwdAlgoPerf_t, Algorithm::Forward, x, w, y),
+            ConvRole::Input => offers!(input, sys::cudnnConvolutionBwdDataAlgoPerf_t, Algorithm::Input, w, y, x),
+            ConvRole::Weight => offers!(weight, sys::cudnnConvolutionBwdFilterAlgoPerf_t, Algorithm::Weight, x, y, w),
         }
     }
 }
