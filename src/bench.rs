@@ -141,11 +141,15 @@ pub fn main(args: Args) -> Result<(), Problem> {
     let wanted = args.steps.map_or(preset.iterations, |n| n as usize).max(1);
     let mut profile = Profile::default();
     let mut steps = Vec::with_capacity(wanted);
+    let mut under_way = None;
     for i in 0..WARMUP + wanted {
         let begun = Instant::now();
         for ((at, _), batch) in turns.iter().zip(&batches) {
             model.set_iteration(*at);
-            model.step(batch, &Pins::new(), NonFinite::Stop).map_err(not_finite)?;
+            // As in training: what a GPU works on is waited for when the next is under way.
+            let step = model.begin(batch, &Pins::new(), NonFinite::Stop).map_err(not_finite)?;
+            let before = under_way.replace(step);
+            before.map(|step| model.end(step)).transpose().map_err(not_finite)?;
         }
         let took = begun.elapsed();
         if i >= WARMUP {
@@ -153,6 +157,7 @@ pub fn main(args: Args) -> Result<(), Problem> {
             plans(&turns).for_each(|plan| profile.add(&program, plan, model.device().times(plan)));
         }
     }
+    under_way.map(|step| model.end(step)).transpose().map_err(not_finite)?;
     memory.trained();
     let all: f64 = steps.iter().sum();
     steps.sort_by(f64::total_cmp);

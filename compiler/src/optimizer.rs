@@ -80,8 +80,12 @@ pub fn update(
         let scale = graph.min(ratio, one);
         graph.cast(scale, DType::F32)
     });
-    let rates = Rates::new(graph, net, optimizer, training.warmup);
-    let mut writes = Vec::new();
+    let done = graph.source(Source::Flat { net, what: FlatKind::Updates, start: 0 }, Ty::new(DType::F64, &[]));
+    let one = num(graph, 1.0);
+    let number = graph.add(done, one);
+    let rates = Rates::new(graph, number, optimizer, training.warmup);
+    let node = graph.select(finite, number, done);
+    let mut writes = vec![Written { what: FlatKind::Updates, start: 0, len: 1, node }];
     for &(start, len) in ranges {
         let mut write = |what: FlatKind, before: NodeId, after: NodeId, graph: &mut Graph| {
             let finite = graph.broadcast(finite, &[], &[len]);
@@ -153,8 +157,8 @@ struct Rates {
 }
 
 impl Rates {
-    fn new(graph: &mut Graph, net: NetId, o: &Optimizer, warmup: f64) -> Rates {
-        let k = graph.source(Source::Updates { net }, Ty::new(DType::F64, &[]));
+    /// Of the `k`th update.
+    fn new(graph: &mut Graph, k: NodeId, o: &Optimizer, warmup: f64) -> Rates {
         let one = num(graph, 1.0);
         let mut lr = num(graph, o.lr);
         if warmup > 0.0 {

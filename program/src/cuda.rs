@@ -33,7 +33,7 @@ pub use epilogue::ends_in;
 pub use report::Reports;
 pub use store::stored;
 
-use crate::{Band, BufferId, DeviceCode, Extern, Kernel, Launch, OutputKind, Place, Plan, Program, c};
+use crate::{Band, BufferId, DeviceCode, Extern, Kernel, Launch, Place, Program, c};
 pub use band::SHARED;
 use band::{Banded, Maker};
 use epilogue::Epilogue;
@@ -242,32 +242,6 @@ pub fn module_for(program: &Program, precision: Precision, machine: Machine) -> 
     builder.module.reports = builder.reports(&withheld);
     builder.module.draws = builder.draws();
     builder.module
-}
-
-/// The ranges of a network's gradients that a step does not write: padding, and parameters without a gradient. There may be
-/// anything: gradients share memory with other values.
-fn gaps(program: &Program, plan: &Plan, net: usize) -> Vec<Range<usize>> {
-    let mut written: Vec<Range<usize>> = Vec::new();
-    for output in &plan.outputs {
-        if let OutputKind::Grad { net: of, param } = output.kind
-            && of.0 as usize == net
-        {
-            let param = &program.nets[net].params[param];
-            written.push(param.offset..param.offset + param.shape.iter().product::<usize>());
-        }
-    }
-    written.sort_by_key(|range| range.start);
-    let mut gaps = Vec::new();
-    let mut end = 0;
-    for range in written {
-        if range.start > end {
-            gaps.push(end..range.start);
-        }
-        end = end.max(range.end);
-    }
-    gaps.push(end..program.nets[net].len);
-    gaps.retain(|gap| !gap.is_empty());
-    gaps
 }
 
 /// Whether a buffer starts at a multiple of 16 bytes.

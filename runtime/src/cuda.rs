@@ -13,9 +13,10 @@ pub mod gpu;
 pub mod libraries;
 mod lt;
 pub mod nvrtc;
+mod staging;
 mod vendor;
 
 pub use choose::Library;
-pub use device::Device;
-pub use driver::{Address, CudaError, Driver};
+pub use device::{Device, Told};
+pub use driver::{Address, CudaError, Driver, Ticket};
 pub use gpu::Gpu;

@@ -3,6 +3,7 @@
 use crate::cpu::interpret::Fault;
 use crate::cpu::memory::Element;
 use crate::cpu::{self, DeviceError};
+use crate::cuda::{Ticket, Told};
 use crate::random::{self, DrawError, Fill, Stream};
 use crate::{Values, cuda};
 use fgc_program::{BufferId, DType, Distribution, Known, Program, Scalar};
@@ -116,12 +117,44 @@ impl Device {
         }
     }
 
-    /// An output that is one number, as it was when the plan last ran, if it comes to the host by itself, together with
-    /// others: reading the first waits for all that runs.
-    pub fn reported(&mut self, plan: usize, output: usize) -> Result<Option<f64>, DeviceError> {
+    /// Whether steps after one that is not finite are to be left out too, until [`Device::go_on`]. Nothing to do on the CPU,
+    /// whose host looks before it goes on.
+    pub fn set_halts(&mut self, halts: bool) -> Result<(), DeviceError> {
+        match self {
+            Device::Cpu(_) => Ok(()),
+            Device::Cuda(device) => device.set_halts(halts),
+        }
+    }
+
+    /// Forgets that a step was not finite.
+    pub fn go_on(&mut self) -> Result<(), DeviceError> {
+        match self {
+            Device::Cpu(_) => Ok(()),
+            Device::Cuda(device) => device.go_on(),
+        }
+    }
+
+    /// Begins to bring the numbers of plans that ran so far to the host; None where they are there.
+    pub fn post(&mut self) -> Result<Option<Ticket>, DeviceError> {
         match self {
             Device::Cpu(_) => Ok(None),
-            Device::Cuda(device) => device.reported(plan, output),
+            Device::Cuda(device) => device.post().map(Some),
+        }
+    }
+
+    /// Waits for numbers that are on their way, not for what runs since.
+    pub fn told(&mut self, ticket: Option<Ticket>) -> Result<Option<Told>, DeviceError> {
+        match (self, ticket) {
+            (Device::Cuda(device), Some(ticket)) => device.told(ticket).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// An output that is one number, if it was told; of a step's gradient, not 0 where it is not finite.
+    pub fn number(&self, told: &Told, plan: usize, output: usize) -> Option<f64> {
+        match self {
+            Device::Cpu(_) => None,
+            Device::Cuda(device) => device.number(told, plan, output),
         }
     }
 
@@ -130,7 +163,7 @@ impl Device {
     pub fn is_finite(&mut self, grads: BufferId) -> Result<bool, DeviceError> {
         match self {
             Device::Cpu(device) => device.is_finite(grads),
-            Device::Cuda(device) => Ok(!device.is_withheld()?),
+            Device::Cuda(_) => Ok(false),
         }
     }
 

@@ -145,16 +145,11 @@ pub enum Source {
         net: NetId,
         param: usize,
     },
-    /// A flat F32 vector that belongs to a network: its weights, gradients, average or a moment, from element `start`
-    /// on. Only in update plans.
+    /// What updates read and write of a network, from element `start` on. Only in update plans.
     Flat {
         net: NetId,
         what: FlatKind,
         start: usize,
-    },
-    /// F64 scalar: updates of `net` so far, this one included. Only in update plans.
-    Updates {
-        net: NetId,
     },
     Data {
         name: String,
@@ -187,10 +182,13 @@ pub enum Source {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum FlatKind {
+    /// A flat F32 vector, as the three after it.
     Weights,
     Grads,
     Ema,
     Moment(String),
+    /// How many updates were done: F64 scalar.
+    Updates,
 }
 
 impl Ty {

@@ -96,6 +96,7 @@ impl Buffers {
             FlatKind::Grads => net.grads,
             FlatKind::Ema => net.ema,
             FlatKind::Moment(name) => net.moments.get(name).copied(),
+            FlatKind::Updates => net.updates,
         }
     }
 
@@ -116,7 +117,6 @@ impl Buffers {
                 let of = self.flat(*net, what).unwrap_or_else(missing);
                 self.part(of, *start, ty.len())
             }
-            Source::Updates { net } => self.nets[net.0 as usize].updates.unwrap_or_else(missing),
             _ => self.persistent(ty.dtype, ty.len()),
         };
         if let Some((name, kind)) = input(source) {
@@ -176,7 +176,6 @@ fn input(source: &Source) -> Option<(String, InputKind)> {
         Source::Pin { name, .. } => (name.clone(), InputKind::Pin),
         Source::Iteration => ("iteration".into(), InputKind::Iteration),
         Source::Row { position } => (format!("row.{position}"), InputKind::Row { position: *position }),
-        Source::Param { .. } | Source::Flat { .. } | Source::Updates { .. } => return None,
-        Source::Kept { .. } | Source::State { .. } => return None,
+        Source::Param { .. } | Source::Flat { .. } | Source::Kept { .. } | Source::State { .. } => return None,
     })
 }

@@ -1,18 +1,29 @@
 //! A program on a GPU: its memory, its code, its plans as recorded launches.
 
-use super::driver::{Address, CudaError, Driver, FunctionLaunch, Launch};
+use super::driver::{Address, CudaError, Driver, FunctionLaunch, Launch, Ticket};
 use crate::Values;
 use crate::cpu::DeviceError;
 use crate::cpu::interpret::{self, Fault};
 use crate::cpu::memory::{Element, OwnedView, View};
 use crate::random::Stream;
-use fgc_program::cuda::{self, Machine, Module, More, Precision};
+use fgc_program::cuda::{self, Machine, Module, More, Precision, Reports};
 use fgc_program::validate::{Problem, validate};
 use fgc_program::{BufferId, DType, Input, Known, Place, Program, Scalar, known};
 use rustc_hash::FxHashMap;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
+
+/// What plans had to tell when they were asked: the losses, metrics and norms of each as it last ran.
+#[derive(Clone, Debug)]
+pub struct Told(Vec<f64>);
+
+impl Told {
+    /// Whether a loss or a gradient of the last step is not finite.
+    pub fn is_withheld(&self) -> bool {
+        self.0[Reports::WITHHELD] != 0.0
+    }
+}
 
 /// A program ready to run on a GPU.
 pub struct Device {
@@ -25,13 +36,12 @@ pub struct Device {
     pub(super) report: Address,
     /// The launches of plans that a library does: the choice and its way.
     pub(super) chosen: FxHashMap<(usize, usize), (usize, usize)>,
-    /// The report as it is since a plan last ran, once somebody has asked.
-    fetched: Option<Vec<f64>>,
+    /// Whether steps after one that is left out are left out, too.
+    halts: bool,
     bytes: usize,
     /// Makes random numbers: for each input that is filled here.
     draws: FxHashMap<BufferId, FunctionLaunch>,
-    /// Values that only the host writes, as last written: the inputs', of those that conditions are evaluated on (the others
-    /// are empty), then the numbers of updates done.
+    /// The inputs' values as last written, of those that conditions are evaluated on; the others are empty.
     mirrors: Vec<OwnedView>,
     /// Of those, the one that a buffer is.
     mirror_of: FxHashMap<BufferId, usize>,
@@ -89,14 +99,11 @@ impl Device {
         };
         let asked = known::asked(&program);
         let len = |(input, asked): (&Input, &bool)| if *asked { input.shape.iter().product() } else { 0 };
-        let inputs = program.inputs.iter().zip(&asked).map(|pair| own(pair.0.dtype, len(pair)));
-        let counts: Vec<BufferId> = program.nets.iter().filter_map(|net| net.updates).collect();
-        let mirrors = inputs.chain(counts.iter().map(|_| own(DType::F64, 1)));
+        let mirrors = program.inputs.iter().zip(&asked).map(|pair| own(pair.0.dtype, len(pair)));
         let mirrors = mirrors.collect::<Result<Vec<OwnedView>, CudaError>>()?;
-        let held = program.inputs.iter().enumerate().filter(|(i, _)| asked[*i]).map(|(i, input)| (input.buffer, i));
-        let counts = counts.iter().zip(program.inputs.len()..).map(|(buffer, i)| (*buffer, i));
-        let mirror_of = held.chain(counts).collect();
-        let (recorded, draws, fetched, chosen) = Default::default();
+        let held = program.inputs.iter().enumerate().filter(|(i, _)| asked[*i]);
+        let mirror_of = held.map(|(i, input)| (input.buffer, i)).collect();
+        let (recorded, draws, halts, chosen) = Default::default();
         let mut device = Device {
             program,
             module,
@@ -104,7 +111,7 @@ impl Device {
             at,
             scratch,
             report,
-            fetched,
+            halts,
             chosen,
             draws,
             bytes,
@@ -157,7 +164,6 @@ impl Device {
                 left_out.push(guard.launches.clone());
             }
         }
-        self.fetched = None;
         let key = (plan, left_out);
         let recorded = match self.recorded.get(&key) {
             Some(recorded) => *recorded,
@@ -221,30 +227,38 @@ impl Device {
         self.module.reports.withholds
     }
 
-    /// Whether a loss or a gradient of the last step is not finite. Waits for the GPU if plans ran since it was last
-    /// asked for anything of the report.
-    pub fn is_withheld(&mut self) -> Result<bool, DeviceError> {
-        Ok(self.fetch()?[0] != 0.0)
+    /// Whether steps after one that is left out are to be left out too, until [`Device::go_on`].
+    pub fn set_halts(&mut self, halts: bool) -> Result<(), DeviceError> {
+        if halts != self.halts {
+            self.halts = halts;
+            self.go_on()?;
+            let word = f64::from(u8::from(halts)).to_le_bytes();
+            self.driver.upload(self.report.plus(8 * Reports::HALTS), &word)?;
+        }
+        Ok(())
     }
 
-    /// An output that is one number, of a step or an update, as it was when the plan last ran: None if it is not reported.
-    /// Waits as [`Device::is_withheld`].
-    pub fn reported(&mut self, plan: usize, output: usize) -> Result<Option<f64>, DeviceError> {
-        let place = self.module.reports.places.get(plan).and_then(|places| places.get(output)).copied().flatten();
-        place.map(|word| Ok(self.fetch()?[word])).transpose()
+    /// Forgets that a step was left out.
+    pub fn go_on(&mut self) -> Result<(), DeviceError> {
+        Ok(self.driver.upload(self.report.plus(8 * Reports::WITHHELD), &0f64.to_le_bytes())?)
     }
 
-    fn fetch(&mut self) -> Result<&[f64], DeviceError> {
-        let words = self.module.reports.words.max(1);
-        let known = match self.fetched.take() {
-            Some(known) => known,
-            None => {
-                let mut raw = vec![0; 8 * words];
-                self.driver.download(self.report, &mut raw)?;
-                elements(&raw, words)
-            }
-        };
-        Ok(self.fetched.insert(known))
+    /// Begins to bring what plans that ran so far have to tell.
+    pub fn post(&mut self) -> Result<Ticket, DeviceError> {
+        Ok(self.driver.post(self.report, 8 * self.module.reports.words)?)
+    }
+
+    /// Waits for what was posted.
+    pub fn told(&mut self, ticket: Ticket) -> Result<Told, DeviceError> {
+        let raw = self.driver.collect(ticket)?;
+        Ok(Told(elements(&raw, self.module.reports.words)))
+    }
+
+    /// An output that is one number, of a step or an update; of a step's gradient, not 0 where it is not finite: None if it
+    /// is not told.
+    pub fn number(&self, told: &Told, plan: usize, output: usize) -> Option<f64> {
+        let word = (*self.module.reports.places.get(plan)?.get(output)?)?;
+        told.0.get(word).copied()
     }
 
     /// Bytes that a buffer takes on the device.

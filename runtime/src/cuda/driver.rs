@@ -65,6 +65,10 @@ pub struct FunctionLaunch {
     pub arguments: Vec<u64>,
 }
 
+/// Bytes on their way to the host.
+#[derive(Debug)]
+pub struct Ticket(pub usize);
+
 /// A GPU, or what stands for one. Everything runs in the order of the calls.
 pub trait Driver: Send {
     /// What it is, for people.
@@ -76,6 +80,10 @@ pub trait Driver: Send {
     /// Zeroed memory at a multiple of [`fgc_program::cuda::ALIGN`]; it lives as long as the driver.
     fn allocate(&mut self, bytes: usize, what: &str) -> Result<Address, CudaError>;
     fn upload(&mut self, to: Address, bytes: &[u8]) -> Result<(), CudaError>;
+    /// Begins to bring these bytes to the host, as they are after all that came before; what to ask for them by, once.
+    fn post(&mut self, from: Address, bytes: usize) -> Result<Ticket, CudaError>;
+    /// Waits for bytes that were posted, not for what came after them.
+    fn collect(&mut self, ticket: Ticket) -> Result<Vec<u8>, CudaError>;
     /// Waits for all that came before.
     fn download(&self, from: Address, bytes: &mut [u8]) -> Result<(), CudaError>;
     /// The two do not overlap.

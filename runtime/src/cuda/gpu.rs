@@ -1,18 +1,18 @@
 //! An NVIDIA GPU through CUDA's driver library.
 
 use super::Library;
-use super::driver::{Address, CudaError, Driver, FunctionLaunch, Launch};
+use super::driver::{Address, CudaError, Driver, FunctionLaunch, Launch, Ticket};
 use super::libraries::{self, DRIVER};
 use super::nvrtc;
+use super::staging::{Posts, Uploads};
 use super::vendor::{Libraries, WORKSPACE};
 use crate::cpu::compile::cache_dir;
 use cudarc::driver::{result, sys};
 use fgc_program::cuda::{Function, Task};
-use std::cell::Cell;
 use std::ffi::{CString, c_void};
 use std::sync::OnceLock;
 
-/// One GPU with a stream; everything runs in its order.
+/// One GPU with a stream; everything but copies from the host runs in its order, and whatever needs these waits for them.
 pub struct Gpu {
     device: sys::CUdevice,
     context: sys::CUcontext,
@@ -24,22 +24,11 @@ pub struct Gpu {
     functions: Vec<sys::CUfunction>,
     memory: Vec<sys::CUdeviceptr>,
     graphs: Vec<(sys::CUgraph, sys::CUgraphExec)>,
-    staging: Option<Staging>,
+    /// Made when first needed, if there is memory for it.
+    uploads: Option<Option<Uploads>>,
+    posts: Posts,
     /// For products and convolutions, and the memory that these use while they run.
     library: Option<(Libraries, Address)>,
-}
-
-/// Pinned memory of the host that uploads go through: a copy from other memory waits for all that runs.
-struct Staging {
-    at: *mut u8,
-    /// Bytes that copies under way may still read.
-    used: Cell<usize>,
-}
-
-impl Staging {
-    const BYTES: usize = 16 << 20;
-    /// What every upload begins at a multiple of.
-    const ALIGN: usize = 64;
 }
 
 // SAFETY: CUDA's handles may be used from any thread, one at a time, with the context made current; every method that
@@ -114,7 +103,8 @@ impl Gpu {
             functions: Vec::new(),
             memory: Vec::new(),
             graphs: Vec::new(),
-            staging: None,
+            uploads: None,
+            posts: Posts::default(),
             library: None,
         };
         // Where there is no room for what they need there are no libraries.
@@ -138,33 +128,7 @@ impl Gpu {
 
     fn synchronize(&self) -> Result<(), CudaError> {
         // SAFETY: this value's own stream.
-        unsafe { result::stream::synchronize(self.stream) }.map_err(failed("run kernels"))?;
-        self.staging.iter().for_each(|staging| staging.used.set(0));
-        Ok(())
-    }
-
-    /// `bytes` in pinned memory, which stay there until the stream is waited for; None if they do not fit or there is none.
-    fn stage(&mut self, bytes: &[u8]) -> Result<Option<*const u8>, CudaError> {
-        if bytes.len() > Staging::BYTES {
-            return Ok(None);
-        }
-        if self.staging.is_none() {
-            // SAFETY: freed with this value, after the last copy from it.
-            let Ok(at) = (unsafe { result::malloc_host(Staging::BYTES, 0) }) else { return Ok(None) };
-            self.staging = Some(Staging { at: at.cast(), used: Cell::new(0) });
-        }
-        if self.staging.as_ref().is_some_and(|staging| staging.used.get() + bytes.len() > Staging::BYTES) {
-            self.synchronize()?;
-        }
-        let Some(staging) = &self.staging else { return Ok(None) };
-        // SAFETY: so many bytes from there on are within the staging memory, and no copy under way reads them.
-        let to = unsafe {
-            let to = staging.at.add(staging.used.get());
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
-            to
-        };
-        staging.used.set((staging.used.get() + bytes.len()).next_multiple_of(Staging::ALIGN));
-        Ok(Some(to))
+        unsafe { result::stream::synchronize(self.stream) }.map_err(failed("run kernels"))
     }
 
     /// Puts a launch on the stream.
@@ -217,9 +181,8 @@ impl Drop for Gpu {
             for module in self.modules.drain(..) {
                 _ = result::module::unload(module);
             }
-            if let Some(staging) = self.staging.take() {
-                _ = result::free_host(staging.at.cast());
-            }
+            self.uploads.take().flatten().into_iter().for_each(|uploads| uploads.release());
+            std::mem::take(&mut self.posts).release();
             for memory in self.memory.drain(..) {
                 _ = result::free_sync(memory);
             }
@@ -256,15 +219,29 @@ impl Driver for Gpu {
 
     fn upload(&mut self, to: Address, bytes: &[u8]) -> Result<(), CudaError> {
         self.bind()?;
-        let from = self.stage(bytes)?;
-        // SAFETY: the device asks for no more than it allocated. What is staged stays so until the stream is waited for; what
-        // is not is borrowed until it is waited for here.
-        unsafe {
-            let bytes = from.map_or(bytes, |from| std::slice::from_raw_parts(from, bytes.len()));
-            result::memcpy_htod_async(to.0, bytes, self.stream)
+        if self.uploads.is_none() {
+            self.uploads = Some(Uploads::new().ok());
         }
-        .map_err(failed("copy to the GPU"))?;
-        if from.is_none() { self.synchronize() } else { Ok(()) }
+        let Some(Some(uploads)) = &mut self.uploads else {
+            // SAFETY: the device asks for no more than it allocated; the bytes are borrowed until they are there.
+            unsafe { result::memcpy_htod_async(to.0, bytes, self.stream) }.map_err(failed("copy to the GPU"))?;
+            return self.synchronize();
+        };
+        // SAFETY: the device asks for no more than it allocated, which lives as long as this value.
+        unsafe { uploads.upload(to.0, bytes, self.stream) }.map_err(failed("copy to the GPU"))
+    }
+
+    fn post(&mut self, from: Address, bytes: usize) -> Result<Ticket, CudaError> {
+        self.bind()?;
+        // SAFETY: as for uploads.
+        let at = unsafe { self.posts.post(from.0, bytes, self.stream) }.map_err(failed("copy from the GPU"))?;
+        Ok(Ticket(at))
+    }
+
+    fn collect(&mut self, ticket: Ticket) -> Result<Vec<u8>, CudaError> {
+        self.bind()?;
+        let bytes = self.posts.collect(ticket.0).map_err(failed("run kernels"))?;
+        bytes.ok_or_else(|| CudaError::Failed { action: "copy from the GPU", what: "nothing was posted".into() })
     }
 
     fn download(&self, from: Address, bytes: &mut [u8]) -> Result<(), CudaError> {

@@ -27,5 +27,5 @@ pub use pictures::{Drawing, draw};
 pub use run::{Cadence, Job, Summary};
 pub use run_dir::RunDir;
 pub use sampling::conditions;
-pub use step::{NonFinite, StepReport};
+pub use step::{Begun, NonFinite, StepReport};
 pub use trainer::Trainer;

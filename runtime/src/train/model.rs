@@ -1,5 +1,6 @@
 //! A program on a device with its weights, and where training stands.
 
+use crate::cuda::Told;
 use crate::train::TrainError;
 use crate::{Device, Tensor, Values};
 use fgc_program::{BufferId, Launch, Net, NetId, Param, Place, Program};
@@ -57,9 +58,9 @@ impl Model {
         Ok(self.device.write_part(flat, param.offset, values)?)
     }
 
-    /// An output of the plan that ran last, or one that the device keeps, if it is one number.
-    pub(super) fn number(&mut self, plan: usize, output: usize) -> Result<f64, TrainError> {
-        match self.device.reported(plan, output)? {
+    /// An output that is one number: as it was told, else as it is.
+    pub(super) fn number(&self, told: Option<&Told>, plan: usize, output: usize) -> Result<f64, TrainError> {
+        match told.and_then(|told| self.device.number(told, plan, output)) {
             Some(number) => Ok(number),
             None => self.scalar(self.program.plans[plan].outputs[output].buffer),
         }

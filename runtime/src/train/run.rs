@@ -103,22 +103,32 @@ pub fn run(trainer: &mut Trainer, dir: &RunDir, job: &Job, stop: &AtomicBool) ->
     let mut aside = Duration::ZERO;
     let (mut logged, mut drawn) = ((first, Duration::ZERO), begun);
     while trainer.model.iteration() < job.iterations {
-        let report = match trainer.step() {
+        let step = trainer.model.iteration() + 1;
+        let last = step == job.iterations;
+        let mut stopped = false;
+        let cadence = [job.cadence.log, job.cadence.checkpoint, job.cadence.sample];
+        let looks = last || cadence.iter().any(|every| step.is_multiple_of(*every));
+        let reports = trainer.step().and_then(|mut reports| {
+            stopped = !last && stop.load(Ordering::Relaxed);
+            reports.extend(if looks || stopped { trainer.settle()? } else { None });
+            Ok(reports)
+        });
+        let reports = match reports {
             Err(error @ (TrainError::Loss { .. } | TrainError::Gradient { .. })) => {
                 checkpoints.save(&trainer.model.checkpoint(&job.spec, &job.preset)?)?;
                 progress.finish();
                 return Err(error);
             }
-            report => report?,
+            reports => reports?,
         };
-        let step = trainer.model.iteration();
-        match &report.skipped {
-            Some(why) => progress.println(&format!("skipped: {why}")),
-            None => means.add(&report, &program),
+        for report in &reports {
+            match &report.skipped {
+                Some(why) => progress.println(&format!("skipped: {why}")),
+                None => means.add(report, &program),
+            }
         }
-        let last = step == job.iterations;
         if last || drawn.elapsed() >= SHOW_EVERY {
-            shown.extend(report.losses.iter().map(|(k, v)| (k.clone(), *v)));
+            shown.extend(reports.iter().flat_map(|report| &report.losses).map(|(k, v)| (k.clone(), *v)));
             shown.shift_remove("total_loss");
             progress.update(step, begun.elapsed() - aside, shown.iter().map(|(k, v)| (k.as_str(), *v)));
             drawn = Instant::now();
@@ -150,7 +160,7 @@ pub fn run(trainer: &mut Trainer, dir: &RunDir, job: &Job, stop: &AtomicBool) ->
             picture::save(&chart(&log::read(&dir.log())?), &dir.curves())?;
         }
         aside += paused.elapsed();
-        if !last && stop.load(Ordering::Relaxed) {
+        if stopped {
             checkpoints.save(&trainer.model.checkpoint(&job.spec, &job.preset)?)?;
             progress.finish();
             return Ok(None);

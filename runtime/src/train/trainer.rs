@@ -2,7 +2,7 @@
 
 use super::inputs::Pins;
 use super::model::Model;
-use super::step::{NonFinite, StepReport};
+use super::step::{Begun, NonFinite, StepReport};
 use crate::data::{Dataset, Loader};
 use crate::train::TrainError;
 use std::sync::Arc;
@@ -17,21 +17,55 @@ pub struct Trainer {
     loader: Loader,
     non_finite: NonFinite,
     pins: Pins,
+    /// The step before, where the device works on it while the host prepares the next.
+    under_way: Option<Begun>,
 }
 
 impl Trainer {
     pub fn new(model: Model, data: Arc<Dataset>, non_finite: NonFinite) -> Trainer {
-        let loader = Loader::new(data.clone(), model.program.batch, model.seed, model.iteration, AHEAD);
-        Trainer { model, data, loader, non_finite, pins: Pins::new() }
+        let loader = loader(&model, &data);
+        Trainer { model, data, loader, non_finite, pins: Pins::new(), under_way: None }
     }
 
     pub fn data(&self) -> &Arc<Dataset> {
         &self.data
     }
 
-    /// One optimisation step.
-    pub fn step(&mut self) -> Result<StepReport, TrainError> {
+    /// Begins one optimisation step; what came out of the steps that are over now, at most two: on a GPU this one is under
+    /// way until the next is begun.
+    ///
+    /// # Errors
+    /// A step that is not finite, where that is an error: the model is as before it, and goes on from there.
+    pub fn step(&mut self) -> Result<Vec<StepReport>, TrainError> {
         let batch = self.loader.next().ok_or(TrainError::Loader)?;
-        self.model.step(&batch, &self.pins, self.non_finite)
+        let begun = self.model.begin(&batch, &self.pins, self.non_finite);
+        let mut reports: Vec<StepReport> = self.settle()?.into_iter().collect();
+        let begun = begun.or_else(|error| self.undo(error))?;
+        if begun.is_over() {
+            reports.push(self.model.end(begun)?);
+        } else {
+            self.under_way = Some(begun);
+        }
+        Ok(reports)
     }
+
+    /// Waits for the step that is under way, if one is.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn settle(&mut self) -> Result<Option<StepReport>, TrainError> {
+        let Some(begun) = self.under_way.take() else { return Ok(None) };
+        let ended = self.model.end(begun);
+        ended.or_else(|error| self.undo(error)).map(Some)
+    }
+
+    /// The next step sees the batch of the model's iteration.
+    fn undo<T>(&mut self, error: TrainError) -> Result<T, TrainError> {
+        self.loader = loader(&self.model, &self.data);
+        Err(error)
+    }
+}
+
+fn loader(model: &Model, data: &Arc<Dataset>) -> Loader {
+    Loader::new(data.clone(), model.program.batch, model.seed, model.iteration, AHEAD)
 }

@@ -10,7 +10,7 @@ use fgc_program::Language;
 use fgc_program::cuda::{ALIGN, Function, Task, source};
 use fgc_runtime::cuda::driver::Launch;
 use fgc_runtime::cuda::nvrtc::units;
-use fgc_runtime::cuda::{Address, CudaError, Driver};
+use fgc_runtime::cuda::{Address, CudaError, Driver, Ticket};
 use libloading::Library;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ffi::c_void;
@@ -37,6 +37,8 @@ pub struct Emulator {
     blocks: Vec<(*mut u8, Layout)>,
     functions: Vec<Loaded>,
     recorded: Vec<Vec<Launch>>,
+    /// Until they are collected.
+    posted: Vec<Option<Vec<u8>>>,
     /// Keeps the code.
     libraries: Vec<Library>,
 }
@@ -65,6 +67,7 @@ impl Emulator {
             blocks: Vec::new(),
             functions: Vec::new(),
             recorded: Vec::new(),
+            posted: Vec::new(),
             libraries: Vec::new(),
         }
     }
@@ -186,6 +189,18 @@ impl Driver for Emulator {
         // SAFETY: the device asks for no more than it allocated.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to.0 as *mut u8, bytes.len()) };
         Ok(())
+    }
+
+    fn post(&mut self, from: Address, bytes: usize) -> Result<Ticket, CudaError> {
+        let mut posted = vec![0; bytes];
+        self.download(from, &mut posted)?;
+        self.posted.push(Some(posted));
+        Ok(Ticket(self.posted.len() - 1))
+    }
+
+    fn collect(&mut self, ticket: Ticket) -> Result<Vec<u8>, CudaError> {
+        let missing = CudaError::Failed { action: "collect", what: "nothing was posted".into() };
+        self.posted.get_mut(ticket.0).and_then(Option::take).ok_or(missing)
     }
 
     fn download(&self, from: Address, bytes: &mut [u8]) -> Result<(), CudaError> {

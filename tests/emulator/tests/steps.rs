@@ -1,5 +1,5 @@
-//! What the host does between launches: a step waits for the GPU once, and one that is not finite changes nothing, though
-//! nobody looks before its updates are under way.
+//! What the host does between launches: a step waits for the GPU once, which may be after the next was begun, and one that is
+//! not finite changes nothing, though nobody looks before its updates are under way.
 
 mod common;
 
@@ -10,7 +10,7 @@ use fgc_program::Program;
 use fgc_program::cuda::{Function, Precision};
 use fgc_runtime::cpu::{self, Backend};
 use fgc_runtime::cuda::driver::Launch;
-use fgc_runtime::cuda::{self, Address, CudaError, Driver};
+use fgc_runtime::cuda::{self, Address, CudaError, Driver, Ticket};
 use fgc_runtime::data::Batch;
 use fgc_runtime::train::{Model, NonFinite, Pins, StepReport, Weights};
 use fgc_runtime::{Device, Tensor};
@@ -27,10 +27,12 @@ method fit() {
   draw t ~ uniform_time()(s), eps ~ normal(x)
   let y = add_noise(s, x, eps, t)
   let far = (student.x0(y, t, none) - x) * x
+  state level = f32(1)
   step {
+    level = 0.5 * level + mean(abs(x))
     loss distance = mean(sqrt(sum(far * far over C))) -> student
     loss other = mse(guide.x0(y, t, none), x) -> guide
-    metric size = mean(abs(x))
+    metric size = mean(abs(x)) + level
   }
 }";
 
@@ -60,6 +62,13 @@ impl Driver for Counting {
     }
     fn upload(&mut self, to: Address, bytes: &[u8]) -> Result<(), CudaError> {
         self.0.upload(to, bytes)
+    }
+    fn post(&mut self, from: Address, bytes: usize) -> Result<Ticket, CudaError> {
+        self.0.post(from, bytes)
+    }
+    fn collect(&mut self, ticket: Ticket) -> Result<Vec<u8>, CudaError> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.collect(ticket)
     }
     fn download(&self, from: Address, bytes: &mut [u8]) -> Result<(), CudaError> {
         self.1.fetch_add(1, Ordering::Relaxed);
@@ -132,6 +141,10 @@ fn kept(model: &Model) -> Vec<(String, Vec<f64>)> {
     checkpoint.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.to_f64())).collect()
 }
 
+fn bits(all: Vec<(String, Vec<f64>)>) -> Vec<(String, Vec<u64>)> {
+    all.into_iter().map(|(name, values)| (name, values.into_iter().map(f64::to_bits).collect())).collect()
+}
+
 #[test]
 fn a_step_waits_once() {
     let (mut cpu, mut gpu, waits) = models(METHOD);
@@ -147,6 +160,46 @@ fn a_step_waits_once() {
     }
 }
 
+/// The next step is begun before the host waits for the one before, and that waits for nothing else.
+#[test]
+fn the_host_is_a_step_ahead() {
+    let (mut cpu, mut gpu, waits) = models(METHOD);
+    let bad = batch(|i| if i == 3 { f32::NAN } else { 0.25 });
+    let batches = [good(0), good(1), bad, good(2), batch(|_| 0.0), batch(|_| 0.0), good(3)];
+    let begin = |gpu: &mut Model, batch| gpu.begin(batch, &Pins::new(), NonFinite::Skip).unwrap();
+    let expected: Vec<StepReport> = batches.iter().map(|batch| step(&mut cpu, batch)).collect();
+    waits.store(0, Ordering::Relaxed);
+    let mut under_way = begin(&mut gpu, &batches[0]);
+    for (i, batch) in batches.iter().enumerate().skip(1) {
+        assert!(!under_way.is_over());
+        let next = begin(&mut gpu, batch);
+        assert_eq!(waits.load(Ordering::Relaxed), i - 1);
+        agree(&expected[i - 1], &gpu.end(std::mem::replace(&mut under_way, next)).unwrap());
+    }
+    agree(&expected[6], &gpu.end(under_way).unwrap());
+    assert_eq!((cpu.iteration(), cpu.skipped()), (gpu.iteration(), gpu.skipped()));
+    assert_eq!(cpu.skipped(), 3);
+    for ((name, a), (_, b)) in kept(&cpu).iter().zip(&kept(&gpu)) {
+        assert!(a.iter().zip(b).all(|(a, b)| close(*a, *b)), "{name}: {a:?} and {b:?}");
+    }
+}
+
+/// Where a step that is not finite is an error, the one that was begun after it changes nothing.
+#[test]
+fn an_error_leaves_the_model_as_it_was_before_the_step() {
+    let (_, mut gpu, _) = models(METHOD);
+    step(&mut gpu, &good(1));
+    for bad in [batch(|i| if i == 3 { f32::NAN } else { 0.25 }), batch(|_| 0.0)] {
+        let (before, at) = (bits(kept(&gpu)), gpu.iteration());
+        let begin = |gpu: &mut Model, batch| gpu.begin(batch, &Pins::new(), NonFinite::Stop).unwrap();
+        let (failing, next) = (begin(&mut gpu, &bad), begin(&mut gpu, &good(2)));
+        gpu.end(failing).unwrap_err();
+        drop(next);
+        assert_eq!((before, at), (bits(kept(&gpu)), gpu.iteration()));
+        assert!(gpu.step(&good(2), &Pins::new(), NonFinite::Stop).is_ok());
+    }
+}
+
 /// A loss that is no number, a gradient that is none though its loss is one: both are found after the updates were run, and
 /// leave weights, moments, averages and counts as they were; what comes after them goes on as on the CPU.
 #[test]
@@ -158,9 +211,6 @@ fn a_step_that_is_not_finite_changes_nothing() {
         let (a, b) = (step(&mut cpu, &bad), step(&mut gpu, &bad));
         agree(&a, &b);
         assert!(b.skipped.is_some(), "{b:?}");
-        let bits = |all: Vec<(String, Vec<f64>)>| -> Vec<(String, Vec<u64>)> {
-            all.into_iter().map(|(name, values)| (name, values.into_iter().map(f64::to_bits).collect())).collect()
-        };
         let own = |all: Vec<(String, Vec<f64>)>| all.into_iter().filter(|(name, _)| name.contains('.')).collect();
         assert_eq!(bits(own(before)), bits(own(kept(&gpu))));
         agree(&step(&mut cpu, &good(4)), &step(&mut gpu, &good(4)));
