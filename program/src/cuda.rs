@@ -211,13 +211,18 @@ pub fn module_for(program: &Program, precision: Precision, machine: Machine) -> 
         aligned: program.buffers.iter().map(|buffer| is_aligned(program, buffer.place)).collect(),
     };
     let withheld = builder.withheld();
-    let mut large: Vec<(usize, usize)> = Vec::new();
+    let mut large: Vec<(usize, Range<usize>)> = Vec::new();
     for (number, plan) in program.plans.iter().enumerate() {
         builder.gated = withheld[number];
         let mut calls: Vec<Vec<Call>> = vec![Vec::new(); plan.launches.len()];
         let mut together = vec![false; plan.launches.len()];
         for band in &plan.bands {
-            match builder.band(&plan.launches[band.launches.clone()], band) {
+            let launches = &plan.launches[band.launches.clone()];
+            let ended = builder.ended(launches);
+            if ended.is_some() && !withheld[number] {
+                large.push((number, band.launches.clone()));
+            }
+            match ended.map_or_else(|| builder.band(launches, band), Ok) {
                 Ok(all) => {
                     calls[band.launches.start] = all;
                     together[band.launches.clone()].fill(true);
@@ -229,8 +234,8 @@ pub fn module_for(program: &Program, precision: Precision, machine: Machine) -> 
         }
         for (i, launch) in plan.launches.iter().enumerate().filter(|(i, _)| !together[*i]) {
             calls[i] = builder.calls(launch);
-            if machine.library && !withheld[number] {
-                large.push((number, i));
+            if !withheld[number] {
+                large.push((number, i..i + 1));
             }
         }
         calls.iter_mut().for_each(|calls| builder.gate(calls));
@@ -238,7 +243,12 @@ pub fn module_for(program: &Program, precision: Precision, machine: Machine) -> 
     }
     builder.gated = false;
     builder.copying();
-    large.into_iter().for_each(|(plan, launch)| builder.choice(plan, launch));
+    let scratch = builder.module.scratch;
+    large.into_iter().for_each(|(plan, launches)| builder.choice(plan, launches));
+    if !machine.library {
+        // What is compiled does not depend on it.
+        (builder.module.scratch, builder.module.choices, builder.module.tasks) = (scratch, Vec::new(), Vec::new());
+    }
     builder.module.reports = builder.reports(&withheld);
     builder.module.draws = builder.draws();
     builder.module
@@ -356,9 +366,6 @@ impl Builder<'_> {
 
     /// The calls of a band, if it can be one function; else why not.
     fn band(&mut self, launches: &[Launch], band: &Band) -> Result<Vec<Call>, String> {
-        if let Some(calls) = self.ended(launches) {
-            return Ok(calls);
-        }
         let maker =
             Maker { program: self.program, precision: self.precision, aligned: &self.aligned, shared: self.shared };
         let Banded { about, text, shared, blocks, buffers, scratch, sums } = maker.make(launches, band)?;

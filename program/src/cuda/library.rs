@@ -3,8 +3,10 @@
 
 use super::filtering::Filtering;
 use super::gemm::Gemm;
+use super::store::uses;
 use super::{ALIGN, Builder, Call, More, Precision};
-use crate::{BufferId, Contract, Conv, Launch, Operand};
+use crate::{Access, BufferId, Contract, Conv, DType, Launch, Operand, Place};
+use std::ops::Range;
 
 /// Multiplications that a library may be worth.
 pub(super) const LARGE: usize = 1 << 25;
@@ -28,12 +30,12 @@ impl Task {
     }
 }
 
-/// Another way to carry out a launch.
+/// Another way to carry out a product or a convolution, and the kernel that it hands its elements to, if it does.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice {
     /// Of the program's.
     pub plan: usize,
-    /// Of the plan's.
+    /// Of the plan's; the kernel is the next.
     pub launch: usize,
     /// Copies operands to scratch memory, as the library wants them.
     pub before: Vec<Call>,
@@ -42,10 +44,13 @@ pub struct Choice {
     /// Where its two operands and its result begin: a, b and c; of x, w and y those that are given, in this order, then the
     /// computed one.
     pub starts: [Start; 3],
-    /// Copies the result from scratch memory.
+    /// Copies the result from scratch memory; then the kernel.
     pub after: Vec<Call>,
-    /// What the launch reads and, last, writes.
-    pub buffers: [BufferId; 3],
+    /// A result that lives within the band only, and the byte of the scratch memory where these calls find it.
+    pub lent: Option<(BufferId, usize)>,
+    /// What the launches read and write of f32 or bf16, but for the result that is lent.
+    pub reads: Vec<BufferId>,
+    pub writes: Vec<BufferId>,
 }
 
 /// Where an operand begins.
@@ -66,15 +71,45 @@ struct Copies {
 }
 
 impl Builder<'_> {
-    /// Notes how a library may do a plan's launch.
-    pub(super) fn choice(&mut self, plan: usize, launch: usize) {
+    /// Notes how a library may do a plan's launch, and a kernel after it, if there are two.
+    pub(super) fn choice(&mut self, plan: usize, launches: Range<usize>) {
+        let program = self.program;
+        let all = &program.plans[plan].launches[launches.clone()];
         let mut copies = Copies::default();
-        let found = match &self.program.plans[plan].launches[launch] {
+        let lent = self.lent(&all[0], &mut copies);
+        let found = match &all[0] {
             Launch::Contract(x) => self.gemm(x, &mut copies),
             Launch::Conv(x) => self.filtering(x, &mut copies),
             Launch::Kernel { .. } | Launch::Extern(_) => None,
         };
-        let Some((task, starts, buffers)) = found else { return };
+        let Some((task, mut starts, _)) = found else { return };
+        for start in &mut starts {
+            if let (Start::Within(buffer, byte), Some((own, first))) = (*start, lent)
+                && buffer == own
+            {
+                *start = Start::Scratch(first + byte);
+            }
+        }
+        for launch in &all[1..] {
+            let calls = self.calls(launch);
+            // They would write over the result.
+            if calls.iter().any(|call| call.scratches) {
+                return;
+            }
+            copies.after.extend(calls);
+        }
+        let (mut reads, mut writes): (Vec<BufferId>, Vec<BufferId>) = Default::default();
+        for (buffer, access) in all.iter().flat_map(|launch| uses(program, launch)) {
+            let is_number = program.buffers[buffer.0 as usize].dtype == DType::F32;
+            if !is_number || lent.is_some_and(|(lent, _)| lent == buffer) {
+                continue;
+            }
+            for (list, other) in [(&mut reads, Access::Write), (&mut writes, Access::Read)] {
+                if access != other && !list.contains(&buffer) {
+                    list.push(buffer);
+                }
+            }
+        }
         self.module.scratch = self.module.scratch.max(copies.bytes);
         let tasks = &mut self.module.tasks;
         let task = tasks.iter().position(|other| *other == task).unwrap_or_else(|| {
@@ -82,7 +117,24 @@ impl Builder<'_> {
             tasks.len() - 1
         });
         let Copies { before, after, .. } = copies;
-        self.module.choices.push(Choice { plan, launch, before, task, starts, after, buffers });
+        let launch = launches.start;
+        self.module.choices.push(Choice { plan, launch, before, task, starts, after, lent, reads, writes });
+    }
+
+    /// Scratch memory for the result of a launch, where it has none of its own.
+    fn lent(&self, launch: &Launch, copies: &mut Copies) -> Option<(BufferId, usize)> {
+        let result = match launch {
+            Launch::Contract(x) => x.c.buffer,
+            Launch::Conv(x) => x.operands().0,
+            Launch::Kernel { .. } | Launch::Extern(_) => return None,
+        };
+        let buffer = &self.program.buffers[result.0 as usize];
+        if !matches!(buffer.place, Place::Band { .. }) {
+            return None;
+        }
+        let byte = copies.bytes;
+        copies.bytes += buffer.bytes().next_multiple_of(ALIGN);
+        Some((result, byte))
     }
 
     /// Functions that copies need, there or not: what is compiled does not depend on the library.

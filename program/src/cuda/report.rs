@@ -152,9 +152,9 @@ impl Builder<'_> {
     /// A gradient of this network, if the output is one.
     fn flagged(&self, net: NetId, output: &Output, word: usize) -> Option<Flagged> {
         let OutputKind::Grad { net: of, param } = output.kind else { return None };
-        let param = &self.program.nets[net.0 as usize].params[param];
+        let param = self.program.nets[net.0 as usize].params.get(param).filter(|_| of == net)?;
         let end = param.offset + param.shape.iter().product::<usize>();
-        (of == net).then_some(Flagged { elements: param.offset..end, word })
+        Some(Flagged { elements: param.offset..end, word })
     }
 
     /// Looks through the gradients of a network. What lies between them may be anything.

@@ -82,7 +82,9 @@ impl Device {
             Start::Within(buffer, byte) => self.at[buffer.0 as usize].plus(byte),
             Start::Scratch(byte) => self.scratch.plus(byte),
         });
-        let [before, after] = [&choice.before, &choice.after].map(|calls| calls.iter().map(|call| self.launch(call)));
+        let lent = choice.lent.map(|(buffer, byte)| (buffer, self.scratch.plus(byte)));
+        let before = choice.before.iter().map(|call| self.launch(call));
+        let after = choice.after.iter().map(|call| Launch::Function(self.call(call, lent)));
         before.chain([Launch::Library { task: choice.task, way, operands }]).chain(after).collect()
     }
 
@@ -111,25 +113,27 @@ impl Device {
         self.module.plans[choice.plan][choice.launch].iter().map(|call| self.launch(call)).collect()
     }
 
+    /// What is read is noise, what is only written is zero.
     fn make_noise(&mut self, choice: &Choice) -> Result<(), CudaError> {
-        let [a, b, _] = choice.buffers;
-        self.fill(a, &noise(self.is_narrow(a), 1))?;
-        self.fill(b, &noise(self.is_narrow(b), 2))
+        self.clear(choice)?;
+        for (seed, &buffer) in (1..).zip(&choice.reads) {
+            self.fill(buffer, &noise(self.is_narrow(buffer), seed))?;
+        }
+        Ok(())
     }
 
     fn clear(&mut self, choice: &Choice) -> Result<(), CudaError> {
-        choice.buffers.iter().try_for_each(|buffer| self.fill(*buffer, &ZEROS))
+        choice.reads.iter().chain(&choice.writes).try_for_each(|buffer| self.fill(*buffer, &ZEROS))
     }
 
     /// Whether the library does what our own functions do, on noise. What it refuses it does not.
     fn comes_out_the_same(&mut self, choice: &Choice, way: usize) -> Result<bool, CudaError> {
-        let result = choice.buffers[2];
         self.make_noise(choice)?;
         self.run_all(&self.own_launches(choice))?;
-        let wanted = self.compared(result)?;
-        self.fill(result, &ZEROS)?;
+        let wanted = self.compared(choice)?;
+        self.make_noise(choice)?;
         let ran = self.run_all(&self.library_launches(choice, way)).is_ok();
-        let found = self.compared(result)?;
+        let found = self.compared(choice)?;
         self.clear(choice)?;
         let allowed = match self.module.tasks[choice.task].precision() {
             Precision::F32 => 1e-5,
@@ -137,7 +141,8 @@ impl Device {
             Precision::Tf32 => 2e-3,
             Precision::Bf16 => 1e-2,
         };
-        Ok(ran && distance(&found, &wanted).is_some_and(|off| off <= allowed))
+        let alike = |(a, b): (&Vec<f32>, &Vec<f32>)| distance(a, b).is_some_and(|off| off <= allowed);
+        Ok(ran && !found.is_empty() && found.iter().zip(&wanted).all(alike))
     }
 
     fn is_narrow(&self, buffer: BufferId) -> bool {
@@ -161,8 +166,13 @@ impl Device {
         Ok(())
     }
 
+    /// What was written, of each buffer.
+    fn compared(&self, choice: &Choice) -> Result<Vec<Vec<f32>>, CudaError> {
+        choice.writes.iter().map(|buffer| self.ends(*buffer)).collect()
+    }
+
     /// The elements at a buffer's start and end.
-    fn compared(&self, buffer: BufferId) -> Result<Vec<f32>, CudaError> {
+    fn ends(&self, buffer: BufferId) -> Result<Vec<f32>, CudaError> {
         let (at, bytes) = (self.at[buffer.0 as usize], self.program().buffers[buffer.0 as usize].bytes());
         let some = bytes.min(COMPARED);
         let mut values = Vec::new();

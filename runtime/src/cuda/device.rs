@@ -119,7 +119,7 @@ impl Device {
             mirror_of,
             recorded,
         };
-        device.draws = device.module.draws.iter().map(|(input, call)| (*input, device.call(call))).collect();
+        device.draws = device.module.draws.iter().map(|(input, call)| (*input, device.call(call, None))).collect();
         if let Some(library) = library {
             device.choose(&library)?;
         }
@@ -193,11 +193,16 @@ impl Device {
     }
 
     pub(super) fn launch(&self, call: &cuda::Call) -> Launch {
-        Launch::Function(self.call(call))
+        Launch::Function(self.call(call, None))
     }
 
-    fn call(&self, call: &cuda::Call) -> FunctionLaunch {
-        let buffers = call.buffers.iter().map(|buffer| self.at[buffer.0 as usize].0);
+    /// `lent`: a buffer that is elsewhere for this call, and where.
+    pub(super) fn call(&self, call: &cuda::Call, lent: Option<(BufferId, Address)>) -> FunctionLaunch {
+        let at = |buffer: &BufferId| match lent {
+            Some((other, at)) if other == *buffer => at.0,
+            _ => self.at[buffer.0 as usize].0,
+        };
+        let buffers = call.buffers.iter().map(at);
         let more = call.more.iter().map(|more| match more {
             More::Within { buffer, byte } => self.at[buffer.0 as usize].plus(*byte).0,
             More::Number(number) => *number as u64,

@@ -3,7 +3,7 @@
 
 use super::{BLOCK, Candidate, Formed, Former, Rows, WORTH, What};
 use crate::lower::emit::Slot;
-use fgc_program::band::kernel_rows;
+use fgc_program::band::{conv_rows, kernel_rows, product_rows};
 use fgc_program::cuda::ends_in;
 use fgc_program::{Along, ConvRole};
 
@@ -47,7 +47,7 @@ impl Former<'_> {
             let What::Kernel(kernel, slots) = self.candidates[second].what else { return None };
             let own = kernel.extent.is_multiple_of(rows.count()).then(|| kernel_rows(kernel, rows.count()))?;
             let place = slots.iter().position(|slot| *slot == result)?;
-            let way = self.along(first, rows, result)?;
+            let way = self.along(first, rows)?;
             own.get(place).copied().unwrap_or(false).then_some((rows, way))
         })?;
         let alone = readers.iter().all(|reader| *reader == second) && self.bytes(result) > 0;
@@ -75,9 +75,16 @@ impl Former<'_> {
             && self.is_closed(&[first, second])
     }
 
-    /// How a launch goes along these rows and writes them.
-    fn along(&mut self, i: usize, rows: Rows, result: Slot) -> Option<Along> {
-        let ways = self.ways(i, rows).into_iter();
-        ways.filter(|way| way.along != Along::K).find(|way| way.by_rows.contains(&result)).map(|way| way.along)
+    /// How a product or a convolution goes along the rows of its result.
+    fn along(&self, i: usize, rows: Rows) -> Option<Along> {
+        match &self.candidates[i].what {
+            What::Product(c, slots) => {
+                let lens = slots.map(|slot| (self.values.elements)(slot));
+                let mut ways = [Along::M, Along::N].into_iter();
+                ways.find(|way| product_rows(c, *way, rows.entries(), rows.rows(), lens).is_some_and(|own| own[2]))
+            }
+            What::Conv(c, _) => conv_rows(c, Along::Batch, rows.entries(), rows.rows()).map(|_| Along::Batch),
+            What::Kernel(..) | What::Other => None,
+        }
     }
 }

@@ -34,7 +34,7 @@ fn activation(rows: usize, cols: usize, turned: bool) -> Kernel {
 
 /// A product or a convolution whose result is `result`, [rows, cols], and [`activation`] as a band of so many rows. Where the
 /// result is `local`, it takes the place of the last buffer.
-fn ended(
+pub fn ended(
     mut program: Program,
     result: u32,
     [rows, cols]: [usize; 2],

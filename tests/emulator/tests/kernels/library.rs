@@ -1,5 +1,6 @@
 //! Products and convolutions by a library: where it is faster and comes out the same, for operands in bf16 and f32, by rows and by columns.
 
+use crate::epilogues::ended;
 use crate::products::contraction;
 use crate::{as_f64, at, load, noise};
 use emulator::Emulator;
@@ -163,6 +164,25 @@ fn a_faster_library_does_convolutions() {
         // A library's result would be rounded.
         check(&convolution(role, false), Precision::Bf16, Library::Right, 0);
     }
+}
+
+/// A product or a convolution and the kernel that takes its elements: the library does the first, then the kernel runs by
+/// itself, on a result that may have no memory of its own. The last buffer but the result is compared.
+#[test]
+fn a_faster_library_does_what_hands_its_elements_on() {
+    let size = [256, 256, 512];
+    for (precision, local) in [Precision::F32, Precision::Tf32, Precision::Bf16].map(|p| [(p, false), (p, true)]).concat() {
+        let product = contraction(size, &[], [false; 3], 0, DType::F32);
+        let program = ended(product, 2, [256, 256], [1, 256], Along::M, local);
+        check(&program, precision, Library::Right, 1);
+        check(&program, precision, Library::FirstWrong, 1);
+        check(&program, precision, Library::Wrong, 0);
+    }
+    let conv = convolution(ConvRole::Forward, false);
+    let Launch::Conv(c) = &conv.plans[0].launches[0] else { panic!("a convolution") };
+    let rows = conv.buffers[2].len / c.filters;
+    let (filters, batch) = (c.filters, c.batch);
+    check(&ended(conv, 2, [rows, filters], [1, batch], Along::Batch, true), Precision::F32, Library::Right, 1);
 }
 
 #[test]
