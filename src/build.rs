@@ -13,6 +13,7 @@ use fgc_compiler::lower::PlanGraph;
 use fgc_compiler::preset::Setup;
 use fgc_program::{Plan, Program, c, cost, cuda, print};
 use fgc_runtime::cuda::nvrtc;
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -130,7 +131,8 @@ fn summary(program: &Program, module: &cuda::Module) -> Vec<String> {
         let calls: usize = calls.iter().map(Vec::len).sum();
         let costs = cost::plan(program, plan);
         let choices = module.choices.iter().filter(|choice| program.plans[choice.plan].name == plan.name);
-        let library: f64 = choices.map(|choice| costs[choice.launch].flops).sum();
+        let launches: BTreeSet<usize> = choices.map(|choice| choice.launch).collect();
+        let library: f64 = launches.into_iter().map(|launch| costs[launch].flops).sum();
         let cost: cost::Cost = costs.into_iter().sum();
         let [gflop, gb, library] = [cost.flops, cost.bytes, library].map(|amount| amount * 1e-9);
         let library = if library > 0.0 { format!(", {library:.1} of them a library may do") } else { String::new() };

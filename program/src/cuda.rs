@@ -38,7 +38,7 @@ pub use band::SHARED;
 use band::{Banded, Maker};
 use epilogue::Epilogue;
 pub use filtering::Filtering;
-pub use gemm::{Gemm, Matrix};
+pub use gemm::{Added, Gemm, Matrix};
 pub use library::{ALIGNED, Choice, Start, Task};
 use product::{Functions, Shape};
 use rustc_hash::FxHashMap;

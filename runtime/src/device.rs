@@ -104,7 +104,7 @@ impl Device {
     pub fn by_library(&self, plan: usize) -> usize {
         match self {
             Device::Cpu(_) => 0,
-            Device::Cuda(device) => device.by_library(plan),
+            Device::Cuda(device) => device.by_library(plan).len(),
         }
     }
 

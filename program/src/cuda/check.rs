@@ -2,7 +2,7 @@
 
 use super::band::SHARED;
 use super::store::uses;
-use super::{Call, Choice, Module, More, Start, Task};
+use super::{Added, Call, Choice, Module, More, Start, Task};
 use crate::{Access, Band, BufferId, ConvRole, Launch, Place, Program};
 
 /// All that is wrong; empty for what [`super::module`] makes.
@@ -99,7 +99,12 @@ fn of_choice(program: &Program, module: &Module, choice: &Choice) -> Option<Stri
         };
         start + bytes > room
     };
-    let wrong = choice.starts.iter().zip(bytes).any(too_long);
+    let added = choice.added.iter().zip(match &module.tasks[choice.task] {
+        Task::Gemm(gemm) if gemm.added == Some(Added::Bias) => Some(gemm.n * if gemm.c.bf16 { 2 } else { 4 }),
+        Task::Gemm(_) => Some(bytes[2]),
+        Task::Filtering(f) => Some(f.filters * if f.bf16 { 2 } else { 4 }),
+    });
+    let wrong = choice.starts.iter().zip(bytes).chain(added).any(too_long);
     wrong.then(|| format!("an operand of task {} ends after its memory", choice.task))
 }
 

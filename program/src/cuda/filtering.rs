@@ -23,6 +23,8 @@ pub struct Filtering {
     pub precision: Precision,
     /// Whether all three are stored in bf16 rather than f32.
     pub bf16: bool,
+    /// Whether a vector is added to each pixel, of the operands' type.
+    pub biased: bool,
 }
 
 impl Filtering {
@@ -49,6 +51,7 @@ impl Filtering {
             out,
             precision,
             bf16,
+            biased: false,
         })
     }
 }

@@ -4,7 +4,7 @@ use super::Precision;
 use super::library::{ALIGNED, LARGE};
 use crate::{Contract, DType, Operand};
 
-/// c\[m, n\] = Σₖ a\[m, k\]·b\[k, n\] for each matrix of a batch; sums in f32.
+/// c\[m, n\] = Σₖ a\[m, k\]·b\[k, n\] for each matrix of a batch, and what is added; sums in f32.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Gemm {
     pub m: usize,
@@ -15,6 +15,16 @@ pub struct Gemm {
     pub a: Matrix,
     pub b: Matrix,
     pub c: Matrix,
+    pub added: Option<Added>,
+}
+
+/// What is added to a product, of c's type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Added {
+    /// A vector, its nth element to column n.
+    Bias,
+    /// A matrix that lies as c does.
+    Matrix,
 }
 
 /// Where a product finds or leaves its elements: bf16 or f32.
@@ -57,6 +67,7 @@ impl Gemm {
             a: matrix(&x.a, [x.m, x.k], 0)?,
             b: matrix(&x.b, [x.k, x.n], 1)?,
             c: matrix(&x.c, [x.m, x.n], 2)?,
+            added: None,
         })
     }
 }

@@ -3,9 +3,10 @@
 
 use super::filtering::Filtering;
 use super::gemm::Gemm;
+use super::epilogue::adds;
 use super::store::uses;
-use super::{ALIGN, Builder, Call, More, Precision};
-use crate::{Access, BufferId, Contract, Conv, DType, Launch, Operand, Place};
+use super::{ALIGN, Added, Builder, Call, More, Precision};
+use crate::{Access, BufferId, Contract, Conv, ConvRole, DType, Launch, Operand, Place};
 use std::ops::Range;
 
 /// Multiplications that a library may be worth.
@@ -28,6 +29,29 @@ impl Task {
             Task::Filtering(filtering) => filtering.precision,
         }
     }
+
+    /// What is added to its result.
+    pub fn added(&self) -> Option<Added> {
+        match self {
+            Task::Gemm(gemm) => gemm.added,
+            Task::Filtering(filtering) => filtering.biased.then_some(Added::Bias),
+        }
+    }
+
+    /// The task with something added to its result, if libraries can do that.
+    fn adding(self, what: Added) -> Option<Task> {
+        match (self, what) {
+            (Task::Gemm(gemm), Added::Matrix) => Some(Task::Gemm(Gemm { added: Some(what), ..gemm })),
+            (Task::Gemm(gemm), Added::Bias) => {
+                let along_rows = !gemm.c.by_columns && gemm.batch == 1;
+                along_rows.then_some(Task::Gemm(Gemm { added: Some(what), ..gemm }))
+            }
+            (Task::Filtering(filtering), Added::Bias) if filtering.role == ConvRole::Forward => {
+                Some(Task::Filtering(Filtering { biased: true, ..filtering }))
+            }
+            (Task::Filtering(_), _) => None,
+        }
+    }
 }
 
 /// Another way to carry out a product or a convolution, and the kernel that it hands its elements to, if it does.
@@ -44,6 +68,8 @@ pub struct Choice {
     /// Where its two operands and its result begin: a, b and c; of x, w and y those that are given, in this order, then the
     /// computed one.
     pub starts: [Start; 3],
+    /// Where what is added to a product begins.
+    pub added: Option<Start>,
     /// Copies the result from scratch memory; then the kernel.
     pub after: Vec<Call>,
     /// A result that lives within the band only, and the byte of the scratch memory where these calls find it.
@@ -90,6 +116,7 @@ impl Builder<'_> {
                 *start = Start::Scratch(first + byte);
             }
         }
+        self.adding(plan, launches.clone());
         for launch in &all[1..] {
             let calls = self.calls(launch);
             // They would write over the result.
@@ -110,15 +137,72 @@ impl Builder<'_> {
                 }
             }
         }
+        let (task, launch) = (self.task(task, &copies), launches.start);
+        let Copies { before, after, .. } = copies;
+        let added = None;
+        self.module.choices.push(Choice { plan, launch, before, task, starts, added, after, lent, reads, writes });
+    }
+
+    /// Notes how a library may do a product or a convolution and a kernel that only adds something to it, both at once.
+    fn adding(&mut self, plan: usize, launches: Range<usize>) {
+        let program = self.program;
+        let launch = launches.start;
+        let [first, Launch::Kernel { kernel, args }] = &program.plans[plan].launches[launches] else { return };
+        let (result, columns) = match first {
+            Launch::Contract(x) => (x.c.buffer, x.n),
+            Launch::Conv(x) => (x.operands().0, x.filters),
+            Launch::Kernel { .. } | Launch::Extern(_) => return,
+        };
+        let is_local = matches!(program.buffers[result.0 as usize].place, Place::Band { .. });
+        let own = args.iter().position(|arg| *arg == result).filter(|_| is_local);
+        let kernel = &program.kernels[kernel.0 as usize];
+        let Some(adds) = own.and_then(|own| adds(kernel, own, columns)) else { return };
+        // The sums lie as the product would.
+        let (sums, addend, mut copies) = (args[adds.result], args[adds.addend], Copies::default());
+        let mut whole = first.clone();
+        whole.each_buffer(|buffer| *buffer = if *buffer == result { sums } else { *buffer });
+        let found = match &whole {
+            Launch::Contract(x) => self.gemm(x, &mut copies),
+            Launch::Conv(x) => self.filtering(x, &mut copies),
+            Launch::Kernel { .. } | Launch::Extern(_) => None,
+        };
+        let Some((task, starts, [a, b, _])) = found.and_then(|(task, starts, buffers)| {
+            Some((task.adding(adds.what)?, starts, buffers))
+        }) else {
+            return;
+        };
+        let narrow = [sums, addend].map(|buffer| self.is_narrow(buffer));
+        let added = match narrow {
+            [true, false] if adds.what == Added::Bias => Start::Scratch(self.copy(addend, &mut copies)),
+            [a, b] if a == b => Start::Within(addend, 0),
+            _ => return,
+        };
+        if !self.aligned[addend.0 as usize] || addend == sums {
+            return;
+        }
+        let task = self.task(task, &copies);
+        self.module.choices.push(Choice {
+            plan,
+            launch,
+            before: copies.before,
+            task,
+            starts,
+            added: Some(added),
+            after: Vec::new(),
+            lent: None,
+            reads: vec![a, b, addend],
+            writes: vec![sums],
+        });
+    }
+
+    /// The position of a task that takes these copies; equal ones are one.
+    fn task(&mut self, task: Task, copies: &Copies) -> usize {
         self.module.scratch = self.module.scratch.max(copies.bytes);
         let tasks = &mut self.module.tasks;
-        let task = tasks.iter().position(|other| *other == task).unwrap_or_else(|| {
+        tasks.iter().position(|other| *other == task).unwrap_or_else(|| {
             tasks.push(task);
             tasks.len() - 1
-        });
-        let Copies { before, after, .. } = copies;
-        let launch = launches.start;
-        self.module.choices.push(Choice { plan, launch, before, task, starts, after, lent, reads, writes });
+        })
     }
 
     /// Scratch memory for the result of a launch, where it has none of its own.

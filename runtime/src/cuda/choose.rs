@@ -4,7 +4,7 @@
 //! launch; the next run compares it once, and does the same.
 
 use super::device::Device;
-use super::driver::{Address, CudaError, Launch};
+use super::driver::{Address, CudaError, Launch, Operands};
 use fgc_program::BufferId;
 use fgc_program::cuda::{Choice, Precision, Start};
 use rustc_hash::FxHashMap;
@@ -33,6 +33,10 @@ impl Device {
         let ways = self.driver.prepare(&self.module.tasks)?;
         let mut known: FxHashMap<String, Way> = FxHashMap::default();
         for (n, choice) in self.module.choices.clone().iter().enumerate() {
+            // Of two for a launch the first does more.
+            if self.chosen.contains_key(&(choice.plan, choice.launch)) {
+                continue;
+            }
             let key = self.key(choice, library);
             let way = match known.get(&key) {
                 Some(way) => *way,
@@ -78,10 +82,12 @@ impl Device {
 
     /// The launches that do what a choice is about, by the library.
     pub(super) fn library_launches(&self, choice: &Choice, way: usize) -> Vec<Launch> {
-        let operands = choice.starts.map(|start| match start {
+        let at = |start: Start| match start {
             Start::Within(buffer, byte) => self.at[buffer.0 as usize].plus(byte),
             Start::Scratch(byte) => self.scratch.plus(byte),
-        });
+        };
+        let [left, right, result] = choice.starts.map(at);
+        let operands = Operands { left, right, result, added: choice.added.map(at) };
         let lent = choice.lent.map(|(buffer, byte)| (buffer, self.scratch.plus(byte)));
         let before = choice.before.iter().map(|call| self.launch(call));
         let after = choice.after.iter().map(|call| Launch::Function(self.call(call, lent)));

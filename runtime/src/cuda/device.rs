@@ -6,7 +6,7 @@ use crate::cpu::DeviceError;
 use crate::cpu::interpret::{self, Fault};
 use crate::cpu::memory::{Element, OwnedView, View};
 use crate::random::Stream;
-use fgc_program::cuda::{self, Machine, Module, More, Precision, Reports};
+use fgc_program::cuda::{self, Machine, Module, More, Precision, Reports, Task};
 use fgc_program::validate::{Problem, validate};
 use fgc_program::{BufferId, DType, Input, Known, Place, Program, Scalar, known};
 use rustc_hash::FxHashMap;
@@ -187,9 +187,10 @@ impl Device {
         launches.chain(self.module.reports.calls[plan].iter().map(|call| self.launch(call))).collect()
     }
 
-    /// Launches of a plan that a library does.
-    pub fn by_library(&self, plan: usize) -> usize {
-        self.chosen.keys().filter(|(of, _)| *of == plan).count()
+    /// What a library does of a plan.
+    pub fn by_library(&self, plan: usize) -> Vec<&Task> {
+        let of_plan = self.chosen.iter().filter(|((of, _), _)| *of == plan);
+        of_plan.map(|(_, (choice, _))| &self.module.tasks[self.module.choices[*choice].task]).collect()
     }
 
     pub(super) fn launch(&self, call: &cuda::Call) -> Launch {

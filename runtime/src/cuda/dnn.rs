@@ -1,6 +1,6 @@
 //! cuDNN, which does large convolutions.
 
-use super::driver::{Address, CudaError};
+use super::driver::{Address, CudaError, Operands};
 use super::libraries::{self, CUDNN};
 use super::vendor::WORKSPACE;
 use cudarc::cudnn::{result, sys};
@@ -30,7 +30,14 @@ struct Convolution {
     w: sys::cudnnFilterDescriptor_t,
     y: sys::cudnnTensorDescriptor_t,
     description: sys::cudnnConvolutionDescriptor_t,
+    bias: Option<Bias>,
     ways: Vec<Way>,
+}
+
+/// A vector that is added, as a tensor; and that nothing else is done.
+struct Bias {
+    tensor: sys::cudnnTensorDescriptor_t,
+    identity: sys::cudnnActivationDescriptor_t,
 }
 
 /// An algorithm, with how it multiplies.
@@ -89,20 +96,47 @@ impl Dnn {
         &self,
         number: usize,
         way: usize,
-        operands: [Address; 3],
+        operands: Operands,
         workspace: Address,
     ) -> Result<(), CudaError> {
         let missing = || CudaError::Failed { action: "convolve", what: "it is not prepared".into() };
         let convolution = self.convolutions.get(number).and_then(Option::as_ref).ok_or_else(missing)?;
         let Way { algorithm, math } = *convolution.ways.get(way).ok_or_else(missing)?;
-        let Convolution { x, w, y, description, .. } = *convolution;
+        let Convolution { x, w, y, description, ref bias, .. } = *convolution;
         let (one, zero) = (1.0f32, 0.0f32);
         let (alpha, beta): (*const c_void, *const c_void) = ((&raw const one).cast(), (&raw const zero).cast());
-        let [first, second, to] = operands.map(|at| at.0 as *mut c_void);
+        let Operands { left, right, result: to, added } = operands;
+        if bias.is_some() != added.is_some() {
+            return Err(missing());
+        }
+        let added = bias.as_ref().zip(added);
+        let [first, second, to] = [left, right, to].map(|at| at.0 as *mut c_void);
         let (space, handle) = (workspace.0 as *mut c_void, self.handle);
         // SAFETY: descriptions made for each other; numbers that live until the call returns; the caller's promise.
         unsafe {
             result::set_convolution_math_type(description, math).and_then(|()| match algorithm {
+                Algorithm::Forward(how) if let Some((Bias { tensor, identity }, at)) = added => {
+                    result::convolution_bias_activation_forward(
+                        handle,
+                        alpha,
+                        x,
+                        first,
+                        w,
+                        second,
+                        description,
+                        how,
+                        space,
+                        WORKSPACE,
+                        beta,
+                        y,
+                        to,
+                        *tensor,
+                        at.0 as *const c_void,
+                        *identity,
+                        y,
+                        to,
+                    )
+                }
                 Algorithm::Forward(how) => result::convolution_forward(
                     handle,
                     alpha,
@@ -170,18 +204,23 @@ impl Drop for Convolution {
             _ = result::destroy_filter_descriptor(self.w);
             _ = result::destroy_tensor_descriptor(self.y);
             _ = result::destroy_convolution_descriptor(self.description);
+            if let Some(bias) = self.bias.take() {
+                _ = result::destroy_tensor_descriptor(bias.tensor);
+                _ = sys::cudnnDestroyActivationDescriptor(bias.identity);
+            }
         }
     }
 }
 
 impl Convolution {
     fn new(f: &Filtering) -> Result<Convolution, result::CudnnError> {
-        let convolution = Convolution {
+        let mut convolution = Convolution {
             role: f.role,
             x: result::create_tensor_descriptor()?,
             w: result::create_filter_descriptor()?,
             y: result::create_tensor_descriptor()?,
             description: result::create_convolution_descriptor()?,
+            bias: None,
             ways: Vec::new(),
         };
         let ty =
@@ -210,6 +249,15 @@ impl Convolution {
                 sys::cudnnDataType_t::CUDNN_DATA_FLOAT,
             )?;
             result::set_convolution_math_type(convolution.description, math(f.precision))?;
+            if f.biased {
+                let (tensor, identity) =
+                    (result::create_tensor_descriptor()?, result::create_activation_descriptor()?);
+                convolution.bias = Some(Bias { tensor, identity });
+                result::set_tensor4d_descriptor(tensor, format, ty, sizes([1, f.filters, 1, 1]))?;
+                let mode = sys::cudnnActivationMode_t::CUDNN_ACTIVATION_IDENTITY;
+                let nan = sys::cudnnNanPropagation_t::CUDNN_PROPAGATE_NAN;
+                result::set_activation_descriptor(identity, mode, nan, 0.0)?;
+            }
         }
         Ok(convolution)
     }
@@ -236,7 +284,14 @@ impl Convolution {
             get_convolution_forward_algorithm as forward,
         };
         match self.role {
-            ConvRole::Forward => offers!(forward, sys::cudnnConvolutionFwdAlgoPerf_t, Algorithm::Forward, x, w, y),
+            ConvRole::Forward => {
+                let mut ways = offers!(forward, sys::cudnnConvolutionFwdAlgoPerf_t, Algorithm::Forward, x, w, y);
+                // No other adds something and does nothing else.
+                let adds = sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
+                let fits = |way: &Way| matches!(way.algorithm, Algorithm::Forward(how) if how == adds);
+                ways.retain(|way| self.bias.is_none() || fits(way));
+                ways
+            }
             ConvRole::Input => offers!(input, sys::cudnnConvolutionBwdDataAlgoPerf_t, Algorithm::Input, w, y, x),
             ConvRole::Weight => offers!(weight, sys::cudnnConvolutionBwdFilterAlgoPerf_t, Algorithm::Weight, x, y, w),
         }
@@ -298,6 +353,7 @@ mod tests {
                     out: [21, 9],
                     precision,
                     bf16: precision == Precision::Bf16,
+                    biased: role == ConvRole::Forward,
                 };
                 let convolution = Convolution::new(&filtering).unwrap_or_else(|e| panic!("{filtering:?}: {e:?}"));
                 let mut out = [0; 4];

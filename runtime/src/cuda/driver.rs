@@ -47,9 +47,18 @@ pub enum Launch {
         task: usize,
         /// Which of the ways that there are.
         way: usize,
-        /// Where its operands, then its result, begin.
-        operands: [Address; 3],
+        operands: Operands,
     },
+}
+
+/// Where what a library works on begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Operands {
+    pub left: Address,
+    pub right: Address,
+    pub result: Address,
+    /// What is added to a product.
+    pub added: Option<Address>,
 }
 
 /// One launch of a function.

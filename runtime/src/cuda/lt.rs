@@ -1,10 +1,10 @@
 //! cuBLASLt, which does large products.
 
-use super::driver::{Address, CudaError};
+use super::driver::{Address, CudaError, Operands};
 use super::libraries::{self, CUBLASLT};
 use super::vendor::WORKSPACE;
 use cudarc::cublaslt::{result, sys};
-use fgc_program::cuda::{ALIGNED, Gemm, Matrix, Precision};
+use fgc_program::cuda::{ALIGN, ALIGNED, Added, Gemm, Matrix, Precision};
 use std::ffi::c_void;
 
 /// Ways to do a product that are looked at, those that the library holds to be fastest.
@@ -27,6 +27,7 @@ struct Product {
     ways: Vec<sys::cublasLtMatmulHeuristicResult_t>,
     /// Whether its left operand is our b: a result that lies row by row is the transpose of one column by column.
     swapped: bool,
+    added: Option<Added>,
 }
 
 fn failed(action: &'static str) -> impl Fn(result::CublasError) -> CudaError {
@@ -69,15 +70,30 @@ impl Lt {
         &self,
         gemm: usize,
         way: usize,
-        [a, b, c]: [Address; 3],
+        operands: Operands,
         workspace: Address,
         stream: *mut c_void,
     ) -> Result<(), CudaError> {
         let missing = || CudaError::Failed { action: "multiply", what: "the product is not prepared".into() };
         let product = self.products.get(gemm).and_then(Option::as_ref).ok_or_else(missing)?;
         let way = product.ways.get(way).ok_or_else(missing)?;
+        let Operands { left: a, right: b, result: c, added } = operands;
         let (left, right) = if product.swapped { (b, a) } else { (a, b) };
-        let (one, zero) = (1.0f32, 0.0f32);
+        let (one, mut share, mut before) = (1.0f32, 0.0f32, c);
+        match (product.added, added) {
+            (Some(Added::Matrix), Some(added)) => (share, before) = (1.0, added),
+            (Some(Added::Bias), Some(added)) => {
+                let attribute = sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
+                let note = |at, size| {
+                    // SAFETY: made by this value; `at` is of the attribute's size.
+                    unsafe { result::set_matmul_desc_attribute(product.description, attribute, at, size) }
+                };
+                // SAFETY: a pointer, of 64 bits; calls take it over when they are made.
+                unsafe { set(&added.0, note) }.map_err(failed("multiply"))?;
+            }
+            (None, None) => {}
+            _ => return Err(missing()),
+        }
         let [left_layout, right_layout, layout] = product.layouts;
         let pointer = |at: Address| at.0 as *mut c_void;
         // SAFETY: descriptions made for each other; numbers that live until the call returns; the caller's promise.
@@ -86,12 +102,12 @@ impl Lt {
                 self.handle,
                 product.description,
                 (&raw const one).cast(),
-                (&raw const zero).cast(),
+                (&raw const share).cast(),
                 pointer(left),
                 left_layout,
                 pointer(right),
                 right_layout,
-                pointer(c),
+                pointer(before),
                 layout,
                 pointer(c),
                 layout,
@@ -134,7 +150,21 @@ impl Product {
             unsafe { set(&operation, |at, size| result::set_matmul_desc_attribute(description, attribute, at, size)) }?;
         }
         let layouts = [layout(&left, gemm.batch)?, layout(&right, gemm.batch)?, layout(&result, gemm.batch)?];
-        Ok(Product { description, layouts, ways: Vec::new(), swapped })
+        if gemm.added == Some(Added::Bias) {
+            use sys::cublasLtMatmulDescAttributes_t as Attribute;
+            // Of a matrix that lies by rows columns are the library's rows, which its vectors are as long as.
+            let epilogue = sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS;
+            // Ways are asked for before it is known where; anywhere that is aligned.
+            let anywhere = ALIGN as u64;
+            // SAFETY: made above; an enumeration of 32 bits, a type of 32 bits, a pointer that nothing follows.
+            unsafe {
+                let note = |attribute, at, size| result::set_matmul_desc_attribute(description, attribute, at, size);
+                set(&epilogue, |at, size| note(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, at, size))?;
+                set(&of(&gemm.c), |at, size| note(Attribute::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, at, size))?;
+                set(&anywhere, |at, size| note(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, at, size))?;
+            }
+        }
+        Ok(Product { description, layouts, ways: Vec::new(), swapped, added: gemm.added })
     }
 
     /// Asks the library for ways to do it, whose sums are in the same order each time.
@@ -230,11 +260,14 @@ impl<'a> Turned<'a> {
     }
 }
 
+fn of(matrix: &Matrix) -> sys::cudaDataType {
+    if matrix.bf16 { sys::cudaDataType::CUDA_R_16BF } else { sys::cudaDataType::CUDA_R_32F }
+}
+
 fn layout(side: &Side, batch: usize) -> Result<sys::cublasLtMatrixLayout_t, result::CublasError> {
     use sys::cublasLtMatrixLayoutAttribute_t as Attribute;
     let matrix = side.matrix;
-    let ty = if matrix.bf16 { sys::cudaDataType::CUDA_R_16BF } else { sys::cudaDataType::CUDA_R_32F };
-    let layout = result::create_matrix_layout(ty, side.rows as u64, side.columns as u64, matrix.stride as i64)?;
+    let layout = result::create_matrix_layout(of(matrix), side.rows as u64, side.columns as u64, matrix.stride as i64)?;
     if batch > 1 {
         let (count, stride) = (batch as i32, matrix.batch as i64);
         // SAFETY: made above; the attributes are of 32 and of 64 bits.
@@ -272,7 +305,9 @@ mod tests {
                     Matrix { by_columns, stride, batch: 64, bf16: precision == Precision::Bf16 && bit != 4 }
                 };
                 let (a, b, c) = (matrix(1, m, k), matrix(2, k, n), matrix(4, m, n));
-                Gemm { m, n, k, batch: 1 + orders % 3, precision, a, b, c }
+                let added = if c.by_columns { Added::Matrix } else { Added::Bias };
+                let added = (orders % 2 == 0).then_some(added);
+                Gemm { m, n, k, batch: 1 + orders % 3, precision, a, b, c, added }
             })
         });
         all.collect()

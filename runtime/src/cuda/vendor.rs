@@ -1,7 +1,7 @@
 //! NVIDIA's libraries as one: products by cuBLASLt, convolutions by cuDNN, whichever is here.
 
 use super::dnn::Dnn;
-use super::driver::{Address, CudaError};
+use super::driver::{Address, CudaError, Operands};
 use super::lt::Lt;
 use fgc_program::cuda::Task;
 use std::ffi::c_void;
@@ -68,7 +68,7 @@ impl Libraries {
         &self,
         task: usize,
         way: usize,
-        operands: [Address; 3],
+        operands: Operands,
         workspace: Address,
     ) -> Result<(), CudaError> {
         match (self.tasks.get(task).copied().flatten(), &self.lt, &self.dnn) {

@@ -83,7 +83,7 @@ impl Emulator {
             Launch::Function(launch) => launch,
             Launch::Library { task, way, operands } => {
                 // SAFETY: the device gives places within its memory where the task's operands fit.
-                return unsafe { library::run(&self.tasks[*task], self.library, *way, operands.map(|at| at.0)) };
+                return unsafe { library::run(&self.tasks[*task], self.library, *way, operands) };
             }
         };
         let loaded = &self.functions[launch.function];

@@ -1,7 +1,8 @@
 //! A library for products and convolutions, by definition.
 
 use fgc_program::ConvRole;
-use fgc_program::cuda::{Filtering, Gemm, Matrix, Task};
+use fgc_program::cuda::{Added, Filtering, Gemm, Matrix, Task};
+use fgc_runtime::cuda::driver::Operands;
 
 /// Ways to do a task: the first is wrong where the library is.
 pub const WAYS: usize = 2;
@@ -20,7 +21,7 @@ pub enum Library {
 ///
 /// # Safety
 /// The places are of memory in which the task's operands fit, the result's apart from the others.
-pub(crate) unsafe fn run(task: &Task, library: Option<Library>, way: usize, operands: [u64; 3]) {
+pub(crate) unsafe fn run(task: &Task, library: Option<Library>, way: usize, operands: &Operands) {
     let wrong = library == Some(Library::Wrong) || library == Some(Library::FirstWrong) && way == 0;
     // SAFETY: the caller's promise.
     unsafe {
@@ -33,7 +34,9 @@ pub(crate) unsafe fn run(task: &Task, library: Option<Library>, way: usize, oper
 
 /// # Safety
 /// As of [`run`].
-unsafe fn multiply(gemm: &Gemm, wrong: bool, [a, b, c]: [u64; 3]) {
+unsafe fn multiply(gemm: &Gemm, wrong: bool, operands: &Operands) {
+    let [a, b, c] = [operands.left.0, operands.right.0, operands.result.0];
+    let added = operands.added.map(|added| added.0);
     let terms = gemm.k - wrong as usize;
     for z in 0..gemm.batch {
         for m in 0..gemm.m {
@@ -43,6 +46,12 @@ unsafe fn multiply(gemm: &Gemm, wrong: bool, [a, b, c]: [u64; 3]) {
                 // SAFETY: the caller's promise.
                 let right = |k| unsafe { get(b, place(&gemm.b, z, k, n), gemm.b.bf16) };
                 let sum = (0..terms).map(|k| left(k) * right(k)).sum::<f32>();
+                let at = match gemm.added {
+                    Some(Added::Bias) => n,
+                    _ => place(&gemm.c, z, m, n),
+                };
+                // SAFETY: the caller's promise.
+                let sum = sum + added.map_or(0.0, |added| unsafe { get(added, at, gemm.c.bf16) });
                 // SAFETY: the caller's promise.
                 unsafe { put(c, place(&gemm.c, z, m, n), gemm.c.bf16, sum) };
             }
@@ -52,7 +61,8 @@ unsafe fn multiply(gemm: &Gemm, wrong: bool, [a, b, c]: [u64; 3]) {
 
 /// # Safety
 /// As of [`run`].
-unsafe fn convolve(f: &Filtering, wrong: bool, [first, second, to]: [u64; 3]) {
+unsafe fn convolve(f: &Filtering, wrong: bool, operands: &Operands) {
+    let [first, second, to] = [operands.left.0, operands.right.0, operands.result.0];
     let x = |n: usize, h: usize, w: usize, c: usize| ((n * f.height + h) * f.width + w) * f.channels + c;
     let w = |o: usize, i: usize, j: usize, c: usize| ((o * f.kernel[0] + i) * f.kernel[1] + j) * f.channels + c;
     let y = |n: usize, h: usize, w: usize, o: usize| ((n * f.out[0] + h) * f.out[1] + w) * f.filters + o;
@@ -86,6 +96,10 @@ unsafe fn convolve(f: &Filtering, wrong: bool, [first, second, to]: [u64; 3]) {
                 }
             }
         }
+    }
+    for (i, sum) in sums.iter_mut().enumerate() {
+        // SAFETY: the caller's promise.
+        *sum += operands.added.map_or(0.0, |added| unsafe { get(added.0, i % f.filters, f.bf16) });
     }
     // SAFETY: the caller's promise.
     sums.into_iter().enumerate().for_each(|(i, sum)| unsafe { put(to, i, f.bf16, sum) });

@@ -5,7 +5,7 @@ use crate::products::contraction;
 use crate::{as_f64, at, load, noise};
 use emulator::Emulator;
 use emulator::library::Library;
-use fgc_program::cuda::Precision;
+use fgc_program::cuda::{Added, Precision, Task};
 use fgc_program::*;
 use fgc_runtime::Values;
 use fgc_runtime::cpu::{self, Backend};
@@ -13,7 +13,7 @@ use fgc_runtime::cuda::Device;
 use std::sync::Arc;
 
 /// The last buffer's values after the plan, and the launches that the library did.
-fn multiplied(program: &Program, precision: Precision, library: Library, inputs: &[Values]) -> (Vec<f64>, usize) {
+fn multiplied(program: &Program, precision: Precision, library: Library, inputs: &[Values]) -> (Vec<f64>, Vec<Task>) {
     let emulator = Box::new(Emulator::new(0).with(library));
     let mut device = Device::new(Arc::new(program.clone()), precision, emulator).unwrap_or_else(|e| panic!("{e}"));
     // What was measured has left nothing behind.
@@ -24,10 +24,11 @@ fn multiplied(program: &Program, precision: Precision, library: Library, inputs:
         device.set_values(BufferId(i as u32), values).unwrap();
     }
     device.run(0).unwrap();
-    (as_f64(&device.values(BufferId(inputs.len() as u32 - 1)).unwrap()), device.by_library(0))
+    let done = device.by_library(0).into_iter().cloned().collect();
+    (as_f64(&device.values(BufferId(inputs.len() as u32 - 1)).unwrap()), done)
 }
 
-fn check(program: &Program, precision: Precision, library: Library, does: usize) {
+fn check(program: &Program, precision: Precision, library: Library, does: usize) -> Vec<Task> {
     let lasting = program.buffers.iter().take_while(|buffer| buffer.place == Place::Persistent).enumerate();
     let random =
         |(i, b): (usize, &Buffer)| Values::F32(noise(i as u64 + 1, b.len).into_iter().map(|x| x as f32).collect());
@@ -39,11 +40,12 @@ fn check(program: &Program, precision: Precision, library: Library, does: usize)
     reference.run(0).unwrap();
     let expected = as_f64(&reference.values(BufferId(inputs.len() as u32 - 1)).unwrap());
     let (found, done) = multiplied(program, precision, library, &inputs);
-    assert_eq!(done, does, "{precision:?}, {library:?}");
+    assert_eq!(done.len(), does, "{precision:?}, {library:?}");
     let norm = |v: &mut dyn Iterator<Item = f64>| v.map(|x| x * x).sum::<f64>().sqrt();
     let off = norm(&mut found.iter().zip(&expected).map(|(a, b)| a - b)) / norm(&mut expected.iter().copied());
     let allowed = if precision == Precision::Bf16 { 1e-2 } else { 1e-3 };
     assert!(off < allowed, "{precision:?}, {library:?}: {off:.1e}");
+    done
 }
 
 /// (a·b)·d with the first product between launches only, so that bf16 is where it lies.
@@ -183,6 +185,55 @@ fn a_faster_library_does_what_hands_its_elements_on() {
     let rows = conv.buffers[2].len / c.filters;
     let (filters, batch) = (c.filters, c.batch);
     check(&ended(conv, 2, [rows, filters], [1, batch], Along::Batch, true), Precision::F32, Library::Right, 1);
+}
+
+/// A product or a convolution, whose result of [m, n] is buffer 2, as a band with a kernel that adds a vector or a matrix to it.
+fn adding(program: Program, [m, n]: [usize; 2], band: [usize; 2], along: Along, what: Added) -> Program {
+    let (len, from) = match what {
+        Added::Bias => (n, at(&[(1, 1)])),
+        Added::Matrix => (m * n, at(&[(0, n as i64), (1, 1)])),
+    };
+    let own = at(&[(0, n as i64), (1, 1)]);
+    let sum = Expr::Binary(BinaryOp::Add, load(1, from).into(), load(0, own.clone()).into());
+    let mut program = ended(program, 2, [m, n], band, along, true);
+    let buffer = |len, access| KernelBuffer { dtype: DType::F32, len, access };
+    program.kernels = vec![Kernel {
+        name: "add".into(),
+        buffers: vec![buffer(m * n, Access::Read), buffer(len, Access::Read), buffer(m * n, Access::Write)],
+        extent: m,
+        body: vec![Stmt::For {
+            var: Var(1),
+            extent: n,
+            vector: true,
+            body: vec![Stmt::Store { buffer: 2, index: own, value: sum }],
+        }],
+    }];
+    // Buffers of `ended`: a, b, c, then a vector and three matrices; then the result.
+    let Launch::Kernel { args, .. } = &mut program.plans[0].launches[1] else { unreachable!() };
+    *args = vec![args[0], args[if what == Added::Bias { 1 } else { 2 }], args[4]];
+    program
+}
+
+/// What does nothing but add to a product or a convolution needs no kernel of its own.
+#[test]
+fn a_library_adds_to_what_it_multiplies() {
+    let product = || contraction([256, 256, 512], &[], [false; 3], 0, DType::F32);
+    for what in [Added::Bias, Added::Matrix] {
+        let program = adding(product(), [256, 256], [1, 256], Along::M, what);
+        for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
+            let done = check(&program, precision, Library::Right, 1);
+            assert_eq!(done[0].added(), Some(what), "{precision:?}");
+        }
+        check(&program, Precision::F32, Library::Wrong, 0);
+    }
+    let conv = convolution(ConvRole::Forward, false);
+    let Launch::Conv(c) = &conv.plans[0].launches[0] else { panic!("a convolution") };
+    let (rows, filters, batch) = (conv.buffers[2].len / c.filters, c.filters, c.batch);
+    for (what, added) in [(Added::Bias, Some(Added::Bias)), (Added::Matrix, None)] {
+        let program = adding(conv.clone(), [rows, filters], [1, batch], Along::Batch, what);
+        let done = check(&program, Precision::F32, Library::FirstWrong, 1);
+        assert_eq!(done[0].added(), added);
+    }
 }
 
 #[test]
