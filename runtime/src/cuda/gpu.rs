@@ -27,8 +27,10 @@ pub struct Gpu {
     /// Made when first needed, if there is memory for it.
     uploads: Option<Option<Uploads>>,
     posts: Posts,
-    /// For products and convolutions, and the memory that these use while they run.
-    library: Option<(Libraries, Address)>,
+    /// For products and convolutions.
+    library: Option<Libraries>,
+    /// What these use while they run, once there is something for them to do.
+    workspace: Option<Address>,
 }
 
 // SAFETY: CUDA's handles may be used from any thread, one at a time, with the context made current; every method that
@@ -106,13 +108,9 @@ impl Gpu {
             uploads: None,
             posts: Posts::default(),
             library: None,
+            workspace: None,
         };
-        // Where there is no room for what they need there are no libraries.
-        if let Some(found) = Libraries::open(gpu.stream.cast())
-            && let Ok(workspace) = gpu.allocate(WORKSPACE, "what libraries do")
-        {
-            gpu.library = Some((found, workspace));
-        }
+        gpu.library = Libraries::open(gpu.stream.cast());
         Ok(gpu)
     }
 
@@ -133,13 +131,13 @@ impl Gpu {
 
     /// Puts a launch on the stream.
     fn launch(&self, launch: &Launch) -> Result<(), CudaError> {
-        match (launch, &self.library) {
-            (Launch::Function(launch), _) => self.call(launch),
+        match (launch, &self.library, self.workspace) {
+            (Launch::Function(launch), ..) => self.call(launch),
             // SAFETY: the device gives operands within memory that it allocated here; launches run one after the other.
-            (Launch::Library { task, way, operands }, Some((library, workspace))) => unsafe {
-                library.run(*task, *way, *operands, *workspace)
+            (Launch::Library { task, way, operands }, Some(library), Some(workspace)) => unsafe {
+                library.run(*task, *way, *operands, workspace)
             },
-            (Launch::Library { .. }, None) => {
+            (Launch::Library { .. }, ..) => {
                 Err(CudaError::Failed { action: "multiply", what: "there is no library".into() })
             }
         }
@@ -258,7 +256,7 @@ impl Driver for Gpu {
     }
 
     fn library(&self) -> Option<Library> {
-        let (library, _) = self.library.as_ref()?;
+        let library = self.library.as_ref()?;
         let mut driver = 0;
         // SAFETY: a place for one number. Without it the name is as good as of any other driver.
         _ = unsafe { sys::cuDriverGetVersion(&mut driver) };
@@ -268,7 +266,11 @@ impl Driver for Gpu {
 
     fn prepare(&mut self, tasks: &[Task]) -> Result<Vec<usize>, CudaError> {
         self.bind()?;
-        Ok(self.library.as_mut().map_or(vec![0; tasks.len()], |(library, _)| library.prepare(tasks)))
+        let Some(library) = self.library.as_mut().filter(|_| !tasks.is_empty()) else { return Ok(vec![0; tasks.len()]) };
+        let ways = library.prepare(tasks);
+        // Where there is no room for what they need they do nothing.
+        self.workspace = self.allocate(WORKSPACE, "what libraries do").ok();
+        Ok(if self.workspace.is_some() { ways } else { vec![0; tasks.len()] })
     }
 
     fn load(&mut self, functions: &[Function]) -> Result<(), CudaError> {

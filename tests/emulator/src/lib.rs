@@ -14,7 +14,7 @@ use fgc_runtime::cuda::{Address, CudaError, Driver, Ticket};
 use libloading::Library;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ffi::c_void;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -33,6 +33,8 @@ pub struct Emulator {
     shared: usize,
     /// The library for products and convolutions, if there is one.
     library: Option<library::Library>,
+    /// Where what was measured of it is kept.
+    kept: Option<PathBuf>,
     tasks: Vec<Task>,
     blocks: Vec<(*mut u8, Layout)>,
     functions: Vec<Loaded>,
@@ -63,6 +65,7 @@ impl Emulator {
             seed,
             shared,
             library: None,
+            kept: None,
             tasks: Vec::new(),
             blocks: Vec::new(),
             functions: Vec::new(),
@@ -75,6 +78,12 @@ impl Emulator {
     /// With a library for products and convolutions.
     pub fn with(mut self, library: library::Library) -> Emulator {
         self.library = Some(library);
+        self
+    }
+
+    /// With a folder for what was measured of its library.
+    pub fn keeping(mut self, folder: &Path) -> Emulator {
+        self.kept = Some(folder.to_owned());
         self
     }
 
@@ -165,7 +174,7 @@ impl Driver for Emulator {
 
     fn library(&self) -> Option<fgc_runtime::cuda::Library> {
         let name = format!("{:?}", self.library?);
-        Some(fgc_runtime::cuda::Library { name, kept: None })
+        Some(fgc_runtime::cuda::Library { name, kept: self.kept.clone() })
     }
 
     fn prepare(&mut self, tasks: &[Task]) -> Result<Vec<usize>, CudaError> {

@@ -236,6 +236,32 @@ fn a_library_adds_to_what_it_multiplies() {
     }
 }
 
+/// What was measured is known to the next run; what is kept is not trusted where it cannot be right.
+#[test]
+fn what_was_measured_is_kept() {
+    let program = Arc::new(contraction([256, 256, 512], &[], [false; 3], 0, DType::F32));
+    let folder = tempfile::tempdir().unwrap();
+    let does = |library: Library| {
+        let emulator = Box::new(Emulator::new(0).with(library).keeping(folder.path()));
+        Device::new(program.clone(), Precision::F32, emulator).unwrap().by_library(0).len()
+    };
+    let kept = || {
+        let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path()).collect();
+        let [file] = &files[..] else { panic!("{files:?}") };
+        file.clone()
+    };
+    assert_eq!(does(Library::FirstWrong), 1);
+    assert_eq!(std::fs::read_to_string(kept()).unwrap(), "library 1\n");
+    std::fs::write(kept(), "own\n").unwrap();
+    assert_eq!(does(Library::FirstWrong), 0);
+    // A way that there is not, one that is wrong, and what is none.
+    for text in ["library 7\n", "library 0\n", "library\n", ""] {
+        std::fs::write(kept(), text).unwrap();
+        assert_eq!(does(Library::FirstWrong), 1, "{text:?}");
+        assert_eq!(std::fs::read_to_string(kept()).unwrap(), "library 1\n");
+    }
+}
+
 #[test]
 fn a_slower_or_wrong_library_does_none() {
     let program = contraction([256, 256, 512], &[], [false; 3], 0, DType::F32);
