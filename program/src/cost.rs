@@ -27,6 +27,9 @@ impl Rates {
     pub const CPU: Rates = Rates { flops: 300e9, bytes: 25e9, launch: 3e-6 };
 }
 
+/// Operations a second of scalar code that a compiler has hardly looked at, on two cores.
+const SCALAR: f64 = 2e9;
+
 impl Cost {
     /// How long this takes at best, as one launch.
     pub fn seconds(&self, rates: Rates) -> f64 {
@@ -62,6 +65,25 @@ pub fn plan(program: &Program, plan: &Plan) -> Vec<Cost> {
         }
     }
     costs
+}
+
+/// For each kernel the time of its launches in scalar code, as a share of the plan's, where that is largest.
+pub fn scalar_shares(program: &Program) -> Vec<f64> {
+    let mut shares = vec![0.0f64; program.kernels.len()];
+    for plan in &program.plans {
+        let costs = self::plan(program, plan);
+        let whole: f64 = costs.iter().map(|cost| cost.seconds(Rates::CPU)).sum();
+        let mut own = vec![0.0f64; shares.len()];
+        for (launch, cost) in plan.launches.iter().zip(&costs) {
+            if let Launch::Kernel { kernel, .. } = launch
+                && let Some(own) = own.get_mut(kernel.0 as usize)
+            {
+                *own += cost.flops / SCALAR / whole;
+            }
+        }
+        shares.iter_mut().zip(own).for_each(|(share, own)| *share = share.max(own));
+    }
+    shares
 }
 
 /// The cost of a launch. `width`: bytes of an element of a buffer, 0 if it is not moved.

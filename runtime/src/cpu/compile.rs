@@ -30,8 +30,11 @@ const FLAGS: &[&str] = &[
     "-w",
 ];
 
-/// For kernels whose loops are functions elsewhere, besides [`FLAGS`]: in half the time.
-const CALLS: &[&str] = &["-Og", "-fno-tree-vectorize"];
+/// For code that takes hardly any of a plan's time, besides [`FLAGS`]: in a third to half of the time.
+const QUICK: &[&str] = &["-Og", "-fno-tree-vectorize"];
+
+/// What all such code together, as scalar code, may take of a plan's time.
+const LITTLE: f64 = 0.001;
 
 /// Bytes of one unit at least: the compiler's start and the prelude are paid once a unit.
 const UNIT: usize = 16 << 10;
@@ -98,12 +101,12 @@ impl Compiler {
     }
 
     /// Native code for `kernels`. Equal kernels share code, and loops that several have in common are compiled once. What is
-    /// found in the cache is not compiled.
-    pub fn compile(&self, kernels: &[Kernel]) -> Result<Compiled, CompileError> {
+    /// found in the cache is not compiled. `shares`: [`fgc_program::cost::scalar_shares`].
+    pub fn compile(&self, kernels: &[Kernel], shares: &[f64]) -> Result<Compiled, CompileError> {
         if kernels.is_empty() {
             return Ok(Compiled { entries: Vec::new(), built: 0, _library: None });
         }
-        let Code { units, places } = Code::new(kernels);
+        let Code { units, places } = Code::new(kernels, shares);
         let path = self.cache.join(format!("{}.so", self.hash(&units, &self.version()?)));
         std::fs::create_dir_all(&self.cache).map_err(|source| self.cache_error(source))?;
         let mut built = 0;
@@ -246,38 +249,67 @@ struct Code {
 
 impl Code {
     /// Each distinct text once. What a kernel is called does not count.
-    fn new(kernels: &[Kernel]) -> Code {
+    fn new(kernels: &[Kernel], shares: &[f64]) -> Code {
         let mut functions = c::Functions::default();
         let mut seen: FxHashMap<String, usize> = FxHashMap::default();
-        let [mut loops, mut calls] = [const { Vec::new() }; 2];
-        let places = kernels.iter().map(|kernel| {
-            let (text, nests) = functions.kernel(kernel, PLACEHOLDER);
+        let (mut own, mut nests) = (Vec::new(), Vec::new());
+        let places = kernels.iter().zip(shares).map(|(kernel, share)| {
+            let (text, called) = functions.kernel(kernel, PLACEHOLDER);
+            nests.resize(functions.nests.len(), 0.0);
+            called.iter().for_each(|nest| nests[*nest] += share);
             let code = text.split_once('\n').map_or("", |(_comment, code)| code).to_string();
-            let next = seen.len();
-            *seen.entry(code).or_insert_with(|| {
-                let declared: String = nests.iter().map(|nest| functions.declaration(*nest)).collect();
-                let text = declared + &text.replacen(PLACEHOLDER, &format!("k{next}"), 1);
-                if c::only_calls(kernel) { &mut calls } else { &mut loops }.push(text);
-                next
-            })
+            let place = *seen.entry(code).or_insert_with(|| {
+                let declared: String = called.iter().map(|nest| functions.declaration(*nest)).collect();
+                let text = declared + &text.replacen(PLACEHOLDER, &format!("k{}", own.len()), 1);
+                own.push(Text { text, share: 0.0, only_calls: c::only_calls(kernel) });
+                own.len() - 1
+            });
+            own[place].share += share;
+            place
         });
         let places = places.collect();
         // What takes longest first.
-        loops.splice(0..0, functions.nests);
+        let nests = functions.nests.into_iter().zip(nests);
+        let mut texts: Vec<Text> = nests.map(|(text, share)| Text { text, share, only_calls: false }).collect();
+        texts.extend(own);
+        let quick = quick(&texts);
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-        let size = UNIT.max(loops.iter().chain(&calls).map(String::len).sum::<usize>() / (cores * SHARES));
-        let units = [(loops, &[][..]), (calls, CALLS)].map(|(texts, flags)| divide(&texts, size, flags));
+        let size = UNIT.max(texts.iter().map(|text| text.text.len()).sum::<usize>() / (cores * SHARES));
+        let of = |wanted: bool| texts.iter().zip(&quick).filter(move |pair| *pair.1 == wanted).map(|pair| &pair.0.text[..]);
+        let units = [(false, &[][..]), (true, QUICK)].map(|(wanted, flags)| divide(of(wanted), size, flags));
         Code { units: units.into_iter().flatten().collect(), places }
     }
 }
 
+/// A function, or several.
+struct Text {
+    text: String,
+    /// Of a plan's time, if this were scalar code.
+    share: f64,
+    only_calls: bool,
+}
+
+/// What is to be compiled quickly: what does nothing but call others; of the rest what takes least time, as long as all of
+/// it together takes little.
+fn quick(texts: &[Text]) -> Vec<bool> {
+    let mut order: Vec<usize> = (0..texts.len()).collect();
+    order.sort_by(|a, b| texts[*a].share.total_cmp(&texts[*b].share));
+    let mut quick = vec![false; texts.len()];
+    let mut all = 0.0;
+    for i in order {
+        all += if texts[i].only_calls { 0.0 } else { texts[i].share };
+        quick[i] = texts[i].only_calls || all <= LITTLE;
+    }
+    quick
+}
+
 /// Units of at least so many bytes, but for the last.
-fn divide(texts: &[String], size: usize, flags: &'static [&'static str]) -> Vec<Unit> {
+fn divide<'a>(texts: impl Iterator<Item = &'a str>, size: usize, flags: &'static [&'static str]) -> Vec<Unit> {
     let mut units: Vec<Unit> = Vec::new();
     for text in texts {
         match units.last_mut() {
-            Some(unit) if unit.text.len() < size => unit.text += &format!("\n{text}"),
-            _ => units.push(Unit { text: text.clone(), flags }),
+            Some(unit) if unit.text.len() < size => unit.text.extend(["\n", text]),
+            _ => units.push(Unit { text: text.into(), flags }),
         }
     }
     units

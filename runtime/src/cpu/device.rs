@@ -165,7 +165,8 @@ impl Device {
         for constant in &program.constants {
             memory.fill(constant.buffer, &constant.values);
         }
-        let compiled = compiler.map(|compiler| compiler.compile(&program.kernels)).transpose()?;
+        let shares = compiler.map_or_else(Vec::new, |_| fgc_program::cost::scalar_shares(&program));
+        let compiled = compiler.map(|compiler| compiler.compile(&program.kernels, &shares)).transpose()?;
         let chunks: Vec<usize> = program.kernels.iter().map(cost::chunk).collect();
         let naive = backend == Backend::Reference;
         let step = |launch: &Launch| {

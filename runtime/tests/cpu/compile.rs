@@ -17,7 +17,7 @@ fn doubling(name: &str, factor: f32) -> Kernel {
 /// A compiler that notes each compilation in `log`.
 fn logging(dir: &Path, then: &str) -> (PathBuf, PathBuf) {
     let (script, log) = (dir.join("cc.sh"), dir.join("log"));
-    let text = format!("#!/bin/sh\n[ \"$1\" = --version ] || echo run >> {}\n{then}\n", log.display());
+    let text = format!("#!/bin/sh\n[ \"$1\" = --version ] || echo run \"$*\" >> {}\n{then}\n", log.display());
     std::fs::write(&script, text).unwrap();
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
     (script, log)
@@ -36,21 +36,42 @@ fn what_is_in_the_cache_is_not_compiled_again() {
     assert_eq!((second.units_built(), compilations()), (0, 1));
     // What a kernel is called is no reason either, though its comment is part of the text that is kept.
     let kernels = [doubling("a", 2.0), doubling("b */ #error", 2.0), doubling("c", 3.0)];
-    assert_eq!(compiler.compile(&kernels).unwrap().entries.len(), 3);
-    let found = compiler.compile(&kernels).unwrap();
+    assert_eq!(compiler.compile(&kernels, &[1.0; 3]).unwrap().entries.len(), 3);
+    let found = compiler.compile(&kernels, &[1.0; 3]).unwrap();
     let [a, b, c] = [0, 1, 2].map(|i| found.entries[i] as usize);
     assert!(found.built == 0 && a == b && a != c);
+}
+
+/// Code that hardly runs is compiled quickly, and computes the same.
+#[test]
+fn little_work_is_compiled_quickly() {
+    let dir = tempfile::tempdir().unwrap();
+    let (script, log) = logging(dir.path(), "exec cc \"$@\"");
+    let compiler = Compiler::new(&script.display().to_string(), dir.path());
+    let kernels = [doubling("a", 2.0), doubling("b", 3.0), doubling("c", 4.0)];
+    let compiled = compiler.compile(&kernels, &[0.001, 0.5, 0.0]).unwrap();
+    // One file of two kernels, one of one; then the linker.
+    let log = std::fs::read_to_string(&log).unwrap();
+    assert_eq!((compiled.built, log.lines().count()), (2, 3), "{log}");
+    assert_eq!(log.lines().filter(|line| line.contains("-Og")).count(), 1, "{log}");
+    for (entry, factor) in compiled.entries.iter().zip([2.0, 3.0, 4.0]) {
+        let (x, mut y) = ([1.0f32, -2.5, 7.0], [0.0f32; 3]);
+        let buffers = [x.as_ptr().cast_mut().cast(), y.as_mut_ptr().cast()];
+        // SAFETY: a kernel of two buffers of at least so many elements, run on the first three.
+        unsafe { entry(buffers.as_ptr(), 0, 3) };
+        assert_eq!(y, x.map(|x| x * factor));
+    }
 }
 
 #[test]
 fn a_damaged_cache_entry_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let compiler = Compiler::new("cc", dir.path());
-    drop(compiler.compile(&[doubling("k", 2.0)]).unwrap());
+    drop(compiler.compile(&[doubling("k", 2.0)], &[1.0]).unwrap());
     let entries = std::fs::read_dir(dir.path().join("kernels")).unwrap().map(|entry| entry.unwrap().path());
     let object = entries.into_iter().find(|path| path.extension().is_some_and(|e| e == "so")).unwrap();
     std::fs::write(&object, b"").unwrap();
-    assert_eq!(compiler.compile(&[doubling("k", 2.0)]).unwrap().entries.len(), 1);
+    assert_eq!(compiler.compile(&[doubling("k", 2.0)], &[1.0]).unwrap().entries.len(), 1);
 }
 
 #[test]
