@@ -1,9 +1,9 @@
 //! Products and convolutions that a library may do instead of functions of ours: cuBLASLt and cuDNN are faster at large ones,
 //! ours need neither these nor copies of operands. A device that has the library measures both ([`Choice`]).
 
+use super::epilogue::adds;
 use super::filtering::Filtering;
 use super::gemm::Gemm;
-use super::epilogue::adds;
 use super::store::uses;
 use super::{ALIGN, Added, Builder, Call, More, Precision};
 use crate::{Access, BufferId, Contract, Conv, ConvRole, DType, Launch, Operand, Place};
@@ -166,9 +166,9 @@ impl Builder<'_> {
             Launch::Conv(x) => self.filtering(x, &mut copies),
             Launch::Kernel { .. } | Launch::Extern(_) => None,
         };
-        let Some((task, starts, [a, b, _])) = found.and_then(|(task, starts, buffers)| {
-            Some((task.adding(adds.what)?, starts, buffers))
-        }) else {
+        let Some((task, starts, [a, b, _])) =
+            found.and_then(|(task, starts, buffers)| Some((task.adding(adds.what)?, starts, buffers)))
+        else {
             return;
         };
         let narrow = [sums, addend].map(|buffer| self.is_narrow(buffer));

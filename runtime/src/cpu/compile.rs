@@ -275,7 +275,8 @@ impl Code {
         let quick = quick(&texts);
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let size = UNIT.max(texts.iter().map(|text| text.text.len()).sum::<usize>() / (cores * SHARES));
-        let of = |wanted: bool| texts.iter().zip(&quick).filter(move |pair| *pair.1 == wanted).map(|pair| &pair.0.text[..]);
+        let of =
+            |wanted: bool| texts.iter().zip(&quick).filter(move |pair| *pair.1 == wanted).map(|pair| &pair.0.text[..]);
         let units = [(false, &[][..]), (true, QUICK)].map(|(wanted, flags)| divide(of(wanted), size, flags));
         Code { units: units.into_iter().flatten().collect(), places }
     }

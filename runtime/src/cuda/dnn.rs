@@ -250,8 +250,7 @@ impl Convolution {
             )?;
             result::set_convolution_math_type(convolution.description, math(f.precision))?;
             if f.biased {
-                let (tensor, identity) =
-                    (result::create_tensor_descriptor()?, result::create_activation_descriptor()?);
+                let (tensor, identity) = (result::create_tensor_descriptor()?, result::create_activation_descriptor()?);
                 convolution.bias = Some(Bias { tensor, identity });
                 result::set_tensor4d_descriptor(tensor, format, ty, sizes([1, f.filters, 1, 1]))?;
                 let mode = sys::cudnnActivationMode_t::CUDNN_ACTIVATION_IDENTITY;

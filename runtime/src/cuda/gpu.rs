@@ -266,7 +266,9 @@ impl Driver for Gpu {
 
     fn prepare(&mut self, tasks: &[Task]) -> Result<Vec<usize>, CudaError> {
         self.bind()?;
-        let Some(library) = self.library.as_mut().filter(|_| !tasks.is_empty()) else { return Ok(vec![0; tasks.len()]) };
+        let Some(library) = self.library.as_mut().filter(|_| !tasks.is_empty()) else {
+            return Ok(vec![0; tasks.len()]);
+        };
         let ways = library.prepare(tasks);
         // Where there is no room for what they need they do nothing.
         self.workspace = self.allocate(WORKSPACE, "what libraries do").ok();

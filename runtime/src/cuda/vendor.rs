@@ -64,13 +64,7 @@ impl Libraries {
     /// # Safety
     /// The addresses are of memory of the context that is current, as long as the task's operands; `workspace` is
     /// [`WORKSPACE`] bytes that nothing else uses meanwhile.
-    pub unsafe fn run(
-        &self,
-        task: usize,
-        way: usize,
-        operands: Operands,
-        workspace: Address,
-    ) -> Result<(), CudaError> {
+    pub unsafe fn run(&self, task: usize, way: usize, operands: Operands, workspace: Address) -> Result<(), CudaError> {
         match (self.tasks.get(task).copied().flatten(), &self.lt, &self.dnn) {
             // SAFETY: the caller's promise.
             (Some(Place::Product(number)), Some(lt), _) => unsafe {

@@ -127,9 +127,7 @@ impl Model {
         if let Some(why) = self.judge(turn, told.as_ref(), iteration, &mut report, non_finite)? {
             return Ok(self.skip(report, why));
         }
-        turn.updates
-            .iter()
-            .try_for_each(|&(net, update)| self.read_norms(net, update, told.as_ref(), &mut report))?;
+        turn.updates.iter().try_for_each(|&(net, update)| self.read_norms(net, update, told.as_ref(), &mut report))?;
         Ok(report)
     }
 

@@ -173,7 +173,9 @@ fn a_faster_library_does_convolutions() {
 #[test]
 fn a_faster_library_does_what_hands_its_elements_on() {
     let size = [256, 256, 512];
-    for (precision, local) in [Precision::F32, Precision::Tf32, Precision::Bf16].map(|p| [(p, false), (p, true)]).concat() {
+    for (precision, local) in
+        [Precision::F32, Precision::Tf32, Precision::Bf16].map(|p| [(p, false), (p, true)]).concat()
+    {
         let product = contraction(size, &[], [false; 3], 0, DType::F32);
         let program = ended(product, 2, [256, 256], [1, 256], Along::M, local);
         check(&program, precision, Library::Right, 1);
