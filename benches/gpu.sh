@@ -82,9 +82,16 @@ run() {
   done
   echo "== times without libraries"
   for bench in "${benches[@]}" "${large[@]}"; do
-    FGC_LIBRARIES=0 "$here/fgc" bench "$(preset "$bench")" --device cuda --precision bf16 --warm --steps 20       >>"$out/times-bf16-own.txt" 2>&1 || failed=1
+    FGC_LIBRARIES=0 "$here/fgc" bench "$(preset "$bench")" --device cuda --precision bf16 --warm --steps 20 \
+      >>"$out/times-bf16-own.txt" 2>&1 || failed=1
   done
   grep -E "^[a-z]|step " "$out/times-bf16-own.txt"
+  echo "== where the time goes: each launch by itself, beside what an H200 needs for its bytes and arithmetic"
+  for bench in "${large[@]}"; do
+    "$here/fgc" bench "$(preset "$bench")" --device cuda --precision bf16 --warm --steps 20 --profile 30 \
+      >"$out/profile-$bench.txt" 2>&1 || failed=1
+    sed -n '/^ *ms /,+8p' "$out/profile-$bench.txt" | cut -c1-120
+  done
   return $failed
 }
 

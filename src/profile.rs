@@ -34,8 +34,8 @@ pub struct Profile {
 const CLASSES: [&str; 4] = ["kernel", "product", "convolution", "band"];
 
 impl Profile {
-    /// Adds one run of a plan.
-    pub fn add(&mut self, program: &Program, plan: usize, times: &[Duration]) {
+    /// Adds one run of a plan, on a device of these rates.
+    pub fn add(&mut self, program: &Program, plan: usize, times: &[Duration], rates: Rates) {
         let plan = &program.plans[plan];
         let costs = cost::plan(program, plan);
         let mut i = 0;
@@ -46,7 +46,7 @@ impl Profile {
             let cost: Cost = costs[i..end].iter().copied().sum();
             let seconds = times[i..end.min(times.len())].iter().skip(1).fold(*time, |all, time| all + *time);
             let name = band.map_or_else(|| name(program, launch), |band| band_name(program, plan, band));
-            let predicted = cost.seconds(Rates::CPU);
+            let predicted = cost.seconds(rates);
             let sum = Sum { launches: end - i, seconds: seconds.as_secs_f64(), predicted, cost };
             self.kinds.entry(name).or_default().add(sum);
             i = end;

@@ -4,7 +4,7 @@ use crate::bench::{first_iterations, plans};
 use crate::problem::Problem;
 use crate::profile::Profile;
 use fgc_compiler::Compiled;
-use fgc_program::cost;
+use fgc_program::cost::{self, Rates};
 use fgc_runtime::cpu::{Backend, Device};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -78,7 +78,7 @@ pub fn report(compiled: &Compiled) -> Result<String, Problem> {
             device.run(plan)?;
             if run > 0 {
                 took += begun.elapsed();
-                profile.add(&program, plan, device.times(plan));
+                profile.add(&program, plan, device.times(plan), Rates::CPU);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! What launches do, counted: arithmetic and bytes, for reports.
 
+use crate::cuda::Precision;
 use crate::validate::uses;
 use crate::{Access, BinaryOp, BufferId, Expr, Kernel, Launch, Place, Plan, Program, Stmt, UnaryOp};
 use std::iter::Sum;
@@ -25,6 +26,16 @@ pub struct Rates {
 impl Rates {
     /// Two cores with AVX-512, measured: `cargo run --release -p fgc-runtime --example cpu_speed`.
     pub const CPU: Rates = Rates { flops: 300e9, bytes: 25e9, launch: 3e-6 };
+
+    /// An NVIDIA H200: products in bf16 and copies as measured, the rest by its data sheet; a launch as one of a graph.
+    pub fn h200(precision: Precision) -> Rates {
+        let flops = match precision {
+            Precision::F32 => 67e12,
+            Precision::Tf32 => 494e12,
+            Precision::Bf16 => 790e12,
+        };
+        Rates { flops, bytes: 4.3e12, launch: 2e-6 }
+    }
 }
 
 /// Operations a second of scalar code that a compiler has hardly looked at, on two cores.

@@ -70,6 +70,14 @@ impl Device {
         }
     }
 
+    /// The time of each launch of a plan; on a GPU by itself and many times over, after which weights are of no use.
+    pub fn measure(&mut self, plan: usize) -> Result<Vec<Duration>, DeviceError> {
+        match self {
+            Device::Cpu(device) => Ok(device.times(plan).to_vec()),
+            Device::Cuda(device) => device.measure(plan),
+        }
+    }
+
     /// The elements of a buffer; booleans are bytes.
     pub fn read<T: Element>(&self, buffer: BufferId) -> Result<Cow<'_, [T]>, DeviceError> {
         match self {

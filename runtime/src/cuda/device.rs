@@ -13,6 +13,7 @@ use rustc_hash::FxHashMap;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What plans had to tell when they were asked: the losses, metrics and norms of each as it last ran.
 #[derive(Clone, Debug)]
@@ -156,15 +157,7 @@ impl Device {
 
     /// Runs the launches of a plan, but for those whose guards do not hold.
     pub fn run(&mut self, plan: usize) -> Result<(), DeviceError> {
-        let Some(launches) = self.program.plans.get(plan) else { return Err(DeviceError::NoPlan(plan)) };
-        let mut left_out: Vec<Range<usize>> = Vec::new();
-        for guard in &launches.guards {
-            let holds = self.known(&guard.when).map_err(|fault| DeviceError::Condition { plan, fault })?;
-            if holds != Scalar::Bool(true) {
-                left_out.push(guard.launches.clone());
-            }
-        }
-        let key = (plan, left_out);
+        let key = (plan, self.left_out(plan)?);
         let recorded = match self.recorded.get(&key) {
             Some(recorded) => *recorded,
             None => {
@@ -176,15 +169,46 @@ impl Device {
         Ok(self.driver.replay(recorded)?)
     }
 
+    /// The launches of a plan whose guards do not hold.
+    fn left_out(&self, plan: usize) -> Result<Vec<Range<usize>>, DeviceError> {
+        let Some(launches) = self.program.plans.get(plan) else { return Err(DeviceError::NoPlan(plan)) };
+        let mut left_out: Vec<Range<usize>> = Vec::new();
+        for guard in &launches.guards {
+            let holds = self.known(&guard.when).map_err(|fault| DeviceError::Condition { plan, fault })?;
+            if holds != Scalar::Bool(true) {
+                left_out.push(guard.launches.clone());
+            }
+        }
+        Ok(left_out)
+    }
+
     /// The calls of a plan without the launches `left_out`, then those of its report.
     fn launches(&self, plan: usize, left_out: &[Range<usize>]) -> Vec<Launch> {
-        let launches = self.module.plans[plan].iter().enumerate();
-        let kept = launches.filter(|(i, _)| !left_out.iter().any(|range| range.contains(i)));
-        let launches = kept.flat_map(|(i, calls)| match self.chosen.get(&(plan, i)) {
-            Some(&(choice, way)) => self.library_launches(&self.module.choices[choice], way),
-            None => calls.iter().map(|call| self.launch(call)).collect(),
-        });
+        let kept = (0..self.module.plans[plan].len()).filter(|i| !left_out.iter().any(|range| range.contains(i)));
+        let launches = kept.flat_map(|i| self.carried_out(plan, i));
         launches.chain(self.module.reports.calls[plan].iter().map(|call| self.launch(call))).collect()
+    }
+
+    /// The calls that carry out a launch of a plan.
+    fn carried_out(&self, plan: usize, launch: usize) -> Vec<Launch> {
+        match self.chosen.get(&(plan, launch)) {
+            Some(&(choice, way)) => self.library_launches(&self.module.choices[choice], way),
+            None => self.module.plans[plan][launch].iter().map(|call| self.launch(call)).collect(),
+        }
+    }
+
+    /// The time of each launch of a plan, as it would run now, by itself and many times over: afterwards what it writes is of no
+    /// use. Those of a band that is one function are its first one's.
+    pub fn measure(&mut self, plan: usize) -> Result<Vec<Duration>, DeviceError> {
+        let left_out = self.left_out(plan)?;
+        let mut times = Vec::new();
+        for i in 0..self.module.plans[plan].len() {
+            let runs = !left_out.iter().any(|range| range.contains(&i));
+            let launches = if runs { self.carried_out(plan, i) } else { Vec::new() };
+            let seconds = if launches.is_empty() { 0.0 } else { self.driver.seconds(&launches)? };
+            times.push(Duration::from_secs_f64(seconds));
+        }
+        Ok(times)
     }
 
     /// What a library does of a plan.

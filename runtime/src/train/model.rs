@@ -5,6 +5,7 @@ use crate::train::TrainError;
 use crate::{Device, Tensor, Values};
 use fgc_program::{BufferId, Launch, Net, NetId, Param, Place, Program};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A compiled method with weights.
 pub struct Model {
@@ -45,6 +46,11 @@ impl Model {
 
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// As [`Device::measure`].
+    pub fn measure(&mut self, plan: usize) -> Result<Vec<Duration>, TrainError> {
+        Ok(self.device.measure(plan)?)
     }
 
     /// A parameter's weights now, or its moving average.

@@ -234,3 +234,17 @@ fn a_step_looks_at_its_own_gradients() {
         agree(&step(&mut cpu, &good(seed)), &step(&mut gpu, &good(seed)));
     }
 }
+
+/// Each launch of a plan is measured by itself, what is left out and what another's function does is not.
+#[test]
+fn launches_are_measured_by_themselves() {
+    let (_, mut gpu, _) = models(METHOD);
+    step(&mut gpu, &good(0));
+    let Device::Cuda(device) = gpu.device() else { panic!("not the emulated GPU") };
+    let module = device.module().clone();
+    for (plan, launches) in module.plans.iter().enumerate() {
+        let times = gpu.measure(plan).unwrap();
+        assert_eq!(times.len(), launches.len());
+        assert!(times.iter().zip(launches).all(|(time, calls)| time.is_zero() == calls.is_empty()), "{times:?}");
+    }
+}
