@@ -87,9 +87,11 @@ pub fn scalar_shares(program: &Program) -> Vec<f64> {
         let mut own = vec![0.0f64; shares.len()];
         for (launch, cost) in plan.launches.iter().zip(&costs) {
             if let Launch::Kernel { kernel, .. } = launch
-                && let Some(own) = own.get_mut(kernel.0 as usize)
+                && let (Some(own), Some(kernel)) =
+                    (own.get_mut(kernel.0 as usize), program.kernels.get(kernel.0 as usize))
             {
-                *own += cost.flops / SCALAR / whole;
+                // Moving an element is an operation, too.
+                *own += (cost.flops + bytes(kernel, |_| 1)) / SCALAR / whole;
             }
         }
         shares.iter_mut().zip(own).for_each(|(share, own)| *share = share.max(own));

@@ -104,6 +104,9 @@ fn of_choice(program: &Program, module: &Module, choice: &Choice) -> Option<Stri
         Task::Gemm(_) => Some(bytes[2]),
         Task::Filtering(f) => Some(f.filters * if f.bf16 { 2 } else { 4 }),
     });
+    if choice.lent.is_some_and(|(lent, _)| !choice.after.iter().any(|call| touched(call).any(|b| b == lent))) {
+        return Some(format!("nothing reads what is lent to task {}", choice.task));
+    }
     let wrong = choice.starts.iter().zip(bytes).chain(added).any(too_long);
     wrong.then(|| format!("an operand of task {} ends after its memory", choice.task))
 }

@@ -11,6 +11,8 @@ use std::ops::Range;
 
 /// Multiplications that a library may be worth.
 pub(super) const LARGE: usize = 1 << 25;
+/// Bytes of scratch memory that a library's operands may take, where functions of ours do not take more.
+const ROOM: usize = 1 << 29;
 /// What a library wants operands to start at, in bytes.
 pub const ALIGNED: usize = 16;
 
@@ -72,11 +74,14 @@ pub struct Choice {
     pub added: Option<Start>,
     /// Copies the result from scratch memory; then the kernel.
     pub after: Vec<Call>,
-    /// A result that lives within the band only, and the byte of the scratch memory where these calls find it.
+    /// A result that only the kernel reads and that has no memory of its own, and the byte of the scratch memory where these
+    /// calls find it.
     pub lent: Option<(BufferId, usize)>,
     /// What the launches read and write of f32 or bf16, but for the result that is lent.
     pub reads: Vec<BufferId>,
     pub writes: Vec<BufferId>,
+    /// Bytes of the scratch memory that it takes, from its start.
+    pub scratch: usize,
 }
 
 /// Where an operand begins.
@@ -102,7 +107,7 @@ impl Builder<'_> {
         let program = self.program;
         let all = &program.plans[plan].launches[launches.clone()];
         let mut copies = Copies::default();
-        let lent = self.lent(&all[0], &mut copies);
+        let lent = if all.len() > 1 { self.lent(&all[0], &mut copies) } else { None };
         let found = match &all[0] {
             Launch::Contract(x) => self.gemm(x, &mut copies),
             Launch::Conv(x) => self.filtering(x, &mut copies),
@@ -116,6 +121,7 @@ impl Builder<'_> {
                 *start = Start::Scratch(first + byte);
             }
         }
+        // First what does more: devices take the first of a launch's choices that is worth it.
         self.adding(plan, launches.clone());
         for launch in &all[1..] {
             let calls = self.calls(launch);
@@ -125,9 +131,16 @@ impl Builder<'_> {
             }
             copies.after.extend(calls);
         }
+        if copies.bytes > self.module.scratch.max(ROOM) {
+            return;
+        }
         let (mut reads, mut writes): (Vec<BufferId>, Vec<BufferId>) = Default::default();
         for (buffer, access) in all.iter().flat_map(|launch| uses(program, launch)) {
             let is_number = program.buffers[buffer.0 as usize].dtype == DType::F32;
+            if !is_number && access != Access::Read {
+                // It would not be compared.
+                return;
+            }
             if !is_number || lent.is_some_and(|(lent, _)| lent == buffer) {
                 continue;
             }
@@ -138,9 +151,21 @@ impl Builder<'_> {
             }
         }
         let (task, launch) = (self.task(task, &copies), launches.start);
-        let Copies { before, after, .. } = copies;
+        let Copies { before, after, bytes: scratch } = copies;
         let added = None;
-        self.module.choices.push(Choice { plan, launch, before, task, starts, added, after, lent, reads, writes });
+        self.module.choices.push(Choice {
+            plan,
+            launch,
+            before,
+            task,
+            starts,
+            added,
+            after,
+            lent,
+            reads,
+            writes,
+            scratch,
+        });
     }
 
     /// Notes how a library may do a product or a convolution and a kernel that only adds something to it, both at once.
@@ -177,7 +202,8 @@ impl Builder<'_> {
             [a, b] if a == b => Start::Within(addend, 0),
             _ => return,
         };
-        if !self.aligned[addend.0 as usize] || addend == sums {
+        let room = copies.bytes <= self.module.scratch.max(ROOM);
+        if !self.aligned[addend.0 as usize] || addend == sums || !room {
             return;
         }
         let task = self.task(task, &copies);
@@ -192,6 +218,7 @@ impl Builder<'_> {
             lent: None,
             reads: vec![a, b, addend],
             writes: vec![sums],
+            scratch: copies.bytes,
         });
     }
 

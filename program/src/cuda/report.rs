@@ -136,9 +136,9 @@ impl Builder<'_> {
         if is_step {
             more.push(WITHHELD);
             last = "double *out, double *report";
-            let left_out = format!("{good} && !(report[{}] != 0.0 && report[0] != 0.0)", Reports::HALTS);
+            let counts = format!("{good} && !(report[{}] != 0.0 && report[0] != 0.0)", Reports::HALTS);
             body += &format!(
-                "  report[0] = ({left_out}) ? 0.0 : 1.0;\n  \
+                "  report[0] = ({counts}) ? 0.0 : 1.0;\n  \
                  for (int i = {}; i < {}; ++i) out[i] = 0.0;\n",
                 buffers.len(),
                 words.len()

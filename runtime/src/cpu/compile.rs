@@ -250,6 +250,7 @@ struct Code {
 impl Code {
     /// Each distinct text once. What a kernel is called does not count.
     fn new(kernels: &[Kernel], shares: &[f64]) -> Code {
+        assert_eq!(kernels.len(), shares.len(), "a share for each kernel");
         let mut functions = c::Functions::default();
         let mut seen: FxHashMap<String, usize> = FxHashMap::default();
         let (mut own, mut nests) = (Vec::new(), Vec::new());

@@ -37,6 +37,10 @@ impl Device {
             if self.chosen.contains_key(&(choice.plan, choice.launch)) {
                 continue;
             }
+            // Perhaps only today: nothing to keep.
+            if ways[choice.task] == 0 {
+                continue;
+            }
             let key = self.key(choice, library);
             let way = match known.get(&key) {
                 Some(way) => *way,
@@ -71,7 +75,13 @@ impl Device {
     fn key(&self, choice: &Choice, library: &Library) -> String {
         let mut hash = blake3::Hasher::new();
         let task = format!("{:?}", self.module.tasks[choice.task]);
-        for text in [env!("CARGO_PKG_VERSION").into(), self.driver.name(), library.name.clone(), task] {
+        let places = format!(
+            "{:?} {:?} {:?}",
+            choice.starts.map(is_scratch),
+            choice.added.map(is_scratch),
+            choice.lent.is_some()
+        );
+        for text in [env!("CARGO_PKG_VERSION").into(), self.driver.name(), library.name.clone(), task, places] {
             hash.update(text.as_bytes()).update(&[0]);
         }
         for call in self.module.plans[choice.plan][choice.launch].iter().chain(&choice.before).chain(&choice.after) {
@@ -138,6 +148,8 @@ impl Device {
         self.run_all(&self.own_launches(choice))?;
         let wanted = self.compared(choice)?;
         self.make_noise(choice)?;
+        // What another way has left there.
+        self.fill_at(self.scratch, choice.scratch, &ZEROS)?;
         let ran = self.run_all(&self.library_launches(choice, way)).is_ok();
         let found = self.compared(choice)?;
         self.clear(choice)?;
@@ -162,6 +174,10 @@ impl Device {
     /// Repeats a pattern all over a buffer.
     fn fill(&mut self, buffer: BufferId, pattern: &[u8]) -> Result<(), CudaError> {
         let (at, bytes) = (self.at[buffer.0 as usize], self.program().buffers[buffer.0 as usize].bytes());
+        self.fill_at(at, bytes, pattern)
+    }
+
+    fn fill_at(&mut self, at: Address, bytes: usize, pattern: &[u8]) -> Result<(), CudaError> {
         let mut done = bytes.min(pattern.len());
         self.driver.upload(at, &pattern[..done])?;
         while done < bytes {
@@ -193,6 +209,10 @@ impl Device {
         }
         Ok(values)
     }
+}
+
+fn is_scratch(start: Start) -> bool {
+    matches!(start, Start::Scratch(_))
 }
 
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];

@@ -4,7 +4,7 @@ use super::driver::{Address, CudaError, Operands};
 use super::libraries::{self, CUBLASLT};
 use super::vendor::WORKSPACE;
 use cudarc::cublaslt::{result, sys};
-use fgc_program::cuda::{ALIGN, ALIGNED, Added, Gemm, Matrix, Precision};
+use fgc_program::cuda::{ALIGNED, Added, Gemm, Matrix, Precision};
 use std::ffi::c_void;
 
 /// Ways to do a product that are looked at, those that the library holds to be fastest.
@@ -155,7 +155,7 @@ impl Product {
             // Of a matrix that lies by rows columns are the library's rows, which its vectors are as long as.
             let epilogue = sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS;
             // Ways are asked for before it is known where; anywhere that is aligned.
-            let anywhere = ALIGN as u64;
+            let anywhere = ALIGNED as u64;
             // SAFETY: made above; an enumeration of 32 bits, a type of 32 bits, a pointer that nothing follows.
             unsafe {
                 let note = |attribute, at, size| result::set_matmul_desc_attribute(description, attribute, at, size);

@@ -39,6 +39,8 @@ pub enum TrainError {
          Lower the learning rate, or go on past such steps with --skip-nonfinite"
     )]
     Gradient { iteration: u64, net: String, param: String },
+    #[error("iteration {iteration} was left out, as a step before it was not finite")]
+    LeftOut { iteration: u64 },
     #[error(
         "the sampler `{sampler}` gives numbers that are not finite after {iteration} steps. Its times may lie outside what \
          the network was trained on, or the training has diverged"

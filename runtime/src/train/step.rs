@@ -124,7 +124,13 @@ impl Model {
         let told = self.device.told(ticket)?;
         let program = self.program.clone();
         let turn = &program.schedule.steps[turn];
-        if let Some(why) = self.judge(turn, told.as_ref(), iteration, &mut report, non_finite)? {
+        let is_last = self.iteration == iteration + 1;
+        let judged = self.judge(turn, told.as_ref(), iteration, &mut report, non_finite);
+        if judged.is_err() && !is_last {
+            // Its gradients are gone.
+            self.last_step = None;
+        }
+        if let Some(why) = judged? {
             return Ok(self.skip(report, why));
         }
         turn.updates.iter().try_for_each(|&(net, update)| self.read_norms(net, update, told.as_ref(), &mut report))?;
@@ -157,7 +163,7 @@ impl Model {
         match self.check_finite(turn, told, iteration, report) {
             Ok(()) => Ok(None),
             Err(error) if non_finite == NonFinite::Stop => {
-                self.iteration = iteration;
+                self.iteration = self.iteration.min(iteration);
                 self.device.go_on()?;
                 Err(error)
             }
@@ -224,7 +230,7 @@ impl Model {
                 return Err(TrainError::Gradient { iteration, net: net.name.clone(), param });
             }
         }
-        Ok(())
+        if told.is_some() { Err(TrainError::LeftOut { iteration }) } else { Ok(()) }
     }
 
     fn gradient_of(&self, net: NetId, param: usize) -> Result<Cow<'_, [f32]>, TrainError> {

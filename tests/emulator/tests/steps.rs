@@ -194,7 +194,10 @@ fn an_error_leaves_the_model_as_it_was_before_the_step() {
         let begin = |gpu: &mut Model, batch| gpu.begin(batch, &Pins::new(), NonFinite::Stop).unwrap();
         let (failing, next) = (begin(&mut gpu, &bad), begin(&mut gpu, &good(2)));
         gpu.end(failing).unwrap_err();
-        drop(next);
+        assert_eq!((&before, at), (&bits(kept(&gpu)), gpu.iteration()));
+        // The one after it says so.
+        let left_out = gpu.end(next).unwrap_err().to_string();
+        assert_eq!(left_out, format!("iteration {} was left out, as a step before it was not finite", at + 1));
         assert_eq!((before, at), (bits(kept(&gpu)), gpu.iteration()));
         assert!(gpu.step(&good(2), &Pins::new(), NonFinite::Stop).is_ok());
     }
