@@ -70,7 +70,8 @@ pub struct Args {
     /// Print the result as one JSON object.
     #[arg(long)]
     json: bool,
-    /// Print where the time goes: the N kinds of launch that take most of it.
+    /// Print where the time goes: the N kinds of launch that take most of it. On a GPU each launch is timed by itself, after the
+    /// steps.
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "20", conflicts_with = "json")]
     profile: Option<usize>,
 }

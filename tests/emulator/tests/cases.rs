@@ -47,7 +47,7 @@ fn steps_of_videos() {
 
 /// Every recorded case; `cargo test -p emulator --test cases -- --ignored`.
 #[test]
-#[ignore = "takes ten minutes"]
+#[ignore = "takes more than a minute; the other tests take samples"]
 fn all_steps() {
     let cases = std::fs::read_dir(case("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut cases: Vec<String> = cases.collect();
