@@ -16,8 +16,10 @@ use fgc_program::{Program, Turn, cost};
 use fgc_runtime::Device;
 use fgc_runtime::cpu::compile::Compiler;
 use fgc_runtime::cpu::{self, Backend, DeviceError};
+use fgc_runtime::cuda::Note;
 use fgc_runtime::data::{Dataset, Split};
-use fgc_runtime::train::{Model, NonFinite, Pins, TrainError, Weights};
+use fgc_runtime::train::{Model, NonFinite, Pins, StepReport, TrainError, Weights};
+use indexmap::IndexMap;
 use memory::{Memory, mib};
 use serde_json::json;
 use std::path::PathBuf;
@@ -83,6 +85,8 @@ struct Report {
     batch: usize,
     /// Milliseconds of each step, ascending.
     steps: Vec<f64>,
+    /// What came out of the first step, by the kinds of step: the same everywhere, but for rounding.
+    first: Vec<StepReport>,
     kernels: usize,
     /// Launches of one step.
     launches: usize,
@@ -148,14 +152,21 @@ pub fn main(args: Args) -> Result<(), Problem> {
     let rates = if on_cpu { Rates::CPU } else { Rates::h200(args.place.precision.into()) };
     let mut steps = Vec::with_capacity(wanted);
     let mut under_way = None;
+    let mut first = Vec::new();
+    let mut ended = |model: &mut Model, step| -> Result<(), Problem> {
+        let report = model.end(step).map_err(not_finite)?;
+        if first.len() < turns.len() {
+            first.push(report);
+        }
+        Ok(())
+    };
     for i in 0..WARMUP + wanted {
         let begun = Instant::now();
         for ((at, _), batch) in turns.iter().zip(&batches) {
             model.set_iteration(*at);
             // As in training: what a GPU works on is waited for when the next is under way.
             let step = model.begin(batch, &Pins::new(), NonFinite::Stop).map_err(not_finite)?;
-            let before = under_way.replace(step);
-            before.map(|step| model.end(step)).transpose().map_err(not_finite)?;
+            under_way.replace(step).map_or(Ok(()), |step| ended(&mut model, step))?;
         }
         let took = begun.elapsed();
         if i >= WARMUP {
@@ -163,7 +174,7 @@ pub fn main(args: Args) -> Result<(), Problem> {
             plans(&turns).for_each(|plan| profile.add(&program, plan, model.device().times(plan), rates));
         }
     }
-    under_way.map(|step| model.end(step)).transpose().map_err(not_finite)?;
+    under_way.map_or(Ok(()), |step| ended(&mut model, step))?;
     memory.trained();
     let all: f64 = steps.iter().sum();
     steps.sort_by(f64::total_cmp);
@@ -188,6 +199,7 @@ pub fn main(args: Args) -> Result<(), Problem> {
         front,
         native,
         memory,
+        first,
         buffers,
         limit: if on_cpu { LIMIT } else { rates.flops * 1e-9 },
         steps,
@@ -199,8 +211,28 @@ pub fn main(args: Args) -> Result<(), Problem> {
     }
     if let Some(rows) = args.profile {
         print!("\n{}", profile.table(profiled.0, profiled.1, rows));
+        print!("{}", notes(model.device().notes(plans(&turns))));
     }
     Ok(())
+}
+
+/// What was found out of all that libraries might do in these plans, each once with how often.
+fn notes(notes: Vec<&Note>) -> String {
+    let mut found: IndexMap<String, usize> = IndexMap::new();
+    for note in notes {
+        *found.entry(format!("{}: {}", note.task, note.why)).or_default() += 1;
+    }
+    let rows = found.iter().map(|(what, times)| format!("{times:>8}  {what}\n"));
+    let rows: String = rows.collect();
+    if rows.is_empty() { rows } else { format!("\n       n  what a library might do\n{rows}") }
+}
+
+/// Numbers by the kind of step and their names.
+fn numbers(reports: &[StepReport], of: fn(&StepReport) -> &IndexMap<String, f64>) -> IndexMap<String, f64> {
+    let all = reports
+        .iter()
+        .flat_map(|report| of(report).iter().map(move |(name, value)| (format!("{}.{name}", report.turn), *value)));
+    all.collect()
 }
 
 fn not_finite(error: TrainError) -> Problem {
@@ -278,6 +310,8 @@ impl Report {
             "gigabytes": self.cost.bytes * 1e-9,
             "gflop_per_second": self.gflops(),
             "fraction_of_limit": self.gflops() / self.limit,
+            "losses": numbers(&self.first, |report| &report.losses),
+            "grad_norms": numbers(&self.first, |report| &report.grad_norms),
             "compile_cold_seconds": self.native.map(|native| self.front[0] + native[0]),
             "compile_cached_seconds": self.native.map(|native| self.front[1] + native[1]),
         })

@@ -4,6 +4,7 @@ use crate::problem::Problem;
 use fgc_runtime::cpu::compile::cache_dir;
 use fgc_runtime::cuda::libraries::{CUBLASLT, CUDNN, DRIVER, Found, NVRTC, Wanted, find};
 use fgc_runtime::cuda::{gpu, nvrtc};
+use std::collections::HashMap;
 use std::process::Command;
 
 /// Show what fgc can use here: the C compiler, GPUs, and the libraries they need.
@@ -34,8 +35,15 @@ pub fn main(_: Args) -> Result<(), Problem> {
     library("driver", &DRIVER, None);
     let version = nvrtc::version().ok().map(|(major, minor)| format!("{major}.{minor}"));
     library("NVRTC", &NVRTC, version);
-    library("cuBLASLt", &CUBLASLT, None);
-    library("cuDNN", &CUDNN, None);
+    // Where there is a GPU, whether they start.
+    let started: HashMap<_, _> = gpu::Gpu::open(0).map(|gpu| gpu.libraries()).into_iter().flatten().collect();
+    for (name, wanted) in [("cuBLASLt", &CUBLASLT), ("cuDNN", &CUDNN)] {
+        match started.get(name) {
+            Some(Err(why)) => row(name, why),
+            Some(Ok(version)) => library(name, wanted, Some(version.clone())),
+            None => library(name, wanted, None),
+        }
+    }
     Ok(())
 }
 
@@ -48,7 +56,7 @@ fn library(name: &str, wanted: &Wanted, version: Option<String>) {
     let text = match find(wanted) {
         Some(Found::At(path)) => format!("{version}{} ({})", path.display(), wanted.purpose),
         Some(Found::System) => format!("{version}found by the system's loader ({})", wanted.purpose),
-        None => format!("lib{}.so is not there ({}); {}", wanted.name, wanted.purpose, wanted.remedy),
+        None => wanted.missing(),
     };
     row(name, &text);
 }

@@ -11,7 +11,7 @@ FREQS = {}
 
 
 def freqs(dim, denominator):
-    """10000^(−i/denominator), i < dim/2; made once."""
+    """10000^(−i/denominator), i < dim/2; made once, when a network is: what a CUDA graph makes does not outlive the step."""
     key = dim, denominator
     if key not in FREQS:
         i = torch.arange(dim // 2, dtype=torch.float64)
@@ -42,7 +42,7 @@ class Shapes:
     """Collects what parameters a network needs, in place of them."""
 
     def __init__(self):
-        self.p, self.seed = {}, torch.Generator().manual_seed(0)
+        self.p, self.seed = {}, torch.Generator(torch.get_default_device()).manual_seed(0)
 
     def linear(self, name, n, out):
         self.uniform(f"{name}.weight", (out, n), n**-0.5)
@@ -63,6 +63,7 @@ class Shapes:
 class Mlp:
     def __init__(self, hidden, blocks, emb, classes):
         self.blocks, self.dim, self.hidden, self.classes = blocks, emb, hidden, classes
+        freqs(emb, emb // 2 - 1)
 
     def init(self):
         s, h = Shapes(), self.hidden
@@ -214,6 +215,7 @@ class Dit:
     def __init__(self, dim, depth, heads, patch, classes, size=32, image=4):
         self.dim, self.depth, self.heads, self.patch, self.classes = dim, depth, heads, patch, classes
         self.size, self.image = size, image
+        freqs(256, 128)
         at = torch.arange(size // patch, dtype=torch.float64)
         angle = at[:, None] * 10000.0 ** (-torch.arange(dim // 4) / (dim / 4))
         half = torch.cat([angle.sin(), angle.cos()], 1).float()
@@ -264,6 +266,7 @@ class Vdit:
 
     def __init__(self, dim, heads, blocks, patch, classes, channels=8):
         self.dim, self.heads, self.blocks, self.patch, self.classes, self.channels = dim, heads, blocks, patch, classes, channels
+        freqs(dim, dim // 2 - 1)
 
     def init(self):
         s, d, n = Shapes(), self.dim, self.channels * self.patch**2

@@ -1,7 +1,14 @@
 """A bench in PyTorch. Reads how many steps to take from standard input, a line at a time, and answers each with a line of JSON:
 `ms` of each step, `peak_mib` above what the process held after importing PyTorch.
 
-run.py BENCH eager|compile [cpu|cuda [f32|tf32|bf16]]: on a GPU peak_mib is what PyTorch held there at most; bf16 is autocast."""
+run.py BENCH eager|compile|reduce-overhead [cpu|cuda [f32|tf32|bf16]]
+
+`eager` runs as it is, `compile` with torch.compile, `reduce-overhead` with torch.compile that also records CUDA graphs (on a CPU
+the two are one). On a GPU
+ * steps are not waited for one by one, as fgc does not either: the next is queued while one runs. They are timed in up to four
+   blocks, each waited for at its end, and `ms` holds the mean of a step for each block;
+ * peak_mib is what PyTorch held there at most;
+ * bf16 is autocast."""
 
 import json
 import math
@@ -70,9 +77,15 @@ class Bench:
         self.compiled = lambda f: f
 
     def start(self, mode):
-        if mode == "compile":
+        self.graphs = mode == "reduce-overhead"
+        if mode != "eager":
             torch._dynamo.config.recompile_limit = 64
-            self.compiled = lambda f: torch.compile(f, dynamic=False)
+            self.compiled = lambda f: torch.compile(f, dynamic=False, mode="reduce-overhead" if self.graphs else None)
+        if self.graphs:
+            # Weights come as arguments, which a graph copies at each call unless told that they stay where they are.
+            for p in [self.teacher.p, *self.params.values()]:
+                for v in p.values():
+                    torch._dynamo.mark_static_address(v)
         call = self.compiled(self.net.__call__) if self.compile_networks else self.net
         self.teacher.call = call
         for name in self.params:
@@ -91,6 +104,10 @@ class Bench:
             v.grad = g
         for name in trained:
             self.optimizers[name].step()
+        if self.graphs:
+            # They are the graph's, and not there in the next step.
+            for v in p:
+                v.grad = None
         if "student" in trained:
             torch._foreach_lerp_(self.ema, [v.detach() for v in self.params["student"].values()], 0.001)
 
@@ -99,9 +116,15 @@ def adamw(p):
     return torch.optim.AdamW(list(p), lr=1e-4, weight_decay=0.01, fused=True)
 
 
+def radam(p):
+    p = list(p)
+    # Else it asks the GPU for the number of steps, once for each weight.
+    return torch.optim.RAdam(p, lr=1e-4, foreach=True, capturable=p[0].is_cuda)
+
+
 class Cm(Bench):
     def __init__(self, net, shape, batch, classes, whole):
-        super().__init__(net, shape, batch, classes, ["student"], lambda p: torch.optim.RAdam(list(p), lr=1e-4, foreach=True))
+        super().__init__(net, shape, batch, classes, ["student"], radam)
         self.compile_networks = not whole
         self.losses = {"cm": self.loss}
 
@@ -192,7 +215,7 @@ class Scm(Bench):
     compile_networks, done = False, 0
 
     def __init__(self, net, shape, batch, classes):
-        super().__init__(net, shape, batch, classes, ["student"], lambda p: torch.optim.RAdam(list(p), lr=1e-4, foreach=True))
+        super().__init__(net, shape, batch, classes, ["student"], radam)
         self.losses = {"scm": self.loss}
 
     def view(self, p, y, angle, **more):
@@ -218,7 +241,7 @@ class Scm(Bench):
 
     def step(self):
         t = (-1.0 + 1.4 * torch.randn(self.batch, dtype=torch.float64)).exp().clamp(0.002, 80)
-        warm = torch.tensor(min(1.0, self.done / 10000))  # a number would be compiled anew each step
+        warm = torch.full((), min(1.0, self.done / 10000))  # a number would be compiled anew each step, torch.tensor wait for the GPU
         self.done += 1
         self.turn(self.losses["scm"](t, 0.5 * torch.randn_like(self.x), warm), ["student"])
 
@@ -298,7 +321,17 @@ BENCHES = {
 }
 
 
+def blocks(steps, on_gpu):
+    """How many steps to take before each wait: one on a CPU; on a GPU so many that the wait costs nothing."""
+    if not on_gpu:
+        return [1] * steps
+    parts = min(4, max(1, steps // 5))
+    return [steps // parts + (i < steps % parts) for i in range(parts)]
+
+
 def main(name, mode, device="cpu", precision="f32"):
+    if mode not in ("eager", "compile", "reduce-overhead"):
+        sys.exit(f"no mode {mode}")
     torch.set_num_threads(2)
     torch.set_default_device(device)
     torch.set_float32_matmul_precision("highest" if precision == "f32" else "high")
@@ -311,12 +344,15 @@ def main(name, mode, device="cpu", precision="f32"):
     bench.start(mode)
     for line in sys.stdin:
         ms = []
-        for _ in range(int(line)):
+        for n in blocks(int(line), on_gpu):
             begun = time.perf_counter()
-            with torch.autocast("cuda", torch.bfloat16, enabled=on_gpu and precision == "bf16"):
-                bench.step()
+            for _ in range(n):
+                if bench.graphs:
+                    torch.compiler.cudagraph_mark_step_begin()
+                with torch.autocast("cuda", torch.bfloat16, enabled=on_gpu and precision == "bf16"):
+                    bench.step()
             wait()
-            ms.append(1e3 * (time.perf_counter() - begun))
+            ms.append(1e3 * (time.perf_counter() - begun) / n)
         peak = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else status("VmHWM") - start
         print(json.dumps({"ms": ms, "peak_mib": peak}), flush=True)
 

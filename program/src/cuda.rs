@@ -43,6 +43,7 @@ pub use library::{ALIGNED, Choice, Start, Task};
 use product::{Functions, Shape};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -59,6 +60,16 @@ pub enum Precision {
     Tf32,
     /// bf16 in memory for what lives within a step, f32 for weights; products of bf16, on tensor cores.
     Bf16,
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Precision::F32 => "f32",
+            Precision::Tf32 => "tf32",
+            Precision::Bf16 => "bf16",
+        })
+    }
 }
 
 /// All that a program needs of a GPU.

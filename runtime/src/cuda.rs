@@ -16,7 +16,7 @@ pub mod nvrtc;
 mod staging;
 mod vendor;
 
-pub use choose::Library;
+pub use choose::{Library, Note};
 pub use device::{Device, Told};
 pub use driver::{Address, CudaError, Driver, Ticket};
 pub use gpu::Gpu;

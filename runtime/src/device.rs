@@ -3,7 +3,7 @@
 use crate::cpu::interpret::Fault;
 use crate::cpu::memory::Element;
 use crate::cpu::{self, DeviceError};
-use crate::cuda::{Ticket, Told};
+use crate::cuda::{Note, Ticket, Told};
 use crate::random::{self, DrawError, Fill, Stream};
 use crate::{Values, cuda};
 use fgc_program::{BufferId, DType, Distribution, Known, Program, Scalar};
@@ -108,6 +108,15 @@ impl Device {
         }
     }
 
+    /// What was found out of all that libraries might do in these plans.
+    pub fn notes(&self, plans: impl Iterator<Item = usize>) -> Vec<&Note> {
+        let all = match self {
+            Device::Cpu(_) => &[],
+            Device::Cuda(device) => device.notes(),
+        };
+        plans.flat_map(|plan| all.iter().filter(move |note| note.plan == plan)).collect()
+    }
+
     /// Launches of a plan that a library does instead of code of ours.
     pub fn by_library(&self, plan: usize) -> usize {
         match self {
@@ -201,8 +210,14 @@ impl Device {
         match self {
             Device::Cpu(device) => device.read_mut(input).map(fill),
             Device::Cuda(device) => {
-                let here = !device.draw(input, stream)?;
-                if here { device.update(input, fill) } else { Ok(Ok(())) }
+                if device.draw(input, stream)? {
+                    return Ok(Ok(()));
+                }
+                // Written whole: what the GPU has of it is not waited for.
+                let len = device.program().buffers.get(input.0 as usize).map_or(0, |buffer| buffer.len);
+                let mut values = vec![T::default(); len];
+                let filled = fill(&mut values);
+                device.write(input, &values).map(|()| filled)
             }
         }
     }
@@ -236,6 +251,14 @@ impl Device {
         match self {
             Device::Cpu(device) => device.copy(from, to),
             Device::Cuda(device) => device.copy(from, to),
+        }
+    }
+
+    /// Exchanges the elements of two buffers of the same dtype and length.
+    pub fn swap(&mut self, a: BufferId, b: BufferId) -> Result<(), DeviceError> {
+        match self {
+            Device::Cpu(device) => device.swap(a, b),
+            Device::Cuda(device) => device.swap(a, b),
         }
     }
 }

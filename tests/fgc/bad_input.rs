@@ -202,9 +202,15 @@ fn a_full_disk_ends_a_run_and_keeps_its_checkpoints() {
 #[test]
 fn steps_that_are_not_finite_stop_the_run_or_are_left_out() {
     let work = Work::new();
-    let args = ["run", "sft.fg", "--preset", "tiny.ron", "--name", "r", "--iterations", "30", "--set", "lr=1e30"];
+    // Every tenth step is logged.
+    let args = ["run", "sft.fg", "--preset", "tiny.ron", "--name", "r", "--iterations", "3000", "--set", "lr=1e30"];
     let output = work.fgc(&args);
     failed(&output, &["loss `dsm_loss` is NaN at iteration 1;", "--resume runs/", " --skip-nonfinite"]);
+    // What was done since is not lost.
+    let log = work.read("runs/r/log.jsonl");
+    let last: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    assert_eq!((log.lines().count(), &last["step"]), (1, &1.into()), "{log}");
+    assert!(last["losses"]["dsm_loss"].as_f64().unwrap().is_finite(), "{log}");
     let output = work
         .fgc(&[&args[..4], &["--name", "s", "--iterations", "30", "--set", "lr=1e30", "--skip-nonfinite"]].concat());
     failed(&output, &["skipped: ", "gives numbers that are not finite after 30 steps"]);

@@ -7,6 +7,7 @@ use super::gemm::Gemm;
 use super::store::uses;
 use super::{ALIGN, Added, Builder, Call, More, Precision};
 use crate::{Access, BufferId, Contract, Conv, ConvRole, DType, Launch, Operand, Place};
+use std::fmt;
 use std::ops::Range;
 
 /// Multiplications that a library may be worth.
@@ -21,6 +22,26 @@ pub const ALIGNED: usize = 16;
 pub enum Task {
     Gemm(Gemm),
     Filtering(Filtering),
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let added = match self.added() {
+            Some(Added::Bias) => " + bias",
+            Some(Added::Matrix) => " + matrix",
+            None => "",
+        };
+        match self {
+            Task::Gemm(Gemm { m, n, k, batch, precision, .. }) => {
+                write!(f, "product {batch} × [{m}, {k}]·[{k}, {n}]{added} in {precision}")
+            }
+            Task::Filtering(Filtering { role, kernel, batch, height, width, channels, filters, precision, .. }) => {
+                let [down, across] = kernel;
+                let image = format!("{batch}×{height}×{width}×{channels}");
+                write!(f, "convolution {role:?} {down}×{across} {image} → {filters}{added} in {precision}")
+            }
+        }
+    }
 }
 
 impl Task {

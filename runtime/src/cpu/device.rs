@@ -340,6 +340,11 @@ impl Device {
     pub fn copy(&mut self, from: BufferId, to: BufferId) -> Result<(), DeviceError> {
         if self.memory.copy(from, to) { Ok(()) } else { Err(DeviceError::Copy { from, to }) }
     }
+
+    /// Exchanges the elements of two buffers of the same dtype and length.
+    pub fn swap(&mut self, a: BufferId, b: BufferId) -> Result<(), DeviceError> {
+        if self.memory.swap(a, b) { Ok(()) } else { Err(DeviceError::Copy { from: a, to: b }) }
+    }
 }
 
 /// Runs one step of a validated program, whose memory the caller has borrowed to write.

@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 pub const ALIGN: usize = 64;
 
 /// A Rust type that buffers hold; booleans are bytes, 0 or 1.
-pub trait Element: Copy + Send + Sync + 'static + sealed::Sealed {
+pub trait Element: Copy + Default + Send + Sync + 'static + sealed::Sealed {
     const DTYPE: DType;
 }
 
@@ -261,6 +261,20 @@ impl Memory {
         }
         // SAFETY: both are valid for this many bytes; `copy` allows overlap.
         unsafe { std::ptr::copy(from.at.as_ptr(), to.at.as_ptr(), from.len * from.dtype.size()) }
+        true
+    }
+
+    /// Exchanges two buffers; false unless both exist apart with one dtype and length.
+    pub fn swap(&mut self, a: BufferId, b: BufferId) -> bool {
+        let (Some(a), Some(b)) = (self.view(a), self.view(b)) else {
+            return false;
+        };
+        let bytes = a.len * a.dtype.size();
+        if a.dtype != b.dtype || a.len != b.len || a.at.as_ptr().addr().abs_diff(b.at.as_ptr().addr()) < bytes {
+            return false;
+        }
+        // SAFETY: both are valid for this many bytes, and apart.
+        unsafe { std::ptr::swap_nonoverlapping(a.at.as_ptr(), b.at.as_ptr(), bytes) }
         true
     }
 }

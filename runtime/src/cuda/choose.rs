@@ -5,8 +5,9 @@
 
 use super::device::Device;
 use super::driver::{Address, CudaError, Launch, Operands};
+use super::nvrtc;
 use fgc_program::BufferId;
-use fgc_program::cuda::{Choice, Precision, Start};
+use fgc_program::cuda::{Choice, Precision, Start, Task};
 use rustc_hash::FxHashMap;
 use std::path::PathBuf;
 
@@ -24,51 +25,82 @@ pub struct Library {
     pub kept: Option<PathBuf>,
 }
 
-/// How a launch is carried out: by the library in this way, or by our own functions.
-type Way = Option<usize>;
+/// What was found out about a task of a plan.
+#[derive(Clone, Debug)]
+pub struct Note {
+    pub plan: usize,
+    pub task: Task,
+    /// For people: how fast the library does it and how fast fgc, or why the library is not asked to.
+    pub why: String,
+}
+
+/// What was found out about a launch that the library may do.
+#[derive(Clone, Debug)]
+struct Verdict {
+    /// The library's way, by its name; None: our own functions.
+    way: Option<String>,
+    /// Why, for people.
+    why: String,
+}
 
 impl Device {
     /// Decides for all that the library may do; the memory they use is zero before and after.
     pub(super) fn choose(&mut self, library: &Library) -> Result<(), CudaError> {
-        let ways = self.driver.prepare(&self.module.tasks)?;
-        let mut known: FxHashMap<String, Way> = FxHashMap::default();
+        let offers = self.driver.prepare(&self.module.tasks)?;
+        let mut known: FxHashMap<String, Verdict> = FxHashMap::default();
         for (n, choice) in self.module.choices.clone().iter().enumerate() {
             // Of two for a launch the first does more.
             if self.chosen.contains_key(&(choice.plan, choice.launch)) {
                 continue;
             }
-            // Perhaps only today: nothing to keep.
-            if ways[choice.task] == 0 {
-                continue;
-            }
-            let key = self.key(choice, library);
-            let way = match known.get(&key) {
-                Some(way) => *way,
-                None => {
-                    let file = library.kept.as_ref().map(|folder| folder.join(&key));
-                    let kept = file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
-                    let way = match kept.and_then(|text| read(&text)) {
-                        Some(None) => None,
-                        // What the library numbers so today must come out the same, too.
-                        Some(Some(way)) if way < ways[choice.task] && self.comes_out_the_same(choice, way)? => {
-                            Some(way)
-                        }
-                        _ => self.measured(choice, ways[choice.task])?,
-                    };
-                    if let Some(file) = file {
-                        // What is not kept is measured again.
-                        _ = file.parent().map(std::fs::create_dir_all);
-                        _ = std::fs::write(file, way.map_or("own\n".to_owned(), |way| format!("library {way}\n")));
-                    }
-                    known.insert(key, way);
-                    way
+            let offered = match &offers[choice.task] {
+                Ok(ways) if !ways.is_empty() => ways,
+                // Perhaps only today: nothing to keep.
+                Ok(_) => {
+                    self.note(choice, "the library knows no way that fits");
+                    continue;
+                }
+                Err(why) => {
+                    self.note(choice, &format!("the library does not do it: {why}"));
+                    continue;
                 }
             };
-            if let Some(way) = way {
+            let key = self.key(choice, library);
+            let verdict = match known.get(&key) {
+                Some(verdict) => verdict.clone(),
+                None => {
+                    let file = library.kept.as_ref().map(|folder| folder.join(&key));
+                    let kept = file.as_ref().and_then(|file| Verdict::read(&std::fs::read_to_string(file).ok()?));
+                    let verdict = match kept {
+                        Some(kept) if self.holds(&kept, choice, offered)? => kept,
+                        _ => {
+                            let verdict = self.measured(choice, offered)?;
+                            // What is not kept is measured again.
+                            _ = file.map(|file| nvrtc::keep(&file, verdict.written().as_bytes()));
+                            verdict
+                        }
+                    };
+                    known.insert(key, verdict.clone());
+                    verdict
+                }
+            };
+            self.note(choice, &verdict.why);
+            if let Some(way) = verdict.way.and_then(|way| offered.iter().position(|offer| *offer == way)) {
                 self.chosen.insert((choice.plan, choice.launch), (n, way));
             }
         }
         Ok(())
+    }
+
+    fn note(&mut self, choice: &Choice, why: &str) {
+        self.notes.push(Note { plan: choice.plan, task: self.module.tasks[choice.task].clone(), why: why.into() });
+    }
+
+    /// Whether what was kept of another day is true today: the way must be offered, and come out the same.
+    fn holds(&mut self, kept: &Verdict, choice: &Choice, offered: &[String]) -> Result<bool, CudaError> {
+        let Some(way) = &kept.way else { return Ok(true) };
+        let Some(way) = offered.iter().position(|offer| offer == way) else { return Ok(false) };
+        Ok(self.comes_out_the_same(choice, way)?.is_ok())
     }
 
     /// What tells launches apart whose times may differ.
@@ -105,24 +137,32 @@ impl Device {
     }
 
     /// The fastest way.
-    fn measured(&mut self, choice: &Choice, ways: usize) -> Result<Way, CudaError> {
-        let mut same = Vec::new();
-        for way in 0..ways {
-            if self.comes_out_the_same(choice, way)? {
-                same.push(way);
+    fn measured(&mut self, choice: &Choice, offered: &[String]) -> Result<Verdict, CudaError> {
+        let (mut same, mut unlike) = (Vec::new(), Vec::new());
+        for way in 0..offered.len() {
+            match self.comes_out_the_same(choice, way)? {
+                Ok(()) => same.push(way),
+                Err(why) => unlike.push(why),
             }
         }
+        if same.is_empty() {
+            unlike.dedup();
+            return Ok(Verdict { way: None, why: format!("no way of the library will do: {}", unlike.join("; ")) });
+        }
         self.make_noise(choice)?;
-        let own = self.own_launches(choice);
-        let mut best = (self.driver.seconds(&own)? * FASTER, None);
+        let own = self.driver.seconds(&self.own_launches(choice))?;
+        let mut best = (f64::INFINITY, 0);
         for way in same {
             let seconds = self.driver.seconds(&self.library_launches(choice, way))?;
             if seconds < best.0 {
-                best = (seconds, Some(way));
+                best = (seconds, way);
             }
         }
         self.clear(choice)?;
-        Ok(best.1)
+        let (library, way) = best;
+        let wins = library < own * FASTER;
+        let why = format!("the library takes {:.1} µs, fgc's own {:.1} µs", library * 1e6, own * 1e6);
+        Ok(Verdict { way: wins.then(|| offered[way].clone()), why })
     }
 
     fn own_launches(&self, choice: &Choice) -> Vec<Launch> {
@@ -142,33 +182,54 @@ impl Device {
         choice.reads.iter().chain(&choice.writes).try_for_each(|buffer| self.fill(*buffer, &ZEROS))
     }
 
-    /// Whether the library does what our own functions do, on noise. What it refuses it does not.
-    fn comes_out_the_same(&mut self, choice: &Choice, way: usize) -> Result<bool, CudaError> {
+    /// Whether the library does what our own functions do, on noise; why not, if it does not.
+    fn comes_out_the_same(&mut self, choice: &Choice, way: usize) -> Result<Result<(), String>, CudaError> {
         self.make_noise(choice)?;
-        self.run_all(&self.own_launches(choice))?;
+        let own = self.driver.record(self.own_launches(choice))?;
+        self.once(own)?;
         let wanted = self.compared(choice)?;
         self.make_noise(choice)?;
         // What another way has left there.
         self.fill_at(self.scratch, choice.scratch, &ZEROS)?;
-        let ran = self.run_all(&self.library_launches(choice, way)).is_ok();
+        // Recorded, as in a step: what cannot be is not chosen.
+        let recorded = match self.driver.record(self.library_launches(choice, way)) {
+            Ok(recorded) => recorded,
+            Err(error) => {
+                self.clear(choice)?;
+                return Ok(Err(error.to_string()));
+            }
+        };
+        self.once(recorded)?;
         let found = self.compared(choice)?;
         self.clear(choice)?;
         let allowed = match self.module.tasks[choice.task].precision() {
-            Precision::F32 => 1e-5,
+            // Sums of a hundred thousand numbers one after the other.
+            Precision::F32 => 1e-4,
             // Rounded here, perhaps cut off there.
             Precision::Tf32 => 2e-3,
             Precision::Bf16 => 1e-2,
         };
-        let alike = |(a, b): (&Vec<f32>, &Vec<f32>)| distance(a, b).is_some_and(|off| off <= allowed);
-        Ok(ran && !found.is_empty() && found.iter().zip(&wanted).all(alike))
+        let mut off: f64 = 0.0;
+        for (found, wanted) in found.iter().zip(&wanted) {
+            match distance(found, wanted) {
+                Some(distance) => off = off.max(distance),
+                None => return Ok(Err("results that cannot be compared".into())),
+            }
+        }
+        Ok(match off <= allowed && !found.is_empty() {
+            true => Ok(()),
+            false => Err(format!("results that are {off:.1e} off, more than {allowed:.0e}")),
+        })
+    }
+
+    /// Runs what was recorded once.
+    fn once(&mut self, recorded: usize) -> Result<(), CudaError> {
+        self.driver.replay(recorded)?;
+        self.driver.forget(recorded)
     }
 
     fn is_narrow(&self, buffer: BufferId) -> bool {
         self.program().buffers[buffer.0 as usize].narrow
-    }
-
-    fn run_all(&mut self, launches: &[Launch]) -> Result<(), CudaError> {
-        launches.iter().try_for_each(|launch| self.driver.run(launch))
     }
 
     /// Repeats a pattern all over a buffer.
@@ -241,10 +302,21 @@ fn distance(a: &[f32], b: &[f32]) -> Option<f64> {
     (off.is_finite() && size > 0.0).then(|| (off / size).sqrt())
 }
 
-fn read(text: &str) -> Option<Way> {
-    let text = text.trim();
-    if text == "own" {
-        return Some(None);
+impl Verdict {
+    fn written(&self) -> String {
+        match &self.way {
+            Some(way) => format!("library {way}\n{}\n", self.why),
+            None => format!("own\n{}\n", self.why),
+        }
     }
-    text.strip_prefix("library ").and_then(|way| way.parse().ok()).map(Some)
+
+    /// None if the text is none.
+    fn read(text: &str) -> Option<Verdict> {
+        let (way, why) = text.split_once('\n')?;
+        let way = match way {
+            "own" => None,
+            way => Some(way.strip_prefix("library ")?.to_owned()),
+        };
+        Some(Verdict { way, why: why.trim_end().to_owned() })
+    }
 }

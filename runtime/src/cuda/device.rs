@@ -1,5 +1,6 @@
 //! A program on a GPU: its memory, its code, its plans as recorded launches.
 
+use super::choose::Note;
 use super::driver::{Address, CudaError, Driver, FunctionLaunch, Launch, Ticket};
 use crate::Values;
 use crate::cpu::DeviceError;
@@ -14,6 +15,9 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Bytes of buffers that are exchanged at a time, at most.
+const ASIDE: usize = 64 << 20;
 
 /// What plans had to tell when they were asked: the losses, metrics and norms of each as it last ran.
 #[derive(Clone, Debug)]
@@ -37,6 +41,8 @@ pub struct Device {
     pub(super) report: Address,
     /// The launches of plans that a library does: the choice and its way.
     pub(super) chosen: FxHashMap<(usize, usize), (usize, usize)>,
+    /// What was found out of all that it might do.
+    pub(super) notes: Vec<Note>,
     /// Whether steps after one that is left out are left out, too.
     halts: bool,
     bytes: usize,
@@ -46,6 +52,8 @@ pub struct Device {
     mirrors: Vec<OwnedView>,
     /// Of those, the one that a buffer is.
     mirror_of: FxHashMap<BufferId, usize>,
+    /// Memory to exchange buffers by, once that was asked for; and its bytes.
+    aside: Option<(Address, usize)>,
     /// What was recorded, by the plan and the launches left out.
     recorded: FxHashMap<(usize, Vec<Range<usize>>), usize>,
 }
@@ -104,7 +112,7 @@ impl Device {
         let mirrors = mirrors.collect::<Result<Vec<OwnedView>, CudaError>>()?;
         let held = program.inputs.iter().enumerate().filter(|(i, _)| asked[*i]);
         let mirror_of = held.map(|(i, input)| (input.buffer, i)).collect();
-        let (recorded, draws, halts, chosen) = Default::default();
+        let (recorded, draws, halts, chosen, notes, aside) = Default::default();
         let mut device = Device {
             program,
             module,
@@ -114,10 +122,12 @@ impl Device {
             report,
             halts,
             chosen,
+            notes,
             draws,
             bytes,
             mirrors,
             mirror_of,
+            aside,
             recorded,
         };
         device.draws = device.module.draws.iter().map(|(input, call)| (*input, device.call(call, None))).collect();
@@ -215,6 +225,11 @@ impl Device {
     pub fn by_library(&self, plan: usize) -> Vec<&Task> {
         let of_plan = self.chosen.iter().filter(|((of, _), _)| *of == plan);
         of_plan.map(|(_, (choice, _))| &self.module.tasks[self.module.choices[*choice].task]).collect()
+    }
+
+    /// What was found out of all that libraries might do.
+    pub fn notes(&self) -> &[Note] {
+        &self.notes
     }
 
     pub(super) fn launch(&self, call: &cuda::Call) -> Launch {
@@ -438,6 +453,39 @@ impl Device {
         }
         let bytes = self.size(from);
         Ok(self.driver.copy(self.at[from.0 as usize], self.at[to.0 as usize], bytes)?)
+    }
+
+    /// Exchanges two buffers of the same dtype and length, part by part, by way of memory of the GPU's own.
+    pub fn swap(&mut self, a: BufferId, b: BufferId) -> Result<(), DeviceError> {
+        let buffer = |id: BufferId| self.program.buffers.get(id.0 as usize);
+        let alike = match (buffer(a), buffer(b)) {
+            (Some(x), Some(y)) => {
+                let same = x.dtype == y.dtype && x.len == y.len && x.narrow == y.narrow;
+                same && a != b && lasts(x.place) && lasts(y.place)
+            }
+            _ => false,
+        };
+        if !alike {
+            return Err(DeviceError::Copy { from: a, to: b });
+        }
+        let bytes = self.size(a);
+        let (a, b) = (self.at[a.0 as usize], self.at[b.0 as usize]);
+        let aside = match self.aside {
+            Some((aside, room)) if room >= bytes.min(ASIDE) => aside,
+            _ => {
+                let room = bytes.min(ASIDE);
+                let aside = self.driver.allocate(room, "exchanging weights")?;
+                self.aside = Some((aside, room));
+                aside
+            }
+        };
+        for from in (0..bytes).step_by(ASIDE) {
+            let (a, b, bytes) = (a.plus(from), b.plus(from), ASIDE.min(bytes - from));
+            self.driver.copy(a, aside, bytes)?;
+            self.driver.copy(b, a, bytes)?;
+            self.driver.copy(aside, b, bytes)?;
+        }
+        Ok(())
     }
 }
 

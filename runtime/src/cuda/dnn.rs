@@ -1,8 +1,8 @@
 //! cuDNN, which does large convolutions.
 
-use super::driver::{Address, CudaError, Operands};
+use super::driver::{Address, CudaError, Operands, Ways};
 use super::libraries::{self, CUDNN};
-use super::vendor::WORKSPACE;
+use super::vendor::{Owned, WORKSPACE};
 use cudarc::cudnn::{result, sys};
 use fgc_program::ConvRole;
 use fgc_program::cuda::{Filtering, Precision};
@@ -23,21 +23,26 @@ pub(super) struct Dnn {
     convolutions: Vec<Option<Convolution>>,
 }
 
+type Tensor = Owned<sys::cudnnTensorDescriptor_t>;
+type Filter = Owned<sys::cudnnFilterDescriptor_t>;
+type Description = Owned<sys::cudnnConvolutionDescriptor_t>;
+type Activation = Owned<sys::cudnnActivationDescriptor_t>;
+
 /// One convolution: its tensors, and ways to compute it.
 struct Convolution {
     role: ConvRole,
-    x: sys::cudnnTensorDescriptor_t,
-    w: sys::cudnnFilterDescriptor_t,
-    y: sys::cudnnTensorDescriptor_t,
-    description: sys::cudnnConvolutionDescriptor_t,
+    x: Tensor,
+    w: Filter,
+    y: Tensor,
+    description: Description,
     bias: Option<Bias>,
     ways: Vec<Way>,
 }
 
 /// A vector that is added, as a tensor; and that nothing else is done.
 struct Bias {
-    tensor: sys::cudnnTensorDescriptor_t,
-    identity: sys::cudnnActivationDescriptor_t,
+    tensor: Tensor,
+    identity: Activation,
 }
 
 /// An algorithm, with how it multiplies.
@@ -55,35 +60,56 @@ enum Algorithm {
 }
 
 fn failed(action: &'static str) -> impl Fn(result::CudnnError) -> CudaError {
-    move |error| CudaError::Failed { action, what: format!("{:?}", error.0) }
+    move |error| CudaError::Failed { action, what: told(error) }
+}
+
+/// In the library's words.
+fn told(error: result::CudnnError) -> String {
+    format!("{:?}", error.0)
 }
 
 impl Dnn {
-    /// The library, if it is here, for a stream of the context that is current.
-    pub fn open(stream: *mut c_void) -> Option<Dnn> {
+    /// The library, if it is here, or why it is of no use; for a stream of the context that is current.
+    pub fn open(stream: *mut c_void) -> Result<Dnn, String> {
         // SAFETY: loads the library or does not.
-        let present = libraries::preload(&CUDNN).is_some() && unsafe { sys::is_culib_present() };
+        if libraries::preload(&CUDNN).is_none() || !unsafe { sys::is_culib_present() } {
+            return Err(CUDNN.missing());
+        }
         // Older ones have other numbers for their errors.
-        let present = present && result::get_version() >= OLDEST;
-        let handle = present.then(result::create_handle)?.ok()?;
+        let version = result::get_version();
+        if version < OLDEST {
+            return Err(format!("cuDNN {version} is older than {OLDEST}"));
+        }
+        let refused = |error| format!("cuDNN {version} does not start: {}", told(error));
+        let handle = result::create_handle().map_err(refused)?;
         let dnn = Dnn { handle, convolutions: Vec::new() };
         // SAFETY: made above; the stream is the caller's.
-        unsafe { result::set_stream(handle, stream.cast()) }.ok()?;
-        Some(dnn)
+        unsafe { result::set_stream(handle, stream.cast()) }.map_err(refused)?;
+        Ok(dnn)
     }
 
     pub fn name(&self) -> String {
         format!("cuDNN {}", result::get_version())
     }
 
-    /// Prepares a convolution; its number, and the number of ways to compute it.
-    pub fn prepare(&mut self, filtering: &Filtering) -> (usize, usize) {
-        let convolution = Convolution::new(filtering).ok().map(|mut convolution| {
-            convolution.ways = convolution.found(self.handle, filtering.precision);
-            convolution
+    /// Prepares a convolution; its number, and the ways to compute it.
+    pub fn prepare(&mut self, filtering: &Filtering) -> (usize, Ways) {
+        let described = Convolution::new(filtering);
+        let found = described.and_then(|mut convolution| {
+            convolution.ways = convolution.found(self.handle, filtering.precision)?;
+            Ok(convolution)
         });
-        let ways = convolution.as_ref().map_or(0, |convolution| convolution.ways.len());
-        self.convolutions.push(convolution);
+        let ways = match found {
+            Ok(convolution) => {
+                let ways = convolution.ways.iter().map(Way::fingerprint).collect();
+                self.convolutions.push(Some(convolution));
+                Ok(ways)
+            }
+            Err(error) => {
+                self.convolutions.push(None);
+                Err(told(error))
+            }
+        };
         (self.convolutions.len() - 1, ways)
     }
 
@@ -102,7 +128,8 @@ impl Dnn {
         let missing = || CudaError::Failed { action: "convolve", what: "it is not prepared".into() };
         let convolution = self.convolutions.get(number).and_then(Option::as_ref).ok_or_else(missing)?;
         let Way { algorithm, math } = *convolution.ways.get(way).ok_or_else(missing)?;
-        let Convolution { x, w, y, description, ref bias, .. } = *convolution;
+        let Convolution { x, w, y, description, bias, .. } = convolution;
+        let (x, w, y, description) = (x.get(), w.get(), y.get(), description.get());
         let (one, zero) = (1.0f32, 0.0f32);
         let (alpha, beta): (*const c_void, *const c_void) = ((&raw const one).cast(), (&raw const zero).cast());
         let Operands { left, right, result: to, added } = operands;
@@ -130,9 +157,9 @@ impl Dnn {
                         beta,
                         y,
                         to,
-                        *tensor,
+                        tensor.get(),
                         at.0 as *const c_void,
-                        *identity,
+                        identity.get(),
                         y,
                         to,
                     )
@@ -196,18 +223,38 @@ impl Drop for Dnn {
     }
 }
 
-impl Drop for Convolution {
-    fn drop(&mut self) {
-        // SAFETY: all made by this value, and given back once.
-        unsafe {
-            _ = result::destroy_tensor_descriptor(self.x);
-            _ = result::destroy_filter_descriptor(self.w);
-            _ = result::destroy_tensor_descriptor(self.y);
-            _ = result::destroy_convolution_descriptor(self.description);
-            if let Some(bias) = self.bias.take() {
-                _ = result::destroy_tensor_descriptor(bias.tensor);
-                _ = sys::cudnnDestroyActivationDescriptor(bias.identity);
-            }
+fn tensor() -> Result<Tensor, result::CudnnError> {
+    let made = result::create_tensor_descriptor()?;
+    // SAFETY: made above; the owner calls it once.
+    Ok(Owned::new(made, |tensor| _ = unsafe { result::destroy_tensor_descriptor(tensor) }))
+}
+
+fn filter() -> Result<Filter, result::CudnnError> {
+    let made = result::create_filter_descriptor()?;
+    // SAFETY: made above; the owner calls it once.
+    Ok(Owned::new(made, |filter| _ = unsafe { result::destroy_filter_descriptor(filter) }))
+}
+
+fn description() -> Result<Description, result::CudnnError> {
+    let made = result::create_convolution_descriptor()?;
+    // SAFETY: made above; the owner calls it once.
+    Ok(Owned::new(made, |description| _ = unsafe { result::destroy_convolution_descriptor(description) }))
+}
+
+fn activation() -> Result<Activation, result::CudnnError> {
+    let made = result::create_activation_descriptor()?;
+    // SAFETY: made above; the owner calls it once.
+    Ok(Owned::new(made, |activation| _ = unsafe { sys::cudnnDestroyActivationDescriptor(activation) }))
+}
+
+impl Way {
+    /// All that says how it computes.
+    fn fingerprint(&self) -> String {
+        let math = self.math as u32;
+        match self.algorithm {
+            Algorithm::Forward(how) => format!("forward-{}-{math}", how as u32),
+            Algorithm::Input(how) => format!("input-{}-{math}", how as u32),
+            Algorithm::Weight(how) => format!("weight-{}-{math}", how as u32),
         }
     }
 }
@@ -216,10 +263,10 @@ impl Convolution {
     fn new(f: &Filtering) -> Result<Convolution, result::CudnnError> {
         let mut convolution = Convolution {
             role: f.role,
-            x: result::create_tensor_descriptor()?,
-            w: result::create_filter_descriptor()?,
-            y: result::create_tensor_descriptor()?,
-            description: result::create_convolution_descriptor()?,
+            x: tensor()?,
+            w: filter()?,
+            y: tensor()?,
+            description: description()?,
             bias: None,
             ways: Vec::new(),
         };
@@ -232,13 +279,13 @@ impl Convolution {
         // SAFETY: made above. Sizes are given in the order of their names (n, c, h, w), wherever they lie.
         unsafe {
             let x = sizes([f.batch, f.channels, f.height, f.width]);
-            result::set_tensor4d_descriptor(convolution.x, format, ty, x)?;
+            result::set_tensor4d_descriptor(convolution.x.get(), format, ty, x)?;
             let [filters, channels] = [f.filters, f.channels].map(|size| size as c_int);
-            result::set_filter4d_descriptor(convolution.w, ty, format, [filters, channels, height, width])?;
+            result::set_filter4d_descriptor(convolution.w.get(), ty, format, [filters, channels, height, width])?;
             let y = sizes([f.batch, f.filters, f.out[0], f.out[1]]);
-            result::set_tensor4d_descriptor(convolution.y, format, ty, y)?;
+            result::set_tensor4d_descriptor(convolution.y.get(), format, ty, y)?;
             result::set_convolution2d_descriptor(
-                convolution.description,
+                convolution.description.get(),
                 top,
                 left,
                 down,
@@ -248,14 +295,14 @@ impl Convolution {
                 sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION,
                 sys::cudnnDataType_t::CUDNN_DATA_FLOAT,
             )?;
-            result::set_convolution_math_type(convolution.description, math(f.precision))?;
+            result::set_convolution_math_type(convolution.description.get(), math(f.precision))?;
             if f.biased {
-                let (tensor, identity) = (result::create_tensor_descriptor()?, result::create_activation_descriptor()?);
-                convolution.bias = Some(Bias { tensor, identity });
-                result::set_tensor4d_descriptor(tensor, format, ty, sizes([1, f.filters, 1, 1]))?;
+                let (tensor, identity) = (tensor()?, activation()?);
+                result::set_tensor4d_descriptor(tensor.get(), format, ty, sizes([1, f.filters, 1, 1]))?;
                 let mode = sys::cudnnActivationMode_t::CUDNN_ACTIVATION_IDENTITY;
                 let nan = sys::cudnnNanPropagation_t::CUDNN_PROPAGATE_NAN;
-                result::set_activation_descriptor(identity, mode, nan, 0.0)?;
+                result::set_activation_descriptor(identity.get(), mode, nan, 0.0)?;
+                convolution.bias = Some(Bias { tensor, identity });
             }
         }
         Ok(convolution)
@@ -263,8 +310,13 @@ impl Convolution {
 
     /// Ways that the library holds to be fastest: within the memory, with sums in the same order each time, and no less exact
     /// than was asked for.
-    fn found(&self, handle: sys::cudnnHandle_t, precision: Precision) -> Vec<Way> {
-        let Convolution { x, w, y, description, .. } = *self;
+    fn found(&self, handle: sys::cudnnHandle_t, precision: Precision) -> Result<Vec<Way>, result::CudnnError> {
+        let Convolution { x, w, y, description, .. } = self;
+        let (x, w, y, description) = (x.get(), w.get(), y.get(), description.get());
+        // No other adds something and does nothing else.
+        let adds = sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
+        let fits =
+            |algorithm: &Algorithm| self.bias.is_none() || matches!(algorithm, Algorithm::Forward(how) if *how == adds);
         // The three functions differ in their types and in what they call an algorithm.
         macro_rules! offers {
             ($ask:path, $perf:ty, $algorithm:path, $first:expr, $second:expr, $computed:expr) => {{
@@ -273,9 +325,12 @@ impl Convolution {
                 let asked = ASKED as c_int;
                 // SAFETY: descriptions made for each other, and room for so many results.
                 let found = unsafe { $ask(handle, $first, $second, description, $computed, asked, &mut count, at) };
+                found?;
+                let count = usize::try_from(count).unwrap_or(0).min(ASKED);
                 // SAFETY: the library has filled `count` of them.
-                let all = all.iter().take(filled(found, count)).map(|one| unsafe { one.assume_init_read() });
-                kept(all.map(|p| ($algorithm(p.algo), p.mathType, p.memory, p.determinism, p.status)), precision)
+                let all = all.iter().take(count).map(|one| unsafe { one.assume_init_read() });
+                let offers = all.map(|p| ($algorithm(p.algo), p.mathType, p.memory, p.determinism, p.status));
+                Ok(kept(offers.filter(|(algorithm, ..)| fits(algorithm)), precision))
             }};
         }
         use result::{
@@ -283,14 +338,7 @@ impl Convolution {
             get_convolution_forward_algorithm as forward,
         };
         match self.role {
-            ConvRole::Forward => {
-                let mut ways = offers!(forward, sys::cudnnConvolutionFwdAlgoPerf_t, Algorithm::Forward, x, w, y);
-                // No other adds something and does nothing else.
-                let adds = sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
-                let fits = |way: &Way| matches!(way.algorithm, Algorithm::Forward(how) if how == adds);
-                ways.retain(|way| self.bias.is_none() || fits(way));
-                ways
-            }
+            ConvRole::Forward => offers!(forward, sys::cudnnConvolutionFwdAlgoPerf_t, Algorithm::Forward, x, w, y),
             ConvRole::Input => offers!(input, sys::cudnnConvolutionBwdDataAlgoPerf_t, Algorithm::Input, w, y, x),
             ConvRole::Weight => offers!(weight, sys::cudnnConvolutionBwdFilterAlgoPerf_t, Algorithm::Weight, x, y, w),
         }
@@ -312,16 +360,13 @@ fn kept(offers: impl Iterator<Item = Offer>, precision: Precision) -> Vec<Way> {
     offers.filter(fits).map(|(algorithm, math, ..)| Way { algorithm, math }).take(WAYS).collect()
 }
 
-fn filled(found: Result<(), result::CudnnError>, count: c_int) -> usize {
-    if found.is_ok() { usize::try_from(count).unwrap_or(0).min(ASKED) } else { 0 }
-}
-
 /// How the library may multiply.
 fn math(precision: Precision) -> sys::cudnnMathType_t {
     match precision {
         Precision::F32 => sys::cudnnMathType_t::CUDNN_FMA_MATH,
         // Of f32 that is tf32.
-        Precision::Tf32 | Precision::Bf16 => sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH,
+        Precision::Tf32 => sys::cudnnMathType_t::CUDNN_DEFAULT_MATH,
+        Precision::Bf16 => sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH,
     }
 }
 
@@ -359,7 +404,8 @@ mod tests {
                 let [n, c, h, w] = &mut out;
                 // SAFETY: descriptors made for each other; places for four numbers.
                 let asked = unsafe {
-                    let Convolution { x, w: filter, description, .. } = convolution;
+                    let Convolution { x, w: filter, description, .. } = &convolution;
+                    let (description, x, filter) = (description.get(), x.get(), filter.get());
                     sys::cudnnGetConvolution2dForwardOutputDim(description, x, filter, n, c, h, w).result()
                 };
                 asked.unwrap();

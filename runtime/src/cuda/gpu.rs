@@ -1,9 +1,9 @@
 //! An NVIDIA GPU through CUDA's driver library.
 
 use super::Library;
-use super::driver::{Address, CudaError, Driver, FunctionLaunch, Launch, Ticket};
+use super::driver::{Address, CudaError, Driver, FunctionLaunch, Launch, Ticket, Ways};
 use super::libraries::{self, DRIVER};
-use super::nvrtc;
+use super::nvrtc::{self, Cubin};
 use super::staging::{Posts, Uploads};
 use super::vendor::{Libraries, WORKSPACE};
 use crate::cpu::compile::cache_dir;
@@ -23,7 +23,8 @@ pub struct Gpu {
     modules: Vec<sys::CUmodule>,
     functions: Vec<sys::CUfunction>,
     memory: Vec<sys::CUdeviceptr>,
-    graphs: Vec<(sys::CUgraph, sys::CUgraphExec)>,
+    /// None: forgotten.
+    graphs: Vec<Option<(sys::CUgraph, sys::CUgraphExec)>>,
     /// Made when first needed, if there is memory for it.
     uploads: Option<Option<Uploads>>,
     posts: Posts,
@@ -42,6 +43,34 @@ fn failed(action: &'static str) -> impl Fn(result::DriverError) -> CudaError {
         let name = error.error_name().map(|name| name.to_string_lossy().into_owned());
         CudaError::Failed { action, what: name.unwrap_or_else(|_| format!("{:?}", error.0)) }
     }
+}
+
+/// 12040 of CUDA 12.4; 0 if the driver does not say.
+fn driver_version() -> i32 {
+    let mut version = 0;
+    // SAFETY: a place for one number.
+    _ = unsafe { sys::cuDriverGetVersion(&mut version) };
+    version
+}
+
+/// What to tell of code that the driver does not take.
+fn refused(error: result::DriverError) -> CudaError {
+    let version = driver_version();
+    let (major, minor) = (version / 1000, version % 1000 / 10);
+    let mut told = failed("load kernels")(error);
+    if let CudaError::Failed { what, .. } = &mut told {
+        *what += &format!("; the driver is for CUDA {major}.{minor}");
+        if let Ok(compiler) = nvrtc::version()
+            && compiler > (major, minor)
+        {
+            let (newer, minor) = compiler;
+            *what += &format!(
+                ", NVRTC of CUDA {newer}.{minor}: update the driver, or `pip install nvidia-cuda-nvrtc-cu{major}` and name \
+                 its directory in FGC_CUDA_LIBS"
+            );
+        }
+    }
+    told
 }
 
 /// Whether there is a driver to ask.
@@ -118,6 +147,12 @@ impl Gpu {
         &self.architecture
     }
 
+    /// The libraries for products and convolutions, each with its version or why it is not used; none where
+    /// `FGC_LIBRARIES=0` does without.
+    pub fn libraries(&self) -> Vec<(&'static str, Result<String, String>)> {
+        self.library.iter().flat_map(Libraries::found).collect()
+    }
+
     /// Calls may come from another thread than the last.
     fn bind(&self) -> Result<(), CudaError> {
         // SAFETY: retained as long as this value lives.
@@ -172,10 +207,7 @@ impl Drop for Gpu {
         self.library = None;
         // SAFETY: all made by this value, unused after the wait, and given back once.
         unsafe {
-            for (graph, executable) in self.graphs.drain(..) {
-                _ = result::graph::exec_destroy(executable);
-                _ = result::graph::destroy(graph);
-            }
+            self.graphs.drain(..).flatten().for_each(|graph| destroy(graph));
             for module in self.modules.drain(..) {
                 _ = result::module::unload(module);
             }
@@ -187,6 +219,16 @@ impl Drop for Gpu {
             _ = result::stream::destroy(self.stream);
             _ = result::primary_ctx::release(self.device);
         }
+    }
+}
+
+/// # Safety
+/// The graph is not used any more.
+unsafe fn destroy((graph, executable): (sys::CUgraph, sys::CUgraphExec)) {
+    // SAFETY: the caller's promise. What cannot be given back goes with the process.
+    unsafe {
+        _ = result::graph::exec_destroy(executable);
+        _ = result::graph::destroy(graph);
     }
 }
 
@@ -206,7 +248,11 @@ impl Driver for Gpu {
 
     fn allocate(&mut self, bytes: usize, what: &str) -> Result<Address, CudaError> {
         self.bind()?;
-        let error = |_| CudaError::Memory { bytes, what: what.into() };
+        let error = |error: result::DriverError| match error.0 {
+            sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => CudaError::Memory { bytes, what: what.into() },
+            // Of a kernel before, perhaps.
+            _ => failed("allocate memory")(error),
+        };
         // SAFETY: set to zero before anything reads it; freed with this value.
         let at = unsafe { result::malloc_sync(bytes.max(1)) }.map_err(error)?;
         self.memory.push(at);
@@ -232,13 +278,12 @@ impl Driver for Gpu {
     fn post(&mut self, from: Address, bytes: usize) -> Result<Ticket, CudaError> {
         self.bind()?;
         // SAFETY: as for uploads.
-        let at = unsafe { self.posts.post(from.0, bytes, self.stream) }.map_err(failed("copy from the GPU"))?;
-        Ok(Ticket(at))
+        unsafe { self.posts.post(from.0, bytes, self.stream) }.map_err(failed("copy from the GPU"))
     }
 
     fn collect(&mut self, ticket: Ticket) -> Result<Vec<u8>, CudaError> {
         self.bind()?;
-        let bytes = self.posts.collect(ticket.0).map_err(failed("run kernels"))?;
+        let bytes = self.posts.collect(&ticket).map_err(failed("run kernels"))?;
         bytes.ok_or_else(|| CudaError::Failed { action: "copy from the GPU", what: "nothing was posted".into() })
     }
 
@@ -256,35 +301,45 @@ impl Driver for Gpu {
     }
 
     fn library(&self) -> Option<Library> {
-        let library = self.library.as_ref()?;
-        let mut driver = 0;
-        // SAFETY: a place for one number. Without it the name is as good as of any other driver.
-        _ = unsafe { sys::cuDriverGetVersion(&mut driver) };
-        let name = format!("driver {driver}, {}", library.name());
+        let library = self.library.as_ref().filter(|library| library.is_any())?;
+        let name = format!("driver {}, {}", driver_version(), library.name());
         Some(Library { name, kept: cache_dir().map(|cache| cache.join("kernels")) })
     }
 
-    fn prepare(&mut self, tasks: &[Task]) -> Result<Vec<usize>, CudaError> {
+    fn prepare(&mut self, tasks: &[Task]) -> Result<Vec<Ways>, CudaError> {
         self.bind()?;
         let Some(library) = self.library.as_mut().filter(|_| !tasks.is_empty()) else {
-            return Ok(vec![0; tasks.len()]);
+            return Ok(vec![Err("there is no library".into()); tasks.len()]);
         };
         let ways = library.prepare(tasks);
-        // Where there is no room for what they need they do nothing.
-        self.workspace = self.allocate(WORKSPACE, "what libraries do").ok();
-        Ok(if self.workspace.is_some() { ways } else { vec![0; tasks.len()] })
+        match self.allocate(WORKSPACE, "what libraries do") {
+            Ok(workspace) => self.workspace = Some(workspace),
+            // They do nothing then.
+            Err(error @ CudaError::Memory { .. }) => return Ok(vec![Err(error.to_string()); tasks.len()]),
+            Err(error) => return Err(error),
+        }
+        Ok(ways)
     }
 
     fn load(&mut self, functions: &[Function]) -> Result<(), CudaError> {
         let cubins = nvrtc::cubins(functions, &self.architecture)?;
         self.bind()?;
         let first = self.modules.len();
-        for cubin in &cubins {
-            // SAFETY: NVRTC's machine code, whole; or PTX that ends with a zero byte.
-            let module = unsafe { result::module::load_data(cubin.code.as_ptr().cast()) };
-            self.modules.push(module.map_err(failed("load kernels"))?);
-        }
         let units = nvrtc::units(functions);
+        // SAFETY: NVRTC's machine code, whole; or PTX that ends with a zero byte.
+        let load = |cubin: &Cubin| unsafe { result::module::load_data(cubin.code.as_ptr().cast()) };
+        for (cubin, unit) in cubins.iter().zip(&units) {
+            let mut module = load(cubin);
+            if let (Err(_), Some(file)) = (&module, &cubin.kept) {
+                // Damaged, or made by an NVRTC that is newer than the driver, as this one may not be.
+                _ = std::fs::remove_file(file);
+                let unit: Vec<Function> = unit.iter().map(|&i| functions[i].clone()).collect();
+                for cubin in nvrtc::cubins(&unit, &self.architecture)? {
+                    module = load(&cubin);
+                }
+            }
+            self.modules.push(module.map_err(refused)?);
+        }
         let unit_of = |i: usize| units.iter().position(|unit| unit.contains(&i)).unwrap_or(0);
         for (i, function) in functions.iter().enumerate() {
             let outside = function.outside.as_ref();
@@ -329,17 +384,44 @@ impl Driver for Gpu {
         let launched = launches.iter().try_for_each(|launch| self.launch(launch));
         // SAFETY: begun above; ended also where a launch failed.
         let graph = unsafe { result::stream::end_capture(self.stream) }.map_err(failed("record"));
-        launched?;
-        let graph = graph?;
+        let graph = match launched {
+            Ok(()) => graph?,
+            Err(error) => {
+                // SAFETY: the graph is this value's, and nobody has it.
+                graph.into_iter().for_each(|graph| _ = unsafe { result::graph::destroy(graph) });
+                return Err(error);
+            }
+        };
         // SAFETY: the graph is whole; no flags.
-        let executable = unsafe { instantiate(graph) }.map_err(failed("prepare a graph"))?;
-        self.graphs.push((graph, executable));
-        Ok(self.graphs.len() - 1)
+        let executable = unsafe { instantiate(graph) }.map_err(|error| {
+            // SAFETY: as above.
+            _ = unsafe { result::graph::destroy(graph) };
+            failed("prepare a graph")(error)
+        })?;
+        let free = self.graphs.iter().position(Option::is_none);
+        let at = free.unwrap_or_else(|| {
+            self.graphs.push(None);
+            self.graphs.len() - 1
+        });
+        self.graphs[at] = Some((graph, executable));
+        Ok(at)
     }
 
     fn replay(&mut self, recorded: usize) -> Result<(), CudaError> {
         self.bind()?;
+        let graph = self.graphs.get(recorded).copied().flatten();
+        let (_, executable) =
+            graph.ok_or(CudaError::Failed { action: "run a graph", what: "it was forgotten".into() })?;
         // SAFETY: recorded before, on this stream.
-        unsafe { result::graph::launch(self.graphs[recorded].1, self.stream) }.map_err(failed("run a graph"))
+        unsafe { result::graph::launch(executable, self.stream) }.map_err(failed("run a graph"))
+    }
+
+    fn forget(&mut self, recorded: usize) -> Result<(), CudaError> {
+        self.bind()?;
+        self.synchronize()?;
+        let graph = self.graphs.get_mut(recorded).and_then(Option::take);
+        // SAFETY: recorded on the stream that was waited for.
+        graph.into_iter().for_each(|graph| unsafe { destroy(graph) });
+        Ok(())
     }
 }

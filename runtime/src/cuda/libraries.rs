@@ -13,6 +13,13 @@ pub struct Wanted {
     pub remedy: &'static str,
 }
 
+impl Wanted {
+    /// What to say where it is not there.
+    pub fn missing(&self) -> String {
+        format!("lib{}.so is not there ({}); {}", self.name, self.purpose, self.remedy)
+    }
+}
+
 pub const DRIVER: Wanted = Wanted {
     name: "cuda",
     purpose: "the GPU's driver",

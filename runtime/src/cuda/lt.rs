@@ -1,8 +1,8 @@
 //! cuBLASLt, which does large products.
 
-use super::driver::{Address, CudaError, Operands};
+use super::driver::{Address, CudaError, Operands, Ways};
 use super::libraries::{self, CUBLASLT};
-use super::vendor::WORKSPACE;
+use super::vendor::{Owned, WORKSPACE};
 use cudarc::cublaslt::{result, sys};
 use fgc_program::cuda::{ALIGNED, Added, Gemm, Matrix, Precision};
 use std::ffi::c_void;
@@ -19,11 +19,15 @@ pub(super) struct Lt {
     products: Vec<Option<Product>>,
 }
 
+type Description = Owned<sys::cublasLtMatmulDesc_t>;
+type Layout = Owned<sys::cublasLtMatrixLayout_t>;
+type Preference = Owned<sys::cublasLtMatmulPreference_t>;
+
 /// One product: what it multiplies, and ways to do so.
 struct Product {
-    description: sys::cublasLtMatmulDesc_t,
+    description: Description,
     /// Of the left and right operand and of the result, as the library sees them: column by column.
-    layouts: [sys::cublasLtMatrixLayout_t; 3],
+    layouts: [Layout; 3],
     ways: Vec<sys::cublasLtMatmulHeuristicResult_t>,
     /// Whether its left operand is our b: a result that lies row by row is the transpose of one column by column.
     swapped: bool,
@@ -31,18 +35,28 @@ struct Product {
 }
 
 fn failed(action: &'static str) -> impl Fn(result::CublasError) -> CudaError {
-    move |error| CudaError::Failed { action, what: format!("{:?}", error.0) }
+    move |error| CudaError::Failed { action, what: told(error) }
+}
+
+/// In the library's words.
+fn told(error: result::CublasError) -> String {
+    format!("{:?}", error.0)
 }
 
 impl Lt {
-    /// The library, if it is here; the GPU's context is current.
-    pub fn open() -> Option<Lt> {
+    /// The library, if it is here, or why it is of no use; the GPU's context is current.
+    pub fn open() -> Result<Lt, String> {
         // SAFETY: loads the library or does not.
-        let present = libraries::preload(&CUBLASLT).is_some() && unsafe { sys::is_culib_present() };
+        if libraries::preload(&CUBLASLT).is_none() || !unsafe { sys::is_culib_present() } {
+            return Err(CUBLASLT.missing());
+        }
         // SAFETY: the library is loaded; the function takes nothing.
-        let present = present && unsafe { sys::cublasLtGetVersion() } >= OLDEST;
-        let handle = present.then(result::create_handle)?.ok()?;
-        Some(Lt { handle, products: Vec::new() })
+        let version = unsafe { sys::cublasLtGetVersion() };
+        if version < OLDEST {
+            return Err(format!("cuBLASLt {version} is older than {OLDEST}"));
+        }
+        let handle = result::create_handle().map_err(|e| format!("cuBLASLt {version} does not start: {}", told(e)))?;
+        Ok(Lt { handle, products: Vec::new() })
     }
 
     pub fn name(&self) -> String {
@@ -50,14 +64,20 @@ impl Lt {
         format!("cuBLASLt {}", unsafe { sys::cublasLtGetVersion() })
     }
 
-    /// Prepares a product; its number, and the number of ways to do it.
-    pub fn prepare(&mut self, gemm: &Gemm) -> (usize, usize) {
-        let product = Product::new(gemm).ok().map(|mut product| {
-            product.find_ways(self.handle);
-            product
-        });
-        let ways = product.as_ref().map_or(0, |product| product.ways.len());
-        self.products.push(product);
+    /// Prepares a product; its number, and the ways to do it.
+    pub fn prepare(&mut self, gemm: &Gemm) -> (usize, Ways) {
+        let described = Product::new(gemm);
+        let ways = match described.and_then(|mut product| product.find_ways(self.handle).map(|()| product)) {
+            Ok(product) => {
+                let ways = product.ways.iter().map(fingerprint).collect();
+                self.products.push(Some(product));
+                Ok(ways)
+            }
+            Err(error) => {
+                self.products.push(None);
+                Err(told(error))
+            }
+        };
         (self.products.len() - 1, ways)
     }
 
@@ -86,7 +106,7 @@ impl Lt {
                 let attribute = sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
                 let note = |at, size| {
                     // SAFETY: made by this value; `at` is of the attribute's size.
-                    unsafe { result::set_matmul_desc_attribute(product.description, attribute, at, size) }
+                    unsafe { result::set_matmul_desc_attribute(product.description.get(), attribute, at, size) }
                 };
                 // SAFETY: a pointer, of 64 bits; calls take it over when they are made.
                 unsafe { set(&added.0, note) }.map_err(failed("multiply"))?;
@@ -94,13 +114,13 @@ impl Lt {
             (None, None) => {}
             _ => return Err(missing()),
         }
-        let [left_layout, right_layout, layout] = product.layouts;
+        let [left_layout, right_layout, layout] = product.layouts.each_ref().map(Layout::get);
         let pointer = |at: Address| at.0 as *mut c_void;
         // SAFETY: descriptions made for each other; numbers that live until the call returns; the caller's promise.
         unsafe {
             result::matmul(
                 self.handle,
-                product.description,
+                product.description.get(),
                 (&raw const one).cast(),
                 (&raw const share).cast(),
                 pointer(left),
@@ -123,14 +143,9 @@ impl Lt {
 
 impl Drop for Lt {
     fn drop(&mut self) {
-        // SAFETY: all made by this value, and given back once; the streams it was used on have been waited for.
-        unsafe {
-            for product in self.products.drain(..).flatten() {
-                product.layouts.iter().for_each(|layout| _ = result::destroy_matrix_layout(*layout));
-                _ = result::destroy_matmul_desc(product.description);
-            }
-            _ = result::destroy_handle(self.handle);
-        }
+        self.products.clear();
+        // SAFETY: made by this value, and given back once; the streams it was used on have been waited for.
+        _ = unsafe { result::destroy_handle(self.handle) };
     }
 }
 
@@ -142,7 +157,10 @@ impl Product {
             Precision::F32 | Precision::Bf16 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
         };
         let Turned { swapped, left, right, result } = Turned::new(gemm);
-        let description = result::create_matmul_desc(compute, sys::cudaDataType::CUDA_R_32F)?;
+        let made = result::create_matmul_desc(compute, sys::cudaDataType::CUDA_R_32F)?;
+        // SAFETY: made above; the owner calls it once.
+        let owned = Owned::new(made, |description| _ = unsafe { result::destroy_matmul_desc(description) });
+        let description = owned.get();
         for (attribute, side) in [(CUBLASLT_MATMUL_DESC_TRANSA, &left), (CUBLASLT_MATMUL_DESC_TRANSB, &right)] {
             // CUBLAS_OP_T and CUBLAS_OP_N.
             let operation = i32::from(side.transposed);
@@ -164,45 +182,46 @@ impl Product {
                 set(&anywhere, |at, size| note(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, at, size))?;
             }
         }
-        Ok(Product { description, layouts, ways: Vec::new(), swapped, added: gemm.added })
+        Ok(Product { description: owned, layouts, ways: Vec::new(), swapped, added: gemm.added })
     }
 
     /// Asks the library for ways to do it, whose sums are in the same order each time.
-    fn find_ways(&mut self, handle: sys::cublasLtHandle_t) {
-        let Ok(preference) = preference() else { return };
-        let [left, right, result_layout] = self.layouts;
+    fn find_ways(&mut self, handle: sys::cublasLtHandle_t) -> Result<(), result::CublasError> {
+        let preference = preference()?;
+        let [left, right, result_layout] = self.layouts.each_ref().map(Layout::get);
         let mut found = [const { std::mem::MaybeUninit::<sys::cublasLtMatmulHeuristicResult_t>::uninit() }; WAYS];
         let mut count = 0;
         // SAFETY: made above; there is room for so many results.
         let asked = unsafe {
             sys::cublasLtMatmulAlgoGetHeuristic(
                 handle,
-                self.description,
+                self.description.get(),
                 left,
                 right,
                 result_layout,
                 result_layout,
-                preference,
+                preference.get(),
                 WAYS as i32,
                 found.as_mut_ptr().cast(),
                 &mut count,
             )
         };
-        // SAFETY: made above, used no more.
-        _ = unsafe { result::destroy_matmul_pref(preference) };
-        // That there is no way is no failure.
-        let count = if asked.result().is_ok() { usize::try_from(count).unwrap_or(0) } else { 0 };
-        let filled = found.iter().take(count);
+        // That there is no way is told as an error, too.
+        asked.result()?;
+        let filled = found.iter().take(usize::try_from(count).unwrap_or(0));
         // SAFETY: the library has filled so many.
         let filled = filled.map(|one| unsafe { one.assume_init_read() });
         self.ways = filled.filter(|way| way.state.result().is_ok()).collect();
+        Ok(())
     }
 }
 
 /// What ways must be like: within the memory, for matrices that are aligned, with sums in a fixed order.
-fn preference() -> Result<sys::cublasLtMatmulPreference_t, result::CublasError> {
+fn preference() -> Result<Preference, result::CublasError> {
     use sys::cublasLtMatmulPreferenceAttributes_t as Attribute;
-    let preference = result::create_matmul_pref()?;
+    let made = result::create_matmul_pref()?;
+    // SAFETY: made above; the owner calls it once.
+    let preference = Owned::new(made, |preference| _ = unsafe { result::destroy_matmul_pref(preference) });
     let workspace = WORKSPACE as u64;
     let reduction = sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
     let aligned = ALIGNED as u32;
@@ -215,13 +234,18 @@ fn preference() -> Result<sys::cublasLtMatmulPreference_t, result::CublasError> 
     // SAFETY: made above; memory is a number of 64 bits, the others are of 32.
     unsafe {
         let note = |attribute: Attribute, at: *const c_void, size: usize| {
-            result::set_matmul_pref_attribute(preference, attribute, at, size)
+            result::set_matmul_pref_attribute(preference.get(), attribute, at, size)
         };
         set(&workspace, |at, size| note(Attribute::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, at, size))?;
         set(&reduction, |at, size| note(Attribute::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, at, size))?;
         sides.into_iter().try_for_each(|side| set(&aligned, |at, size| note(side, at, size)))?;
     }
     Ok(preference)
+}
+
+/// All that says how a way multiplies: numbers that are the same for each process, as long as the version of the library is.
+fn fingerprint(way: &sys::cublasLtMatmulHeuristicResult_t) -> String {
+    way.algo.data.iter().map(|word| format!("{word:x}")).collect::<Vec<_>>().join("-")
 }
 
 /// A product of matrices that lie column by column, as the library multiplies: result = op(left)·op(right).
@@ -264,16 +288,18 @@ fn of(matrix: &Matrix) -> sys::cudaDataType {
     if matrix.bf16 { sys::cudaDataType::CUDA_R_16BF } else { sys::cudaDataType::CUDA_R_32F }
 }
 
-fn layout(side: &Side, batch: usize) -> Result<sys::cublasLtMatrixLayout_t, result::CublasError> {
+fn layout(side: &Side, batch: usize) -> Result<Layout, result::CublasError> {
     use sys::cublasLtMatrixLayoutAttribute_t as Attribute;
     let matrix = side.matrix;
-    let layout = result::create_matrix_layout(of(matrix), side.rows as u64, side.columns as u64, matrix.stride as i64)?;
+    let made = result::create_matrix_layout(of(matrix), side.rows as u64, side.columns as u64, matrix.stride as i64)?;
+    // SAFETY: made above; the owner calls it once.
+    let layout = Owned::new(made, |layout| _ = unsafe { result::destroy_matrix_layout(layout) });
     if batch > 1 {
         let (count, stride) = (batch as i32, matrix.batch as i64);
         // SAFETY: made above; the attributes are of 32 and of 64 bits.
         unsafe {
             let note = |attribute: Attribute, at: *const c_void, size: usize| {
-                result::set_matrix_layout_attribute(layout, attribute, at, size)
+                result::set_matrix_layout_attribute(layout.get(), attribute, at, size)
             };
             set(&count, |at, size| note(Attribute::CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, at, size))?;
             set(&stride, |at, size| note(Attribute::CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, at, size))?;

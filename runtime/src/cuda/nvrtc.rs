@@ -7,7 +7,7 @@ use cudarc::nvrtc::{result, sys};
 use fgc_program::Language;
 use fgc_program::cuda::{Function, source};
 use std::ffi::CString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -28,6 +28,8 @@ pub struct Cubin {
     pub code: Vec<u8>,
     /// Empty if it came from the cache, and for PTX.
     pub log: String,
+    /// The file of the cache that it came from, if it did.
+    pub kept: Option<PathBuf>,
 }
 
 /// What a function needs of a multiprocessor.
@@ -132,7 +134,7 @@ pub fn compile(source: &str, architecture: &str) -> Result<Cubin, CudaError> {
     });
     // SAFETY: made above, and not used again.
     unsafe { result::destroy_program(program) }.map_err(|e| failed("end compiling", e))?;
-    Ok(Cubin { code: code?, log })
+    Ok(Cubin { code: code?, log, kept: None })
 }
 
 fn first_errors(log: &str) -> String {
@@ -211,14 +213,16 @@ fn cubin(unit: &[&Function], architecture: &str) -> Result<Cubin, CudaError> {
     let text = match outside {
         // The driver wants it to end with a zero byte.
         Some(outside) if outside.code.language == Language::Ptx => {
-            return Ok(Cubin { code: [outside.code.text.as_bytes(), &[0]].concat(), log: String::new() });
+            let code = [outside.code.text.as_bytes(), &[0]].concat();
+            return Ok(Cubin { code, log: String::new(), kept: None });
         }
         Some(outside) => outside.code.text.clone(),
         None => source(unit.iter().copied()),
     };
     let found = |architecture: &str| -> Result<Option<Cubin>, CudaError> {
-        let code = std::fs::read(cached(&text, architecture)?).ok();
-        Ok(code.map(|code| Cubin { code, log: String::new() }))
+        let file = cached(&text, architecture)?;
+        let code = std::fs::read(&file).ok();
+        Ok(code.map(|code| Cubin { code, log: String::new(), kept: Some(file) }))
     };
     if let Some(cubin) = found(architecture)? {
         return Ok(cubin);
@@ -260,7 +264,7 @@ fn cached(text: &str, architecture: &str) -> Result<PathBuf, CudaError> {
 }
 
 /// Written under a name of its own, then renamed: a reader never sees half a file.
-fn keep(path: &PathBuf, code: &[u8]) -> std::io::Result<()> {
+pub(super) fn keep(path: &Path, code: &[u8]) -> std::io::Result<()> {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir)?;

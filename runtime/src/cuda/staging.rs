@@ -4,8 +4,10 @@
 //! [`Uploads`] go to memory of the GPU's own on a stream of their own, beside the kernels of the step before, and from there
 //! where they belong in the order of the kernels. What was posted ([`Posts`]) is there when its event has come.
 
+use super::driver::Ticket;
 use cudarc::driver::{result, sys};
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 /// Bytes of a slot, and how many there are.
 const SLOT: usize = 8 << 20;
@@ -165,27 +167,35 @@ struct Post {
     bytes: usize,
     /// When they are there.
     there: sys::CUevent,
-    taken: bool,
+    /// Tickets for them hold it, too.
+    held: Arc<()>,
+}
+
+impl Post {
+    /// Whether nobody will ask for its bytes any more. Others may come to the memory at once: copies are done in their order.
+    fn is_free(&self) -> bool {
+        Arc::strong_count(&self.held) == 1
+    }
 }
 
 impl Posts {
-    /// Copies bytes to the host after all that is on `stream`; what to collect them by.
+    /// Copies bytes to the host after all that is on `stream`; what to collect them by, on this stream always.
     ///
     /// # Safety
     /// `from` is memory of the context, which is current, for so many bytes; it and this value live until the stream was
     /// waited for.
-    pub unsafe fn post(&mut self, from: sys::CUdeviceptr, bytes: usize, stream: sys::CUstream) -> Outcome<usize> {
-        let free = self.slots.iter().position(|post| !post.taken && post.room >= bytes);
+    pub unsafe fn post(&mut self, from: sys::CUdeviceptr, bytes: usize, stream: sys::CUstream) -> Outcome<Ticket> {
+        let free = self.slots.iter().position(|post| post.is_free() && post.room >= bytes);
         let at = match free {
             Some(at) => at,
             None => {
                 let (there, host) = (event()?, pinned(bytes)?);
-                self.slots.push(Post { host, room: bytes, bytes, there, taken: false });
+                self.slots.push(Post { host, room: bytes, bytes, there, held: Arc::default() });
                 self.slots.len() - 1
             }
         };
         let post = &mut self.slots[at];
-        (post.taken, post.bytes) = (true, bytes);
+        post.bytes = bytes;
         // SAFETY: the memory has room for so many bytes, and is of no other copy until it is collected. `from`: the caller's
         // promise.
         unsafe {
@@ -193,18 +203,17 @@ impl Posts {
             result::memcpy_dtoh_async(host, from, stream)?;
             result::event::record(post.there, stream)?;
         }
-        Ok(at)
+        Ok(Ticket { number: at, held: post.held.clone() })
     }
 
     /// Waits for these bytes; None if there are none by that number.
-    pub fn collect(&mut self, at: usize) -> Outcome<Option<Vec<u8>>> {
-        let Some(post) = self.slots.get_mut(at).filter(|post| post.taken) else { return Ok(None) };
+    pub fn collect(&mut self, ticket: &Ticket) -> Outcome<Option<Vec<u8>>> {
+        let Some(post) = self.slots.get(ticket.number) else { return Ok(None) };
         // SAFETY: recorded when they were posted; after it the bytes are written.
         let bytes = unsafe {
             result::event::synchronize(post.there)?;
             std::slice::from_raw_parts(post.host.as_ptr(), post.bytes)
         };
-        post.taken = false;
         Ok(Some(bytes.to_vec()))
     }
 

@@ -2,6 +2,7 @@
 
 use super::curves::{GRAD_NORM, Means, chart};
 use super::evaluate::{Quality, evaluate};
+use super::model::Model;
 use super::pictures::snapshot;
 use super::run_dir::RunDir;
 use super::trainer::Trainer;
@@ -81,10 +82,7 @@ pub fn run(trainer: &mut Trainer, dir: &RunDir, job: &Job, stop: &AtomicBool) ->
     let program = trainer.model.program().clone();
     let checkpoints = dir.checkpoints();
     let first = trainer.model.iteration();
-    let mut log = Log::open(&dir.log(), first)?;
-    let before = log::read(&dir.log())?.last().map_or(0.0, |r| r.seconds);
-    let mut events = EventWriter::new(dir.path(), first).map_err(|e| write_error(dir, e))?;
-    let mut means = Means::default();
+    let mut book = Book::open(dir, first)?;
     let mut shown: IndexMap<String, f64> = IndexMap::new();
     let train = trainer.data().clone();
     if first == 0 && job.evaluate > 0 {
@@ -101,31 +99,34 @@ pub fn run(trainer: &mut Trainer, dir: &RunDir, job: &Job, stop: &AtomicBool) ->
     let begun = Instant::now();
     // Time in which nothing is trained.
     let mut aside = Duration::ZERO;
-    let (mut logged, mut drawn) = ((first, Duration::ZERO), begun);
+    let mut drawn = begun;
     while trainer.model.iteration() < job.iterations {
         let step = trainer.model.iteration() + 1;
         let last = step == job.iterations;
         let mut stopped = false;
         let cadence = [job.cadence.log, job.cadence.checkpoint, job.cadence.sample];
         let looks = last || cadence.iter().any(|every| step.is_multiple_of(*every));
-        let reports = trainer.step().and_then(|mut reports| {
+        let mut reports = Vec::new();
+        let ended = trainer.step().and_then(|told| {
+            reports = told;
             stopped = !last && stop.load(Ordering::Relaxed);
             reports.extend(if looks || stopped { trainer.settle()? } else { None });
-            Ok(reports)
+            Ok(())
         });
-        let reports = match reports {
-            Err(error @ (TrainError::Loss { .. } | TrainError::Gradient { .. })) => {
-                checkpoints.save(&trainer.model.checkpoint(&job.spec, &job.preset)?)?;
-                progress.finish();
-                return Err(error);
-            }
-            reports => reports?,
-        };
         for report in &reports {
             match &report.skipped {
                 Some(why) => progress.println(&format!("skipped: {why}")),
-                None => means.add(report, &program),
+                None => book.means.add(report, &program),
             }
+        }
+        if let Err(error) = ended {
+            use TrainError::{Gradient, LeftOut, Loss};
+            if let Loss { .. } | Gradient { .. } | LeftOut { .. } = error {
+                checkpoints.save(&trainer.model.checkpoint(&job.spec, &job.preset)?)?;
+                book.write(&trainer.model, begun.elapsed() - aside)?;
+            }
+            progress.finish();
+            return Err(error);
         }
         if last || drawn.elapsed() >= SHOW_EVERY {
             shown.extend(reports.iter().flat_map(|report| &report.losses).map(|(k, v)| (k.clone(), *v)));
@@ -134,29 +135,14 @@ pub fn run(trainer: &mut Trainer, dir: &RunDir, job: &Job, stop: &AtomicBool) ->
             drawn = Instant::now();
         }
         if last || step.is_multiple_of(job.cadence.log) {
-            let now = begun.elapsed() - aside;
-            let steps_per_second = (step - logged.0) as f64 / (now - logged.1).as_secs_f64().max(1e-9);
-            logged = (step, now);
-            let record = Record {
-                step,
-                seconds: before + now.as_secs_f64(),
-                steps_per_second,
-                losses: means.take(),
-                learning_rates: IndexMap::new(),
-                skipped: trainer.model.skipped(),
-            };
-            log.write(&record)?;
-            let tagged: Vec<(String, f64)> = record.losses.iter().map(|(name, &value)| (tag(name), value)).collect();
-            events
-                .scalars(step, tagged.iter().map(|(name, value)| (name.as_str(), *value)))
-                .map_err(|e| write_error(dir, e))?;
+            book.write(&trainer.model, begun.elapsed() - aside)?;
         }
         let paused = Instant::now();
         if last || step.is_multiple_of(job.cadence.checkpoint) {
             checkpoints.save(&trainer.model.checkpoint(&job.spec, &job.preset)?)?;
         }
         if last || step.is_multiple_of(job.cadence.sample) {
-            snapshot(trainer, dir, &job.held_out, &mut events)?;
+            snapshot(trainer, dir, &job.held_out, &mut book.events)?;
             picture::save(&chart(&log::read(&dir.log())?), &dir.curves())?;
         }
         aside += paused.elapsed();
@@ -195,6 +181,49 @@ pub fn run(trainer: &mut Trainer, dir: &RunDir, job: &Job, stop: &AtomicBool) ->
     };
     dir.write("summary.json", &json(dir, &summary)?)?;
     failed.map_or(Ok(Some(summary)), Err)
+}
+
+/// What is noted of steps, and what came out of those since it last was.
+struct Book<'a> {
+    dir: &'a RunDir,
+    log: Log,
+    events: EventWriter,
+    means: Means,
+    /// The last step that was noted, and the time at which it was.
+    noted: (u64, Duration),
+    /// Seconds of the run before it was resumed.
+    before: f64,
+}
+
+impl<'a> Book<'a> {
+    fn open(dir: &'a RunDir, first: u64) -> Result<Book<'a>, TrainError> {
+        let log = Log::open(&dir.log(), first)?;
+        let before = log::read(&dir.log())?.last().map_or(0.0, |r| r.seconds);
+        let events = EventWriter::new(dir.path(), first).map_err(|e| write_error(dir, e))?;
+        Ok(Book { dir, log, events, means: Means::default(), noted: (first, Duration::ZERO), before })
+    }
+
+    /// Notes the steps up to the model's, if any was done since; `now`: time of training.
+    fn write(&mut self, model: &Model, now: Duration) -> Result<(), TrainError> {
+        let step = model.iteration();
+        if step <= self.noted.0 {
+            return Ok(());
+        }
+        let steps_per_second = (step - self.noted.0) as f64 / (now - self.noted.1).as_secs_f64().max(1e-9);
+        self.noted = (step, now);
+        let record = Record {
+            step,
+            seconds: self.before + now.as_secs_f64(),
+            steps_per_second,
+            losses: self.means.take(),
+            learning_rates: IndexMap::new(),
+            skipped: model.skipped(),
+        };
+        self.log.write(&record)?;
+        let tagged: Vec<(String, f64)> = record.losses.iter().map(|(name, &value)| (tag(name), value)).collect();
+        let numbers = tagged.iter().map(|(name, value)| (name.as_str(), *value));
+        self.events.scalars(step, numbers).map_err(|e| write_error(self.dir, e))
+    }
 }
 
 fn json(dir: &RunDir, value: &impl Serialize) -> Result<String, TrainError> {

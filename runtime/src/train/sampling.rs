@@ -103,12 +103,7 @@ impl Model {
     fn swap_averages(&mut self) -> Result<(), TrainError> {
         let pairs: Vec<(BufferId, BufferId)> =
             self.program.nets.iter().filter_map(|net| Some((net.weights, net.ema?))).collect();
-        for (weights, ema) in pairs {
-            let kept = self.device.read::<f32>(weights)?.to_vec();
-            self.device.copy(ema, weights)?;
-            self.device.write(ema, &kept)?;
-        }
-        Ok(())
+        pairs.into_iter().try_for_each(|(weights, ema)| Ok(self.device.swap(weights, ema)?))
     }
 }
 

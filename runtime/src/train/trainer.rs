@@ -19,12 +19,14 @@ pub struct Trainer {
     pins: Pins,
     /// The step before, where the device works on it while the host prepares the next.
     under_way: Option<Begun>,
+    /// Why the next step could not be begun, when the one before had something to tell.
+    failed: Option<TrainError>,
 }
 
 impl Trainer {
     pub fn new(model: Model, data: Arc<Dataset>, non_finite: NonFinite) -> Trainer {
         let loader = loader(&model, &data);
-        Trainer { model, data, loader, non_finite, pins: Pins::new(), under_way: None }
+        Trainer { model, data, loader, non_finite, pins: Pins::new(), under_way: None, failed: None }
     }
 
     pub fn data(&self) -> &Arc<Dataset> {
@@ -37,14 +39,16 @@ impl Trainer {
     /// # Errors
     /// A step that is not finite, where that is an error: the model is as before it, and goes on from there.
     pub fn step(&mut self) -> Result<Vec<StepReport>, TrainError> {
+        self.failed.take().map_or(Ok(()), Err)?;
         let batch = self.loader.next().ok_or(TrainError::Loader)?;
         let begun = self.model.begin(&batch, &self.pins, self.non_finite);
         let mut reports: Vec<StepReport> = self.settle()?.into_iter().collect();
-        let begun = begun.or_else(|error| self.undo(error))?;
-        if begun.is_over() {
-            reports.push(self.model.end(begun)?);
-        } else {
-            self.under_way = Some(begun);
+        match begun.or_else(|error| self.undo(error)) {
+            Ok(begun) if begun.is_over() => reports.push(self.model.end(begun)?),
+            Ok(begun) => self.under_way = Some(begun),
+            Err(error) if reports.is_empty() => return Err(error),
+            // Told when it is asked for next.
+            Err(error) => self.failed = Some(error),
         }
         Ok(reports)
     }
@@ -54,6 +58,7 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::step`].
     pub fn settle(&mut self) -> Result<Option<StepReport>, TrainError> {
+        self.failed.take().map_or(Ok(()), Err)?;
         let Some(begun) = self.under_way.take() else { return Ok(None) };
         let ended = self.model.end(begun);
         ended.or_else(|error| self.undo(error)).map(Some)

@@ -8,7 +8,7 @@ pub mod library;
 
 use fgc_program::Language;
 use fgc_program::cuda::{ALIGN, Function, Task, source};
-use fgc_runtime::cuda::driver::Launch;
+use fgc_runtime::cuda::driver::{Launch, Ways};
 use fgc_runtime::cuda::nvrtc::units;
 use fgc_runtime::cuda::{Address, CudaError, Driver, Ticket};
 use libloading::Library;
@@ -173,13 +173,13 @@ impl Driver for Emulator {
     }
 
     fn library(&self) -> Option<fgc_runtime::cuda::Library> {
-        let name = format!("{:?}", self.library?);
-        Some(fgc_runtime::cuda::Library { name, kept: self.kept.clone() })
+        Some(fgc_runtime::cuda::Library { name: self.library?.name(), kept: self.kept.clone() })
     }
 
-    fn prepare(&mut self, tasks: &[Task]) -> Result<Vec<usize>, CudaError> {
+    fn prepare(&mut self, tasks: &[Task]) -> Result<Vec<Ways>, CudaError> {
         self.tasks.extend(tasks.iter().cloned());
-        Ok(vec![if self.library.is_some() { library::WAYS } else { 0 }; tasks.len()])
+        let ways = self.library.map(library::ways).ok_or("there is none".to_owned());
+        Ok(vec![ways; tasks.len()])
     }
 
     fn allocate(&mut self, bytes: usize, what: &str) -> Result<Address, CudaError> {
@@ -204,12 +204,12 @@ impl Driver for Emulator {
         let mut posted = vec![0; bytes];
         self.download(from, &mut posted)?;
         self.posted.push(Some(posted));
-        Ok(Ticket(self.posted.len() - 1))
+        Ok(Ticket { number: self.posted.len() - 1, held: Default::default() })
     }
 
     fn collect(&mut self, ticket: Ticket) -> Result<Vec<u8>, CudaError> {
         let missing = CudaError::Failed { action: "collect", what: "nothing was posted".into() };
-        self.posted.get_mut(ticket.0).and_then(Option::take).ok_or(missing)
+        self.posted.get_mut(ticket.number).and_then(Option::take).ok_or(missing)
     }
 
     fn download(&self, from: Address, bytes: &mut [u8]) -> Result<(), CudaError> {
@@ -282,12 +282,22 @@ impl Driver for Emulator {
     }
 
     fn record(&mut self, launches: Vec<Launch>) -> Result<usize, CudaError> {
+        let by_library = launches.iter().any(|launch| matches!(launch, Launch::Library { .. }));
+        if by_library && self.library == Some(library::Library::Unrecorded) {
+            return Err(CudaError::Failed { action: "multiply", what: "NOT_WHILE_RECORDING".into() });
+        }
         self.recorded.push(launches);
         Ok(self.recorded.len() - 1)
     }
 
     fn replay(&mut self, recorded: usize) -> Result<(), CudaError> {
         self.recorded[recorded].iter().for_each(|launch| self.launch(launch));
+        Ok(())
+    }
+
+    /// The number stays: using it again would run nothing.
+    fn forget(&mut self, recorded: usize) -> Result<(), CudaError> {
+        self.recorded[recorded].clear();
         Ok(())
     }
 }

@@ -4,9 +4,6 @@ use fgc_program::ConvRole;
 use fgc_program::cuda::{Added, Filtering, Gemm, Matrix, Task};
 use fgc_runtime::cuda::driver::Operands;
 
-/// Ways to do a task: the first is wrong where the library is.
-pub const WAYS: usize = 2;
-
 /// How good a library is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Library {
@@ -14,7 +11,36 @@ pub enum Library {
     Slow,
     /// The first of its ways leaves out the last term of each sum.
     FirstWrong,
+    /// The same library, which numbers its ways otherwise today.
+    LastWrong,
     Wrong,
+    /// Does not run where launches are recorded.
+    Unrecorded,
+}
+
+/// The ways to do any task.
+pub fn ways(library: Library) -> Vec<String> {
+    let names = if library == Library::LastWrong { ["b", "a"] } else { ["a", "b"] };
+    names.map(String::from).to_vec()
+}
+
+impl Library {
+    /// With a version.
+    pub fn name(self) -> String {
+        match self {
+            Library::FirstWrong | Library::LastWrong => "partly wrong".into(),
+            library => format!("{library:?}"),
+        }
+    }
+
+    fn is_wrong(self, way: usize) -> bool {
+        match self {
+            Library::Wrong => true,
+            Library::FirstWrong => way == 0,
+            Library::LastWrong => way == 1,
+            Library::Right | Library::Slow | Library::Unrecorded => false,
+        }
+    }
 }
 
 /// Carries out a task.
@@ -22,7 +48,7 @@ pub enum Library {
 /// # Safety
 /// The places are of memory in which the task's operands fit, the result's apart from the others.
 pub(crate) unsafe fn run(task: &Task, library: Option<Library>, way: usize, operands: &Operands) {
-    let wrong = library == Some(Library::Wrong) || library == Some(Library::FirstWrong) && way == 0;
+    let wrong = library.is_some_and(|library| library.is_wrong(way));
     // SAFETY: the caller's promise.
     unsafe {
         match task {

@@ -93,6 +93,9 @@ impl Driver for Counting {
     fn replay(&mut self, recorded: usize) -> Result<(), CudaError> {
         self.0.replay(recorded)
     }
+    fn forget(&mut self, recorded: usize) -> Result<(), CudaError> {
+        self.0.forget(recorded)
+    }
 }
 
 fn program(method: &str, target: Target) -> Arc<Program> {

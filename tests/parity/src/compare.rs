@@ -2,8 +2,13 @@
 
 use crate::case::Case;
 use crate::replay::Replayed;
+use fgc_program::cuda::Precision;
 use fgc_runtime::Tensor;
 use serde_json::Value;
+
+/// How far losses and gradients may be off where products are in tf32, and where they and what lives within a step are in bf16.
+const TF32: (f64, f64) = (1e-2, 3e-2);
+const BF16: (f64, f64) = (5e-2, 2e-1);
 
 /// The largest deviations of a case, and each that is too large.
 #[derive(Clone, Debug, Default)]
@@ -72,6 +77,41 @@ pub fn compare(case: &Case, replayed: &Replayed) -> Agreement {
         } else if name.contains("loss.") {
             all.wrong.push(format!("{name} is not recorded"));
         }
+    }
+    all
+}
+
+/// As [`compare`], on a GPU that rounds. What that does to one small gradient says little: losses and gradients are each
+/// compared all together, by the norm of their difference relative to theirs.
+pub fn compare_rounded(case: &Case, replayed: &Replayed, precision: Precision) -> Agreement {
+    let (loss, grad) = match precision {
+        Precision::F32 => return compare(case, replayed),
+        Precision::Tf32 => TF32,
+        Precision::Bf16 => BF16,
+    };
+    let mut all = Agreement::default();
+    // Squares of differences, and of what is recorded.
+    let mut sums = [[0.0; 2]; 2];
+    for (name, expected) in &case.expected {
+        let which = usize::from(name.starts_with("grad."));
+        if which == 0 && !name.starts_with("loss.") {
+            continue;
+        }
+        match replayed.tensors.get(name) {
+            Some(found) if found.shape() == expected.shape() => {
+                all.compared += 1;
+                sums[which][0] += distance(found, expected).powi(2);
+                sums[which][1] += distance(expected, &zeros(expected)).powi(2);
+            }
+            _ => all.wrong.push(format!("{name} is not computed")),
+        }
+    }
+    let [losses, grads] = sums.map(|[off, size]| if off == 0.0 { 0.0 } else { (off / size).sqrt() });
+    (all.loss, all.grad) = (losses, grads);
+    judge(&mut all.wrong, "all losses", losses, loss);
+    judge(&mut all.wrong, "all gradients", grads, grad);
+    if all.compared == 0 {
+        all.wrong.push("nothing is recorded".into());
     }
     all
 }

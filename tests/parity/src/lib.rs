@@ -9,7 +9,7 @@ pub mod compare;
 pub mod replay;
 
 pub use case::{Case, CaseError};
-pub use compare::{Agreement, compare};
+pub use compare::{Agreement, compare, compare_rounded};
 pub use replay::{Open, ReplayError, Replayed, on, replay, samples};
 
 /// Tensors by name.

@@ -245,22 +245,28 @@ fn what_was_measured_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let does = |library: Library| {
         let emulator = Box::new(Emulator::new(0).with(library).keeping(folder.path()));
-        Device::new(program.clone(), Precision::F32, emulator).unwrap().by_library(0).len()
+        let device = Device::new(program.clone(), Precision::F32, emulator).unwrap();
+        let [note] = device.notes() else { panic!("{:?}", device.notes()) };
+        (device.by_library(0).len(), note.why.clone())
     };
+    let measured = "the library takes 600000.0 µs, fgc's own 2000000.0 µs";
     let kept = || {
         let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path()).collect();
         let [file] = &files[..] else { panic!("{files:?}") };
         file.clone()
     };
-    assert_eq!(does(Library::FirstWrong), 1);
-    assert_eq!(std::fs::read_to_string(kept()).unwrap(), "library 1\n");
-    std::fs::write(kept(), "own\n").unwrap();
-    assert_eq!(does(Library::FirstWrong), 0);
+    assert_eq!(does(Library::FirstWrong), (1, measured.into()));
+    assert_eq!(std::fs::read_to_string(kept()).unwrap(), format!("library b\n{measured}\n"));
+    std::fs::write(kept(), "own\nas I say\n").unwrap();
+    assert_eq!(does(Library::FirstWrong), (0, "as I say".into()));
+    // What is right stays so when the library offers its ways in another order.
+    std::fs::write(kept(), "library b\nfast\n").unwrap();
+    assert_eq!(does(Library::LastWrong), (1, "fast".into()));
     // A way that there is not, one that is wrong, and what is none.
-    for text in ["library 7\n", "library 0\n", "library\n", ""] {
+    for text in ["library c\nfast\n", "library a\nfast\n", "library\n", "library b", ""] {
         std::fs::write(kept(), text).unwrap();
-        assert_eq!(does(Library::FirstWrong), 1, "{text:?}");
-        assert_eq!(std::fs::read_to_string(kept()).unwrap(), "library 1\n");
+        assert_eq!(does(Library::FirstWrong), (1, measured.into()), "{text:?}");
+        assert_eq!(std::fs::read_to_string(kept()).unwrap(), format!("library b\n{measured}\n"));
     }
 }
 
@@ -270,4 +276,21 @@ fn a_slower_or_wrong_library_does_none() {
     for (library, does) in [(Library::Slow, 0), (Library::Wrong, 0), (Library::FirstWrong, 1)] {
         check(&program, Precision::F32, library, does);
     }
+}
+
+/// Of all that it might do it is told why it does not.
+#[test]
+fn a_library_that_fails_ends_nothing() {
+    let program = contraction([256, 256, 512], &[], [false; 3], 0, DType::F32);
+    let why = |library: Library| {
+        let emulator = Box::new(Emulator::new(0).with(library));
+        let device = Device::new(Arc::new(program.clone()), Precision::F32, emulator).unwrap();
+        let [note] = device.notes() else { panic!("{:?}", device.notes()) };
+        note.why.clone()
+    };
+    assert_eq!(why(Library::Unrecorded), "no way of the library will do: CUDA failed to multiply: NOT_WHILE_RECORDING");
+    check(&program, Precision::F32, Library::Unrecorded, 0);
+    assert_eq!(why(Library::Slow), "the library takes 2000000.0 µs, fgc's own 2000000.0 µs");
+    let wrong = why(Library::Wrong);
+    assert!(wrong.contains("results that are") && wrong.contains("more than 1e-4"), "{wrong}");
 }
