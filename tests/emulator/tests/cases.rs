@@ -52,6 +52,14 @@ fn steps_of_videos() {
     agree(&["self-forcing-student-vdit", "causal-sft-vdit"], &[1]);
 }
 
+/// One step, and several with what an optimiser keeps.
+#[test]
+fn steps_in_less_precision() {
+    for precision in [Precision::Tf32, Precision::Bf16] {
+        agree_in(precision, &["cm-cd-mlp", "cm-train-mlp", "fdistill-state-mlp", "dmd2-train-r1-mlp"], &[1]);
+    }
+}
+
 /// Every recorded case; `cargo test --release -p emulator --test cases -- --ignored`.
 fn all_steps(precision: Precision) {
     let cases = std::fs::read_dir(case("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());

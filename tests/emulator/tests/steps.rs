@@ -11,11 +11,12 @@ use fgc_program::cuda::{Function, Precision};
 use fgc_runtime::cpu::{self, Backend};
 use fgc_runtime::cuda::driver::Launch;
 use fgc_runtime::cuda::{self, Address, CudaError, Driver, Ticket};
-use fgc_runtime::data::Batch;
-use fgc_runtime::train::{Model, NonFinite, Pins, StepReport, Weights};
+use fgc_runtime::data::{Batch, DataSpec, Dataset, Split};
+
+use fgc_runtime::train::{Model, NonFinite, Pins, StepReport, Trainer, Weights};
 use fgc_runtime::{Device, Tensor};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The loss is finite where x is 0, its gradient is not.
 const METHOD: &str = "
@@ -24,7 +25,7 @@ method fit() {
   net student = denoiser() adamw(lr = 1e-2) ema(0.9) clip(1.0)
   net guide = denoiser() adamw(lr = 1e-2)
   let s = student.schedule
-  draw t ~ uniform_time()(s), eps ~ normal(x)
+  draw t ~ uniform_time()(s), eps ~ normal(x), perm ~ permutation(B)
   let y = add_noise(s, x, eps, t)
   let far = (student.x0(y, t, none) - x) * x
   state level = f32(1)
@@ -33,6 +34,7 @@ method fit() {
     loss distance = mean(sqrt(sum(far * far over C))) -> student
     loss other = mse(guide.x0(y, t, none), x) -> guide
     metric size = mean(abs(x)) + level
+    metric order = sum(f64(perm) * f64(iota(B, size(t, B)))) / 100
   }
 }";
 
@@ -48,10 +50,29 @@ method turns() {
   step narrow { loss b = mse(out.x0, x) -> student }
 }";
 
+/// Its samples are of averaged weights.
+const SAMPLED: &str = "
+fn walk(net: network, like, steps: int) {
+  let s = net.schedule
+  draw z ~ normal(like)
+  var x = latents(s, z)
+  scan t, t_next in pairs(s.t_list(steps)) carry x {
+    x = f32(f64(x) - (t - t_next) * f64(net.flow(x, s.time(t), none)))
+  }
+  return x
+}
+method sampled() {
+  data x
+  net student = denoiser() adamw(lr = 1e-2) ema(0.5)
+  draw t ~ uniform_time()(student.schedule)
+  step { loss l = mse(student.x0(x, t, none), x) -> student }
+  sample walk(student, x, 3)
+}";
+
 const BATCH: usize = 6;
 
-/// An emulator that counts what waits for it.
-struct Counting(Emulator, Arc<AtomicUsize>);
+/// An emulator that counts what waits for it, and takes nothing from the host once it is told to fail.
+struct Counting(Emulator, Arc<AtomicUsize>, Arc<AtomicBool>);
 
 impl Driver for Counting {
     fn name(&self) -> String {
@@ -61,6 +82,9 @@ impl Driver for Counting {
         self.0.allocate(bytes, what)
     }
     fn upload(&mut self, to: Address, bytes: &[u8]) -> Result<(), CudaError> {
+        if self.2.load(Ordering::Relaxed) {
+            return Err(CudaError::Failed { action: "copy to the GPU", what: "it is gone".into() });
+        }
         self.0.upload(to, bytes)
     }
     fn post(&mut self, from: Address, bytes: usize) -> Result<Ticket, CudaError> {
@@ -106,7 +130,7 @@ fn program(method: &str, target: Target) -> Arc<Program> {
 /// The model on the CPU, and on the emulated GPU with what has waited for that.
 fn models(method: &str) -> (Model, Model, Arc<AtomicUsize>) {
     let waits = Arc::new(AtomicUsize::new(0));
-    let driver = Box::new(Counting(Emulator::new(1), waits.clone()));
+    let driver = Box::new(Counting(Emulator::new(1), waits.clone(), Arc::default()));
     let gpu: Device = cuda::Device::new(program(method, Target::Cuda), Precision::F32, driver).unwrap().into();
     let cpu: Device = cpu::Device::new(program(method, Target::Cpu), Backend::Interpreter, 1).unwrap().into();
     let model = |device| Model::new(device, 3, &Weights::default()).unwrap().0;
@@ -161,6 +185,37 @@ fn a_step_waits_once() {
     for ((name, a), (_, b)) in kept(&cpu).iter().zip(&kept(&gpu)) {
         assert!(a.iter().zip(b).all(|(a, b)| close(*a, *b)), "{name}: {a:?} and {b:?}");
     }
+}
+
+/// Weights and their averages change places on the GPU, and are afterwards what they were.
+#[test]
+fn sampling_waits_for_the_samples_alone() {
+    let (mut cpu, mut gpu, waits) = models(SAMPLED);
+    for seed in 0..3 {
+        agree(&step(&mut cpu, &good(seed)), &step(&mut gpu, &good(seed)));
+    }
+    let before = bits(kept(&gpu));
+    waits.store(0, Ordering::Relaxed);
+    let samples = [&mut cpu, &mut gpu].map(|model| model.sample("method", BATCH, &Batch::new(), 5).unwrap().to_f64());
+    assert_eq!(waits.load(Ordering::Relaxed), 1);
+    assert!(samples[0].iter().zip(&samples[1]).all(|(a, b)| close(*a, *b)), "{samples:?}");
+    assert_eq!(before, bits(kept(&gpu)));
+}
+
+/// What a step found is told, though the next cannot be begun.
+#[test]
+fn a_report_outlives_the_step_after_it() {
+    let fails = Arc::new(AtomicBool::new(false));
+    let driver = Box::new(Counting(Emulator::new(1), Arc::default(), fails.clone()));
+    let gpu: Device = cuda::Device::new(program(METHOD, Target::Cuda), Precision::F32, driver).unwrap().into();
+    let data = Dataset::load(&DataSpec::Gaussian { dim: 2, std: 0.5 }, Split::Train, &mut |_, _| {}).unwrap();
+    let (model, _) = Model::new(gpu, 3, &Weights::default()).unwrap();
+    let mut trainer = Trainer::new(model, Arc::new(data), NonFinite::Stop);
+    assert_eq!(trainer.step().unwrap().len(), 0);
+    fails.store(true, Ordering::Relaxed);
+    let reports = trainer.step().unwrap();
+    assert!(reports.len() == 1 && reports[0].losses["distance"].is_finite(), "{reports:?}");
+    assert!(trainer.settle().unwrap_err().to_string().contains("it is gone"));
 }
 
 /// The next step is begun before the host waits for the one before, and that waits for nothing else.

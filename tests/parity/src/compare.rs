@@ -6,9 +6,10 @@ use fgc_program::cuda::Precision;
 use fgc_runtime::Tensor;
 use serde_json::Value;
 
-/// How far losses and gradients may be off where products are in tf32, and where they and what lives within a step are in bf16.
-const TF32: (f64, f64) = (1e-2, 3e-2);
-const BF16: (f64, f64) = (5e-2, 2e-1);
+/// How far losses and gradients may be off where products are in tf32, and where they and what lives within a step are in bf16:
+/// about twice what emulating every case gives. The largest are of differences between evaluations at close times.
+const TF32: (f64, f64) = (3e-2, 1e-1);
+const BF16: (f64, f64) = (1.5e-1, 4e-1);
 
 /// The largest deviations of a case, and each that is too large.
 #[derive(Clone, Debug, Default)]
@@ -82,7 +83,7 @@ pub fn compare(case: &Case, replayed: &Replayed) -> Agreement {
 }
 
 /// As [`compare`], on a GPU that rounds. What that does to one small gradient says little: losses and gradients are each
-/// compared all together, by the norm of their difference relative to theirs.
+/// compared all together, by the norm of their difference relative to theirs. Weights after several steps are not.
 pub fn compare_rounded(case: &Case, replayed: &Replayed, precision: Precision) -> Agreement {
     let (loss, grad) = match precision {
         Precision::F32 => return compare(case, replayed),
@@ -94,7 +95,7 @@ pub fn compare_rounded(case: &Case, replayed: &Replayed, precision: Precision) -
     let mut sums = [[0.0; 2]; 2];
     for (name, expected) in &case.expected {
         let which = usize::from(name.starts_with("grad."));
-        if which == 0 && !name.starts_with("loss.") {
+        if which == 0 && !name.contains("loss.") {
             continue;
         }
         match replayed.tensors.get(name) {
