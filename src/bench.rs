@@ -69,7 +69,8 @@ pub struct Args {
     /// Do not measure compiling without kept kernels.
     #[arg(long)]
     warm: bool,
-    /// Print the result as one JSON object.
+    /// Print the result as one JSON object; in it losses and norms of gradients of the first step, which are the same everywhere
+    /// but for rounding, and on a GPU what was found out about libraries.
     #[arg(long)]
     json: bool,
     /// Print where the time goes: the N kinds of launch that take most of it. On a GPU each launch is timed by itself, after the
@@ -101,6 +102,8 @@ struct Report {
     memory: Memory,
     /// Bytes of all buffers of the program.
     buffers: usize,
+    /// What was found out about what libraries might do, and how often.
+    notes: IndexMap<String, usize>,
     /// GFLOP/s that the device could reach.
     limit: f64,
 }
@@ -201,6 +204,7 @@ pub fn main(args: Args) -> Result<(), Problem> {
         memory,
         first,
         buffers,
+        notes: notes(model.device().notes(plans(&turns))),
         limit: if on_cpu { LIMIT } else { rates.flops * 1e-9 },
         steps,
     };
@@ -211,20 +215,21 @@ pub fn main(args: Args) -> Result<(), Problem> {
     }
     if let Some(rows) = args.profile {
         print!("\n{}", profile.table(profiled.0, profiled.1, rows));
-        print!("{}", notes(model.device().notes(plans(&turns))));
+        if !report.notes.is_empty() {
+            println!("\n       n  what a library might do");
+            report.notes.iter().for_each(|(what, times)| println!("{times:>8}  {what}"));
+        }
     }
     Ok(())
 }
 
-/// What was found out of all that libraries might do in these plans, each once with how often.
-fn notes(notes: Vec<&Note>) -> String {
+/// Each once, with how often.
+fn notes(notes: Vec<&Note>) -> IndexMap<String, usize> {
     let mut found: IndexMap<String, usize> = IndexMap::new();
     for note in notes {
         *found.entry(format!("{}: {}", note.task, note.why)).or_default() += 1;
     }
-    let rows = found.iter().map(|(what, times)| format!("{times:>8}  {what}\n"));
-    let rows: String = rows.collect();
-    if rows.is_empty() { rows } else { format!("\n       n  what a library might do\n{rows}") }
+    found
 }
 
 /// Numbers by the kind of step and their names.
@@ -310,6 +315,7 @@ impl Report {
             "gigabytes": self.cost.bytes * 1e-9,
             "gflop_per_second": self.gflops(),
             "fraction_of_limit": self.gflops() / self.limit,
+            "notes": self.notes,
             "losses": numbers(&self.first, |report| &report.losses),
             "grad_norms": numbers(&self.first, |report| &report.grad_norms),
             "compile_cold_seconds": self.native.map(|native| self.front[0] + native[0]),

@@ -36,7 +36,11 @@ pub fn main(_: Args) -> Result<(), Problem> {
     let version = nvrtc::version().ok().map(|(major, minor)| format!("{major}.{minor}"));
     library("NVRTC", &NVRTC, version);
     // Where there is a GPU, whether they start.
-    let started: HashMap<_, _> = gpu::Gpu::open(0).map(|gpu| gpu.libraries()).into_iter().flatten().collect();
+    let opened = gpu::list().and_then(|_| gpu::Gpu::open(0));
+    if let (Ok(_), Err(error)) = (gpu::list(), &opened) {
+        row("GPU 0", &error.to_string());
+    }
+    let started: HashMap<_, _> = opened.map(|gpu| gpu.libraries()).into_iter().flatten().collect();
     for (name, wanted) in [("cuBLASLt", &CUBLASLT), ("cuDNN", &CUDNN)] {
         match started.get(name) {
             Some(Err(why)) => row(name, why),

@@ -9,6 +9,7 @@ use super::nvrtc;
 use fgc_program::BufferId;
 use fgc_program::cuda::{Choice, Precision, Start, Task};
 use rustc_hash::FxHashMap;
+use std::fmt;
 use std::path::PathBuf;
 
 /// Bytes of a result that are compared, at its start and at its end.
@@ -43,6 +44,23 @@ struct Verdict {
     why: String,
 }
 
+/// Why a way of the library is not taken.
+#[derive(Clone, Debug)]
+enum Unlike {
+    /// Results that are others than ours.
+    Off(String),
+    /// An error, which another day may not have.
+    Failed(String),
+}
+
+impl fmt::Display for Unlike {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Unlike::Off(why) | Unlike::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
 impl Device {
     /// Decides for all that the library may do; the memory they use is zero before and after.
     pub(super) fn choose(&mut self, library: &Library) -> Result<(), CudaError> {
@@ -74,9 +92,9 @@ impl Device {
                     let verdict = match kept {
                         Some(kept) if self.holds(&kept, choice, offered)? => kept,
                         _ => {
-                            let verdict = self.measured(choice, offered)?;
+                            let (verdict, lasts) = self.measured(choice, offered)?;
                             // What is not kept is measured again.
-                            _ = file.map(|file| nvrtc::keep(&file, verdict.written().as_bytes()));
+                            _ = file.filter(|_| lasts).map(|file| nvrtc::keep(&file, verdict.written().as_bytes()));
                             verdict
                         }
                     };
@@ -136,8 +154,8 @@ impl Device {
         before.chain([Launch::Library { task: choice.task, way, operands }]).chain(after).collect()
     }
 
-    /// The fastest way.
-    fn measured(&mut self, choice: &Choice, offered: &[String]) -> Result<Verdict, CudaError> {
+    /// The fastest way; and whether another day will find the same.
+    fn measured(&mut self, choice: &Choice, offered: &[String]) -> Result<(Verdict, bool), CudaError> {
         let (mut same, mut unlike) = (Vec::new(), Vec::new());
         for way in 0..offered.len() {
             match self.comes_out_the_same(choice, way)? {
@@ -145,24 +163,27 @@ impl Device {
                 Err(why) => unlike.push(why),
             }
         }
-        if same.is_empty() {
-            unlike.dedup();
-            return Ok(Verdict { way: None, why: format!("no way of the library will do: {}", unlike.join("; ")) });
-        }
         self.make_noise(choice)?;
         let own = self.driver.seconds(&self.own_launches(choice))?;
-        let mut best = (f64::INFINITY, 0);
+        let mut best: Option<(f64, usize)> = None;
         for way in same {
-            let seconds = self.driver.seconds(&self.library_launches(choice, way))?;
-            if seconds < best.0 {
-                best = (seconds, way);
+            match self.driver.seconds(&self.library_launches(choice, way)) {
+                Ok(seconds) if best.is_none_or(|best| seconds < best.0) => best = Some((seconds, way)),
+                Ok(_) => {}
+                Err(error) => unlike.push(Unlike::Failed(error.to_string())),
             }
         }
         self.clear(choice)?;
-        let (library, way) = best;
+        let Some((library, way)) = best else {
+            let lasts = unlike.iter().all(|why| matches!(why, Unlike::Off(_)));
+            let mut why: Vec<String> = unlike.iter().map(Unlike::to_string).collect();
+            why.dedup();
+            let why = format!("no way of the library will do: {}", why.join("; "));
+            return Ok((Verdict { way: None, why }, lasts));
+        };
         let wins = library < own * FASTER;
         let why = format!("the library takes {:.1} µs, fgc's own {:.1} µs", library * 1e6, own * 1e6);
-        Ok(Verdict { way: wins.then(|| offered[way].clone()), why })
+        Ok((Verdict { way: wins.then(|| offered[way].clone()), why }, true))
     }
 
     fn own_launches(&self, choice: &Choice) -> Vec<Launch> {
@@ -183,25 +204,19 @@ impl Device {
     }
 
     /// Whether the library does what our own functions do, on noise; why not, if it does not.
-    fn comes_out_the_same(&mut self, choice: &Choice, way: usize) -> Result<Result<(), String>, CudaError> {
+    fn comes_out_the_same(&mut self, choice: &Choice, way: usize) -> Result<Result<(), Unlike>, CudaError> {
         self.make_noise(choice)?;
-        let own = self.driver.record(self.own_launches(choice))?;
-        self.once(own)?;
+        self.run_all(&self.own_launches(choice))?;
         let wanted = self.compared(choice)?;
         self.make_noise(choice)?;
         // What another way has left there.
         self.fill_at(self.scratch, choice.scratch, &ZEROS)?;
-        // Recorded, as in a step: what cannot be is not chosen.
-        let recorded = match self.driver.record(self.library_launches(choice, way)) {
-            Ok(recorded) => recorded,
-            Err(error) => {
-                self.clear(choice)?;
-                return Ok(Err(error.to_string()));
-            }
-        };
-        self.once(recorded)?;
+        let ran = self.run_recorded(&self.library_launches(choice, way));
         let found = self.compared(choice)?;
         self.clear(choice)?;
+        if let Err(error) = ran {
+            return Ok(Err(Unlike::Failed(error.to_string())));
+        }
         let allowed = match self.module.tasks[choice.task].precision() {
             // Sums of a hundred thousand numbers one after the other.
             Precision::F32 => 1e-4,
@@ -213,19 +228,27 @@ impl Device {
         for (found, wanted) in found.iter().zip(&wanted) {
             match distance(found, wanted) {
                 Some(distance) => off = off.max(distance),
-                None => return Ok(Err("results that cannot be compared".into())),
+                None => return Ok(Err(Unlike::Off("results that cannot be compared".into()))),
             }
         }
         Ok(match off <= allowed && !found.is_empty() {
             true => Ok(()),
-            false => Err(format!("results that are {off:.1e} off, more than {allowed:.0e}")),
+            false => Err(Unlike::Off(format!("results that are {off:.1e} off, more than {allowed:.0e}"))),
         })
     }
 
-    /// Runs what was recorded once.
-    fn once(&mut self, recorded: usize) -> Result<(), CudaError> {
-        self.driver.replay(recorded)?;
-        self.driver.forget(recorded)
+    /// Runs launches by themselves, as what a library loads when it is first called may not be loaded while launches are
+    /// recorded; then, on the same operands, recorded, as they would be in a step.
+    fn run_recorded(&mut self, launches: &[Launch]) -> Result<(), CudaError> {
+        self.run_all(launches)?;
+        let recorded = self.driver.record(launches.to_vec())?;
+        let ran = self.driver.replay(recorded);
+        self.driver.forget(recorded)?;
+        ran
+    }
+
+    fn run_all(&mut self, launches: &[Launch]) -> Result<(), CudaError> {
+        launches.iter().try_for_each(|launch| self.driver.run(launch))
     }
 
     fn is_narrow(&self, buffer: BufferId) -> bool {

@@ -470,17 +470,15 @@ impl Device {
         }
         let bytes = self.size(a);
         let (a, b) = (self.at[a.0 as usize], self.at[b.0 as usize]);
-        let aside = match self.aside {
-            Some((aside, room)) if room >= bytes.min(ASIDE) => aside,
-            _ => {
-                let room = bytes.min(ASIDE);
-                let aside = self.driver.allocate(room, "exchanging weights")?;
-                self.aside = Some((aside, room));
-                aside
+        let (aside, room) = match self.aside {
+            Some(aside) => aside,
+            None => {
+                let room = bytes.clamp(1, ASIDE);
+                *self.aside.insert((self.driver.allocate(room, "exchanging weights")?, room))
             }
         };
-        for from in (0..bytes).step_by(ASIDE) {
-            let (a, b, bytes) = (a.plus(from), b.plus(from), ASIDE.min(bytes - from));
+        for from in (0..bytes).step_by(room) {
+            let (a, b, bytes) = (a.plus(from), b.plus(from), room.min(bytes - from));
             self.driver.copy(a, aside, bytes)?;
             self.driver.copy(b, a, bytes)?;
             self.driver.copy(aside, b, bytes)?;

@@ -53,20 +53,37 @@ fn driver_version() -> i32 {
     version
 }
 
+/// Whether it is the code that the driver does not take, rather than anything else.
+fn is_of_code(error: result::DriverError) -> bool {
+    use sys::CUresult::{
+        CUDA_ERROR_INVALID_IMAGE, CUDA_ERROR_INVALID_PTX, CUDA_ERROR_NO_BINARY_FOR_GPU,
+        CUDA_ERROR_UNSUPPORTED_PTX_VERSION,
+    };
+    let of_code = [
+        CUDA_ERROR_INVALID_IMAGE,
+        CUDA_ERROR_INVALID_PTX,
+        CUDA_ERROR_NO_BINARY_FOR_GPU,
+        CUDA_ERROR_UNSUPPORTED_PTX_VERSION,
+    ];
+    of_code.contains(&error.0)
+}
+
 /// What to tell of code that the driver does not take.
 fn refused(error: result::DriverError) -> CudaError {
     let version = driver_version();
-    let (major, minor) = (version / 1000, version % 1000 / 10);
+    let (major, older) = (version / 1000, version % 1000 / 10);
     let mut told = failed("load kernels")(error);
-    if let CudaError::Failed { what, .. } = &mut told {
-        *what += &format!("; the driver is for CUDA {major}.{minor}");
+    if let CudaError::Failed { what, .. } = &mut told
+        && is_of_code(error)
+    {
+        *what += &format!("; the driver is for CUDA {major}.{older}");
         if let Ok(compiler) = nvrtc::version()
-            && compiler > (major, minor)
+            && compiler > (major, older)
         {
             let (newer, minor) = compiler;
             *what += &format!(
-                ", NVRTC of CUDA {newer}.{minor}: update the driver, or `pip install nvidia-cuda-nvrtc-cu{major}` and name \
-                 its directory in FGC_CUDA_LIBS"
+                ", NVRTC of CUDA {newer}.{minor}: update the driver, or `pip install nvidia-cuda-nvrtc-cu{major}=={major}.{older}.*` and \
+                 name its directory in FGC_CUDA_LIBS"
             );
         }
     }
@@ -330,12 +347,20 @@ impl Driver for Gpu {
         let load = |cubin: &Cubin| unsafe { result::module::load_data(cubin.code.as_ptr().cast()) };
         for (cubin, unit) in cubins.iter().zip(&units) {
             let mut module = load(cubin);
-            if let (Err(_), Some(file)) = (&module, &cubin.kept) {
-                // Damaged, or made by an NVRTC that is newer than the driver, as this one may not be.
-                _ = std::fs::remove_file(file);
+            if let (Err(error), Some(file)) = (&module, &cubin.kept)
+                && is_of_code(*error)
+            {
+                // Damaged, or made by an NVRTC that is newer than the driver, as the one at hand may not be.
+                let aside = file.with_extension("refused");
+                _ = std::fs::rename(file, &aside);
                 let unit: Vec<Function> = unit.iter().map(|&i| functions[i].clone()).collect();
-                for cubin in nvrtc::cubins(&unit, &self.architecture)? {
-                    module = load(&cubin);
+                match nvrtc::cubins(&unit, &self.architecture) {
+                    Ok(made) => {
+                        _ = std::fs::remove_file(aside);
+                        made.iter().for_each(|cubin| module = load(cubin));
+                    }
+                    // Where it was.
+                    Err(_) => _ = std::fs::rename(aside, file),
                 }
             }
             self.modules.push(module.map_err(refused)?);

@@ -189,7 +189,7 @@ impl Product {
     fn find_ways(&mut self, handle: sys::cublasLtHandle_t) -> Result<(), result::CublasError> {
         let preference = preference()?;
         let [left, right, result_layout] = self.layouts.each_ref().map(Layout::get);
-        let mut found = [const { std::mem::MaybeUninit::<sys::cublasLtMatmulHeuristicResult_t>::uninit() }; WAYS];
+        let mut found = [const { std::mem::MaybeUninit::<sys::cublasLtMatmulHeuristicResult_t>::zeroed() }; WAYS];
         let mut count = 0;
         // SAFETY: made above; there is room for so many results.
         let asked = unsafe {

@@ -196,7 +196,7 @@ impl Posts {
         };
         let post = &mut self.slots[at];
         post.bytes = bytes;
-        // SAFETY: the memory has room for so many bytes, and is of no other copy until it is collected. `from`: the caller's
+        // SAFETY: the memory has room for so many bytes, and an earlier copy to it is done first, on the same stream, and nobody asks for that any more. `from`: the caller's
         // promise.
         unsafe {
             let host = std::slice::from_raw_parts_mut(post.host.as_ptr(), bytes);

@@ -121,11 +121,11 @@ pub fn run(trainer: &mut Trainer, dir: &RunDir, job: &Job, stop: &AtomicBool) ->
         }
         if let Err(error) = ended {
             use TrainError::{Gradient, LeftOut, Loss};
+            progress.finish();
+            book.write(&trainer.model, begun.elapsed() - aside)?;
             if let Loss { .. } | Gradient { .. } | LeftOut { .. } = error {
                 checkpoints.save(&trainer.model.checkpoint(&job.spec, &job.preset)?)?;
-                book.write(&trainer.model, begun.elapsed() - aside)?;
             }
-            progress.finish();
             return Err(error);
         }
         if last || drawn.elapsed() >= SHOW_EVERY {

@@ -200,6 +200,10 @@ fn sampling_waits_for_the_samples_alone() {
     assert_eq!(waits.load(Ordering::Relaxed), 1);
     assert!(samples[0].iter().zip(&samples[1]).all(|(a, b)| close(*a, *b)), "{samples:?}");
     assert_eq!(before, bits(kept(&gpu)));
+    // Without averages they are others.
+    let (_, mut plain, _) = models(&SAMPLED.replace(" ema(0.5)", ""));
+    (0..3).for_each(|seed| _ = step(&mut plain, &good(seed)));
+    assert_ne!(plain.sample("method", BATCH, &Batch::new(), 5).unwrap().to_f64(), samples[1]);
 }
 
 /// What a step found is told, though the next cannot be begun.

@@ -273,7 +273,8 @@ fn what_was_measured_is_kept() {
 #[test]
 fn a_slower_or_wrong_library_does_none() {
     let program = contraction([256, 256, 512], &[], [false; 3], 0, DType::F32);
-    for (library, does) in [(Library::Slow, 0), (Library::Wrong, 0), (Library::FirstWrong, 1)] {
+    for (library, does) in [(Library::Slow, 0), (Library::Wrong, 0), (Library::FirstWrong, 1), (Library::LastWrong, 1)]
+    {
         check(&program, Precision::F32, library, does);
     }
 }
