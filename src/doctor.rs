@@ -44,7 +44,7 @@ pub fn main(_: Args) -> Result<(), Problem> {
     for (name, wanted) in [("cuBLASLt", &CUBLASLT), ("cuDNN", &CUDNN)] {
         match started.get(name) {
             Some(Err(why)) => row(name, why),
-            Some(Ok(version)) => library(name, wanted, Some(version.clone())),
+            Some(Ok(version)) => library(name, wanted, Some(version.trim_start_matches(name).trim().into())),
             None => library(name, wanted, None),
         }
     }

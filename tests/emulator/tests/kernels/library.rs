@@ -238,6 +238,28 @@ fn a_library_adds_to_what_it_multiplies() {
     }
 }
 
+/// A kernel that writes over what it reads runs twice while the library is looked at, and comes out the same for that.
+#[test]
+fn a_library_hands_on_to_what_is_written_in_place() {
+    let mut program = adding(
+        contraction([256, 256, 512], &[], [false; 3], 0, DType::F32),
+        [256, 256],
+        [1, 256],
+        Along::M,
+        Added::Matrix,
+    );
+    let own = at(&[(0, 256), (1, 1)]);
+    let sum = Expr::Binary(BinaryOp::Add, load(1, own.clone()).into(), load(0, own.clone()).into());
+    let kernel = &mut program.kernels[0];
+    kernel.buffers.remove(1);
+    kernel.buffers[1].access = Access::ReadWrite;
+    let Stmt::For { body, .. } = &mut kernel.body[0] else { unreachable!() };
+    body[0] = Stmt::Store { buffer: 1, index: own, value: sum };
+    let Launch::Kernel { args, .. } = &mut program.plans[0].launches[1] else { unreachable!() };
+    args.remove(1);
+    check(&program, Precision::F32, Library::Right, 1);
+}
+
 /// What was measured is known to the next run; what is kept is not trusted where it cannot be right.
 #[test]
 fn what_was_measured_is_kept() {
