@@ -9,6 +9,7 @@ mod choose;
 pub mod device;
 mod dnn;
 pub mod driver;
+mod exchange;
 pub mod gpu;
 pub mod libraries;
 mod lt;

@@ -16,9 +16,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Bytes of buffers that are exchanged at a time, at most.
-const ASIDE: usize = 64 << 20;
-
 /// What plans had to tell when they were asked: the losses, metrics and norms of each as it last ran.
 #[derive(Clone, Debug)]
 pub struct Told(Vec<f64>);
@@ -53,7 +50,7 @@ pub struct Device {
     /// Of those, the one that a buffer is.
     mirror_of: FxHashMap<BufferId, usize>,
     /// Memory to exchange buffers by, once that was asked for; and its bytes.
-    aside: Option<(Address, usize)>,
+    pub(super) aside: Option<(Address, usize)>,
     /// What was recorded, by the plan and the launches left out.
     recorded: FxHashMap<(usize, Vec<Range<usize>>), usize>,
 }
@@ -307,7 +304,7 @@ impl Device {
     }
 
     /// Bytes that a buffer takes on the device.
-    fn size(&self, buffer: BufferId) -> usize {
+    pub(super) fn size(&self, buffer: BufferId) -> usize {
         self.program.buffers[buffer.0 as usize].bytes()
     }
 
@@ -454,41 +451,10 @@ impl Device {
         let bytes = self.size(from);
         Ok(self.driver.copy(self.at[from.0 as usize], self.at[to.0 as usize], bytes)?)
     }
-
-    /// Exchanges two buffers of the same dtype and length, part by part, by way of memory of the GPU's own.
-    pub fn swap(&mut self, a: BufferId, b: BufferId) -> Result<(), DeviceError> {
-        let buffer = |id: BufferId| self.program.buffers.get(id.0 as usize);
-        let alike = match (buffer(a), buffer(b)) {
-            (Some(x), Some(y)) => {
-                let same = x.dtype == y.dtype && x.len == y.len && x.narrow == y.narrow;
-                same && a != b && lasts(x.place) && lasts(y.place)
-            }
-            _ => false,
-        };
-        if !alike {
-            return Err(DeviceError::Copy { from: a, to: b });
-        }
-        let bytes = self.size(a);
-        let (a, b) = (self.at[a.0 as usize], self.at[b.0 as usize]);
-        let (aside, room) = match self.aside {
-            Some(aside) => aside,
-            None => {
-                let room = bytes.clamp(1, ASIDE);
-                *self.aside.insert((self.driver.allocate(room, "exchanging weights")?, room))
-            }
-        };
-        for from in (0..bytes).step_by(room) {
-            let (a, b, bytes) = (a.plus(from), b.plus(from), room.min(bytes - from));
-            self.driver.copy(a, aside, bytes)?;
-            self.driver.copy(b, a, bytes)?;
-            self.driver.copy(aside, b, bytes)?;
-        }
-        Ok(())
-    }
 }
 
 /// Whether a buffer has memory of its own: what lives within a band may have none.
-fn lasts(place: Place) -> bool {
+pub(super) fn lasts(place: Place) -> bool {
     !matches!(place, Place::Band { .. })
 }
 
