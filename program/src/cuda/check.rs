@@ -2,7 +2,7 @@
 
 use super::band::SHARED;
 use super::store::uses;
-use super::{Added, Call, Choice, Module, More, Start, Task};
+use super::{Call, Choice, Module, More, Start, Task};
 use crate::{Access, Band, BufferId, ConvRole, Launch, Place, Program};
 
 /// All that is wrong; empty for what [`super::module`] makes.
@@ -99,11 +99,16 @@ fn of_choice(program: &Program, module: &Module, choice: &Choice) -> Option<Stri
         };
         start + bytes > room
     };
-    let added = choice.added.iter().zip(match &module.tasks[choice.task] {
-        Task::Gemm(gemm) if gemm.added == Some(Added::Bias) => Some(gemm.n * if gemm.c.bf16 { 2 } else { 4 }),
-        Task::Gemm(_) => Some(bytes[2]),
-        Task::Filtering(f) => Some(f.filters * if f.bf16 { 2 } else { 4 }),
-    });
+    let task = &module.tasks[choice.task];
+    let vector = match task {
+        Task::Gemm(gemm) => gemm.n * if gemm.c.bf16 { 2 } else { 4 },
+        Task::Filtering(f) => f.filters * if f.bf16 { 2 } else { 4 },
+    };
+    let finish = task.finish();
+    if [finish.matrix.is_some(), finish.bias] != [choice.matrix.is_some(), choice.bias.is_some()] {
+        return Some(format!("task {} is not given what it adds", choice.task));
+    }
+    let added = choice.matrix.iter().zip([bytes[2]]).chain(choice.bias.iter().zip([vector]));
     if choice.lent.is_some_and(|(lent, _)| !choice.after.iter().any(|call| touched(call).any(|b| b == lent))) {
         return Some(format!("nothing reads what is lent to task {}", choice.task));
     }

@@ -1,21 +1,20 @@
 //! Kernels that a product or a convolution hands its elements to as it has them: they need not be stored first, and read again
 //! by a launch of their own.
 
-use super::Added;
 use super::context::{Context, Home};
 use super::print::element;
 use super::stage::{Stage, Team, each_access, staged};
 use super::tree::{Node, each_expr, exprs, tree};
-use crate::{Access, BinaryOp, BufferId, Expr, Index, Kernel, Place, Program, Stmt, Var, bounds, c};
+use crate::{Access, BufferId, Expr, Index, Kernel, Place, Program, Stmt, Var, bounds, c};
 use rustc_hash::FxHashMap;
 
 /// A kernel that does something for each element of one buffer, and for nothing else.
 pub(super) struct Elementwise {
-    stage: Stage,
+    pub stage: Stage,
     /// Where the kernel reads the element.
-    index: Index,
-    /// The kernel's loops: the variable, how far apart its neighbours are in the buffer, and its extent.
-    loops: Vec<(Var, i64, usize)>,
+    pub index: Index,
+    /// The kernel's loops: the variable, how far apart its neighbours are in the buffer, and its extent; the nearest first.
+    pub loops: Vec<(Var, i64, usize)>,
 }
 
 /// The kernel as one of the elements of its buffer `buffer`; None if it is something else.
@@ -59,44 +58,6 @@ pub(super) fn elementwise(kernel: &Kernel, buffer: usize) -> Option<Elementwise>
     }
     let all = index.terms.len() == loops.len() && usize::try_from(inner) == Ok(read.len);
     all.then_some(Elementwise { stage, index, loops })
-}
-
-/// A kernel that adds something to each element, and does nothing else.
-pub(super) struct Adds {
-    pub what: Added,
-    /// Positions among the kernel's buffers: what is added, and where the sums go.
-    pub addend: usize,
-    pub result: usize,
-}
-
-/// The kernel as one that adds something to the elements of its buffer `buffer`, whose rows are `columns` long.
-pub(super) fn adds(kernel: &Kernel, buffer: usize, columns: usize) -> Option<Adds> {
-    let Elementwise { stage, index, loops } = elementwise(kernel, buffer)?;
-    let [Node::Plain(Stmt::Store { buffer: result, index: to, value: Expr::Binary(BinaryOp::Add, a, b) })] =
-        &stage.body[..]
-    else {
-        return None;
-    };
-    let loaded = |x: &Expr| match x {
-        Expr::Load { buffer, index } => Some((*buffer, index.clone())),
-        _ => None,
-    };
-    let (a, b) = (loaded(a)?, loaded(b)?);
-    let (addend, from) = if a.0 == buffer { b } else { a };
-    let len = |buffer: usize| kernel.buffers[buffer].len;
-    if addend == buffer || *to != index || len(*result) != len(buffer) {
-        return None;
-    }
-    let (column, _, extent) = *loops.first()?;
-    let along = |index: &Index| index.offset == 0 && index.terms.len() == 1 && index.coefficient(column) == 1;
-    let what = if from == index && len(addend) == len(buffer) {
-        Added::Matrix
-    } else if along(&from) && [extent, len(addend)] == [columns, columns] {
-        Added::Bias
-    } else {
-        return None;
-    };
-    Some(Adds { what, addend, result: *result })
 }
 
 /// Whether a product that computes the whole of `buffer`, one of the kernel's, could hand its elements to the kernel.

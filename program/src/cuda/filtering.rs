@@ -1,6 +1,7 @@
 //! Convolutions as a library takes them.
 
 use super::Precision;
+use super::finish::Finish;
 use super::library::{ALIGNED, LARGE};
 use crate::{Conv, ConvRole, DType};
 
@@ -23,8 +24,8 @@ pub struct Filtering {
     pub precision: Precision,
     /// Whether all three are stored in bf16 rather than f32.
     pub bf16: bool,
-    /// Whether a vector is added to each pixel, of the operands' type.
-    pub biased: bool,
+    /// What is added is of the operands' type.
+    pub finish: Finish,
 }
 
 impl Filtering {
@@ -51,7 +52,7 @@ impl Filtering {
             out,
             precision,
             bf16,
-            biased: false,
+            finish: Finish::default(),
         })
     }
 }

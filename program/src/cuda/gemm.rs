@@ -1,10 +1,11 @@
 //! Products as a matrix library takes them.
 
 use super::Precision;
+use super::finish::Finish;
 use super::library::{ALIGNED, LARGE};
 use crate::{Contract, DType, Operand};
 
-/// c\[m, n\] = Σₖ a\[m, k\]·b\[k, n\] for each matrix of a batch, and what is added; sums in f32.
+/// c\[m, n\] = Σₖ a\[m, k\]·b\[k, n\] for each matrix of a batch, then what is done to its elements; sums in f32.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Gemm {
     pub m: usize,
@@ -15,16 +16,8 @@ pub struct Gemm {
     pub a: Matrix,
     pub b: Matrix,
     pub c: Matrix,
-    pub added: Option<Added>,
-}
-
-/// What is added to a product, of c's type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Added {
-    /// A vector, its nth element to column n.
-    Bias,
-    /// A matrix that lies as c does.
-    Matrix,
+    /// What is added is of c's type.
+    pub finish: Finish,
 }
 
 /// Where a product finds or leaves its elements: bf16 or f32.
@@ -67,7 +60,7 @@ impl Gemm {
             a: matrix(&x.a, [x.m, x.k], 0)?,
             b: matrix(&x.b, [x.k, x.n], 1)?,
             c: matrix(&x.c, [x.m, x.n], 2)?,
-            added: None,
+            finish: Finish::default(),
         })
     }
 }

@@ -1,12 +1,12 @@
 //! Products and convolutions that a library may do instead of functions of ours: cuBLASLt and cuDNN are faster at large ones,
 //! ours need neither these nor copies of operands. A device that has the library measures both ([`Choice`]).
 
-use super::epilogue::adds;
 use super::filtering::Filtering;
+use super::finish::{Factor, Finish, finishing};
 use super::gemm::Gemm;
 use super::store::uses;
-use super::{ALIGN, Added, Builder, Call, More, Precision};
-use crate::{Access, BufferId, Contract, Conv, ConvRole, DType, Launch, Operand, Place};
+use super::{ALIGN, Builder, Call, More, Precision};
+use crate::{Access, BufferId, Contract, Conv, ConvRole, DType, Launch, Operand, Place, Scalar, c};
 use std::fmt;
 use std::ops::Range;
 
@@ -26,19 +26,15 @@ pub enum Task {
 
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let added = match self.added() {
-            Some(Added::Bias) => " + bias",
-            Some(Added::Matrix) => " + matrix",
-            None => "",
-        };
+        let finish = self.finish();
         match self {
             Task::Gemm(Gemm { m, n, k, batch, precision, .. }) => {
-                write!(f, "product {batch} × [{m}, {k}]·[{k}, {n}]{added} in {precision}")
+                write!(f, "product {batch} × [{m}, {k}]·[{k}, {n}]{finish} in {precision}")
             }
             Task::Filtering(Filtering { role, kernel, batch, height, width, channels, filters, precision, .. }) => {
                 let [down, across] = kernel;
                 let image = format!("{batch}×{height}×{width}×{channels}");
-                write!(f, "convolution {role:?} {down}×{across} {image} → {filters}{added} in {precision}")
+                write!(f, "convolution {role:?} {down}×{across} {image} → {filters}{finish} in {precision}")
             }
         }
     }
@@ -53,26 +49,27 @@ impl Task {
         }
     }
 
-    /// What is added to its result.
-    pub fn added(&self) -> Option<Added> {
+    /// What is done to its elements.
+    pub fn finish(&self) -> Finish {
         match self {
-            Task::Gemm(gemm) => gemm.added,
-            Task::Filtering(filtering) => filtering.biased.then_some(Added::Bias),
+            Task::Gemm(gemm) => gemm.finish,
+            Task::Filtering(filtering) => filtering.finish,
         }
     }
 
-    /// The task with something added to its result, if libraries can do that.
-    fn adding(self, what: Added) -> Option<Task> {
-        match (self, what) {
-            (Task::Gemm(gemm), Added::Matrix) => Some(Task::Gemm(Gemm { added: Some(what), ..gemm })),
-            (Task::Gemm(gemm), Added::Bias) => {
+    /// The task with something done to its elements, if libraries can do that.
+    fn finishing(self, finish: Finish) -> Option<Task> {
+        match self {
+            Task::Gemm(gemm) => {
                 let along_rows = !gemm.c.by_columns && gemm.batch == 1;
-                along_rows.then_some(Task::Gemm(Gemm { added: Some(what), ..gemm }))
+                (along_rows || !finish.bias).then_some(Task::Gemm(Gemm { finish, ..gemm }))
             }
-            (Task::Filtering(filtering), Added::Bias) if filtering.role == ConvRole::Forward => {
-                Some(Task::Filtering(Filtering { biased: true, ..filtering }))
+            Task::Filtering(filtering) => {
+                let scales = Finish { scale: finish.scale, ..Finish::default() };
+                // Only with a vector is there a function for more.
+                let fits = finish == scales || finish.bias && !finish.gelu && filtering.role == ConvRole::Forward;
+                fits.then_some(Task::Filtering(Filtering { finish, ..filtering }))
             }
-            (Task::Filtering(_), _) => None,
         }
     }
 }
@@ -91,8 +88,9 @@ pub struct Choice {
     /// Where its two operands and its result begin: a, b and c; of x, w and y those that are given, in this order, then the
     /// computed one.
     pub starts: [Start; 3],
-    /// Where what is added to a product begins.
-    pub added: Option<Start>,
+    /// Where what is added begins, as the task's [`Finish`] says.
+    pub matrix: Option<Start>,
+    pub bias: Option<Start>,
     /// Copies the result from scratch memory; then the kernel.
     pub after: Vec<Call>,
     /// A result that only the kernel reads and that has no memory of its own, and the byte of the scratch memory where these
@@ -143,7 +141,7 @@ impl Builder<'_> {
             }
         }
         // First what does more: devices take the first of a launch's choices that is worth it.
-        self.adding(plan, launches.clone());
+        self.finishing(plan, launches.clone());
         for launch in &all[1..] {
             let calls = self.calls(launch);
             // They would write over the result.
@@ -173,14 +171,14 @@ impl Builder<'_> {
         }
         let (task, launch) = (self.task(task, &copies), launches.start);
         let Copies { before, after, bytes: scratch } = copies;
-        let added = None;
         self.module.choices.push(Choice {
             plan,
             launch,
             before,
             task,
             starts,
-            added,
+            matrix: None,
+            bias: None,
             after,
             lent,
             reads,
@@ -189,8 +187,8 @@ impl Builder<'_> {
         });
     }
 
-    /// Notes how a library may do a product or a convolution and a kernel that only adds something to it, both at once.
-    fn adding(&mut self, plan: usize, launches: Range<usize>) {
+    /// Notes how a library may do a product or a convolution and the kernel that takes its elements, both at once.
+    fn finishing(&mut self, plan: usize, launches: Range<usize>) {
         let program = self.program;
         let launch = launches.start;
         let [first, Launch::Kernel { kernel, args }] = &program.plans[plan].launches[launches] else { return };
@@ -202,29 +200,39 @@ impl Builder<'_> {
         let is_local = matches!(program.buffers[result.0 as usize].place, Place::Band { .. });
         let own = args.iter().position(|arg| *arg == result).filter(|_| is_local);
         let kernel = &program.kernels[kernel.0 as usize];
-        let Some(adds) = own.and_then(|own| adds(kernel, own, columns)) else { return };
-        // The sums lie as the product would.
-        let (sums, addend, mut copies) = (args[adds.result], args[adds.addend], Copies::default());
+        let Some(found) = own.and_then(|own| finishing(kernel, own, columns)) else { return };
+        // The kernel's results lie as the product would.
+        let (results, mut copies) = (args[found.result], Copies::default());
         let mut whole = first.clone();
-        whole.each_buffer(|buffer| *buffer = if *buffer == result { sums } else { *buffer });
-        let found = match &whole {
+        whole.each_buffer(|buffer| *buffer = if *buffer == result { results } else { *buffer });
+        let task = match &whole {
             Launch::Contract(x) => self.gemm(x, &mut copies),
             Launch::Conv(x) => self.filtering(x, &mut copies),
             Launch::Kernel { .. } | Launch::Extern(_) => None,
         };
         let Some((task, starts, [a, b, _])) =
-            found.and_then(|(task, starts, buffers)| Some((task.adding(adds.what)?, starts, buffers)))
+            task.and_then(|(task, starts, buffers)| Some((task.finishing(found.finish)?, starts, buffers)))
         else {
             return;
         };
-        let narrow = [sums, addend].map(|buffer| self.is_narrow(buffer));
-        let added = match narrow {
-            [true, false] if adds.what == Added::Bias => Start::Scratch(self.copy(addend, &mut copies)),
-            [a, b] if a == b => Start::Within(addend, 0),
-            _ => return,
+        let (matrix, vector) = (found.matrix.map(|at| args[at]), found.bias.map(|(at, share)| (args[at], share)));
+        let added: Vec<BufferId> = matrix.into_iter().chain(vector.map(|(buffer, _)| buffer)).collect();
+        if added.iter().any(|buffer| !self.aligned[buffer.0 as usize] || *buffer == results) {
+            return;
+        }
+        // What is added is of the result's type.
+        let narrow = self.is_narrow(results);
+        if matrix.is_some_and(|matrix| self.is_narrow(matrix) != narrow) {
+            return;
+        }
+        let bias = match vector {
+            None => None,
+            Some((bias, Factor::ONE)) if self.is_narrow(bias) == narrow => Some(Start::Within(bias, 0)),
+            Some((bias, _)) if self.is_narrow(bias) => return,
+            Some((bias, Factor::ONE)) => Some(Start::Scratch(self.copy(bias, &mut copies))),
+            Some((bias, share)) => Some(Start::Scratch(self.scale(bias, share, narrow, &mut copies))),
         };
-        let room = copies.bytes <= self.module.scratch.max(ROOM);
-        if !self.aligned[addend.0 as usize] || addend == sums || !room {
+        if copies.bytes > self.module.scratch.max(ROOM) {
             return;
         }
         let task = self.task(task, &copies);
@@ -234,11 +242,12 @@ impl Builder<'_> {
             before: copies.before,
             task,
             starts,
-            added: Some(added),
-            after: Vec::new(),
+            matrix: matrix.map(|matrix| Start::Within(matrix, 0)),
+            bias,
+            after: copies.after,
             lent: None,
-            reads: vec![a, b, addend],
-            writes: vec![sums],
+            reads: [a, b].into_iter().chain(added).collect(),
+            writes: vec![results],
             scratch: copies.bytes,
         });
     }
@@ -335,6 +344,27 @@ impl Builder<'_> {
         let (blocks, more) = (blocks(len / 4), numbers([byte, len]));
         copies.before.push(Call { function, blocks, buffers: vec![buffer], scratches: true, more });
         copies.bytes += (2 * len).next_multiple_of(ALIGN);
+        byte
+    }
+
+    /// Copies all of an f32 buffer to scratch memory, times a factor, in bf16 or f32; to which byte.
+    fn scale(&mut self, buffer: BufferId, factor: Factor, narrow: bool, copies: &mut Copies) -> usize {
+        let (len, byte) = (self.program.buffers[buffer.0 as usize].len, copies.bytes);
+        let factor = c::constant(Scalar::F32(factor.get()));
+        let (to, value) = match narrow {
+            true => ("bf16", format!("narrow(x[i] * {factor})")),
+            false => ("float", format!("x[i] * {factor}")),
+        };
+        let text = format!(
+            "(const float *__restrict__ x, char *scratch, int64_t byte, int64_t len) {{\n  \
+             {to} *const y = ({to} *)(scratch + byte);\n  \
+             for (int64_t i = (int64_t)blockIdx.x * 256 + threadIdx.x; i < len; i += (int64_t)gridDim.x * 256) \
+             y[i] = {value};\n}}\n"
+        );
+        let function = self.function("copy scaled", 256, text);
+        let (blocks, more) = (blocks(len), numbers([byte, len]));
+        copies.before.push(Call { function, blocks, buffers: vec![buffer], scratches: true, more });
+        copies.bytes += (4 * len).next_multiple_of(ALIGN);
         byte
     }
 

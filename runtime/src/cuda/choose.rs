@@ -128,7 +128,7 @@ impl Device {
         let places = format!(
             "{:?} {:?} {:?}",
             choice.starts.map(is_scratch),
-            choice.added.map(is_scratch),
+            [choice.matrix, choice.bias].map(|added| added.map(is_scratch)),
             choice.lent.is_some()
         );
         for text in [env!("CARGO_PKG_VERSION").into(), self.driver.name(), library.name.clone(), task, places] {
@@ -147,7 +147,7 @@ impl Device {
             Start::Scratch(byte) => self.scratch.plus(byte),
         };
         let [left, right, result] = choice.starts.map(at);
-        let operands = Operands { left, right, result, added: choice.added.map(at) };
+        let operands = Operands { left, right, result, matrix: choice.matrix.map(at), bias: choice.bias.map(at) };
         let lent = choice.lent.map(|(buffer, byte)| (buffer, self.scratch.plus(byte)));
         let before = choice.before.iter().map(|call| self.launch(call));
         let after = choice.after.iter().map(|call| Launch::Function(self.call(call, lent)));

@@ -5,7 +5,7 @@ use super::libraries::{self, CUDNN};
 use super::vendor::{Owned, WORKSPACE};
 use cudarc::cudnn::{result, sys};
 use fgc_program::ConvRole;
-use fgc_program::cuda::{Filtering, Precision};
+use fgc_program::cuda::{Factor, Filtering, Finish, Precision};
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 
@@ -35,6 +35,7 @@ struct Convolution {
     w: Filter,
     y: Tensor,
     description: Description,
+    finish: Finish,
     bias: Option<Bias>,
     ways: Vec<Way>,
 }
@@ -128,21 +129,23 @@ impl Dnn {
         let missing = || CudaError::Failed { action: "convolve", what: "it is not prepared".into() };
         let convolution = self.convolutions.get(number).and_then(Option::as_ref).ok_or_else(missing)?;
         let Way { algorithm, math } = *convolution.ways.get(way).ok_or_else(missing)?;
-        let Convolution { x, w, y, description, bias, .. } = convolution;
+        let Convolution { x, w, y, description, finish, bias: vector, .. } = convolution;
         let (x, w, y, description) = (x.get(), w.get(), y.get(), description.get());
-        let (one, zero) = (1.0f32, 0.0f32);
-        let (alpha, beta): (*const c_void, *const c_void) = ((&raw const one).cast(), (&raw const zero).cast());
-        let Operands { left, right, result: to, added } = operands;
-        if bias.is_some() != added.is_some() {
+        let Operands { left, right, result: to, matrix, bias } = operands;
+        if [matrix.is_some(), bias.is_some()] != [finish.matrix.is_some(), finish.bias] {
             return Err(missing());
         }
-        let added = bias.as_ref().zip(added);
+        let (scale, share) = (finish.scale.get(), finish.matrix.map_or(0.0, Factor::get));
+        let (alpha, beta): (*const c_void, *const c_void) = ((&raw const scale).cast(), (&raw const share).cast());
+        // What is not read is of no consequence.
+        let before = matrix.unwrap_or(to).0 as *const c_void;
+        let bias = vector.as_ref().zip(bias);
         let [first, second, to] = [left, right, to].map(|at| at.0 as *mut c_void);
         let (space, handle) = (workspace.0 as *mut c_void, self.handle);
         // SAFETY: descriptions made for each other; numbers that live until the call returns; the caller's promise.
         unsafe {
             result::set_convolution_math_type(description, math).and_then(|()| match algorithm {
-                Algorithm::Forward(how) if let Some((Bias { tensor, identity }, at)) = added => {
+                Algorithm::Forward(how) if let Some((Bias { tensor, identity }, at)) = bias => {
                     result::convolution_bias_activation_forward(
                         handle,
                         alpha,
@@ -156,7 +159,7 @@ impl Dnn {
                         WORKSPACE,
                         beta,
                         y,
-                        to,
+                        before,
                         tensor.get(),
                         at.0 as *const c_void,
                         identity.get(),
@@ -267,6 +270,7 @@ impl Convolution {
             w: filter()?,
             y: tensor()?,
             description: description()?,
+            finish: f.finish,
             bias: None,
             ways: Vec::new(),
         };
@@ -296,7 +300,7 @@ impl Convolution {
                 sys::cudnnDataType_t::CUDNN_DATA_FLOAT,
             )?;
             result::set_convolution_math_type(convolution.description.get(), math(f.precision))?;
-            if f.biased {
+            if f.finish.bias {
                 let (tensor, identity) = (tensor()?, activation()?);
                 result::set_tensor4d_descriptor(tensor.get(), format, ty, sizes([1, f.filters, 1, 1]))?;
                 let mode = sys::cudnnActivationMode_t::CUDNN_ACTIVATION_IDENTITY;
@@ -397,7 +401,7 @@ mod tests {
                     out: [21, 9],
                     precision,
                     bf16: precision == Precision::Bf16,
-                    biased: role == ConvRole::Forward,
+                    finish: Finish { scale: 0.5.into(), bias: role == ConvRole::Forward, ..Finish::default() },
                 };
                 let convolution = Convolution::new(&filtering).unwrap_or_else(|e| panic!("{filtering:?}: {e:?}"));
                 let mut out = [0; 4];

@@ -58,8 +58,9 @@ pub struct Operands {
     pub left: Address,
     pub right: Address,
     pub result: Address,
-    /// What is added to a product.
-    pub added: Option<Address>,
+    /// What is added, as the task's [`fgc_program::cuda::Finish`] says.
+    pub matrix: Option<Address>,
+    pub bias: Option<Address>,
 }
 
 /// One launch of a function.

@@ -4,7 +4,7 @@ use super::driver::{Address, CudaError, Operands, Ways};
 use super::libraries::{self, CUBLASLT};
 use super::vendor::{Owned, WORKSPACE};
 use cudarc::cublaslt::{result, sys};
-use fgc_program::cuda::{ALIGNED, Added, Gemm, Matrix, Precision};
+use fgc_program::cuda::{ALIGNED, Factor, Finish, Gemm, Matrix, Precision};
 use std::ffi::c_void;
 
 /// Ways to do a product that are looked at, those that the library holds to be fastest.
@@ -31,7 +31,7 @@ struct Product {
     ways: Vec<sys::cublasLtMatmulHeuristicResult_t>,
     /// Whether its left operand is our b: a result that lies row by row is the transpose of one column by column.
     swapped: bool,
-    added: Option<Added>,
+    finish: Finish,
 }
 
 fn failed(action: &'static str) -> impl Fn(result::CublasError) -> CudaError {
@@ -97,22 +97,21 @@ impl Lt {
         let missing = || CudaError::Failed { action: "multiply", what: "the product is not prepared".into() };
         let product = self.products.get(gemm).and_then(Option::as_ref).ok_or_else(missing)?;
         let way = product.ways.get(way).ok_or_else(missing)?;
-        let Operands { left: a, right: b, result: c, added } = operands;
+        let Operands { left: a, right: b, result: c, matrix, bias } = operands;
+        let finish = product.finish;
+        if [matrix.is_some(), bias.is_some()] != [finish.matrix.is_some(), finish.bias] {
+            return Err(missing());
+        }
         let (left, right) = if product.swapped { (b, a) } else { (a, b) };
-        let (one, mut share, mut before) = (1.0f32, 0.0f32, c);
-        match (product.added, added) {
-            (Some(Added::Matrix), Some(added)) => (share, before) = (1.0, added),
-            (Some(Added::Bias), Some(added)) => {
-                let attribute = sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
-                let note = |at, size| {
-                    // SAFETY: made by this value; `at` is of the attribute's size.
-                    unsafe { result::set_matmul_desc_attribute(product.description.get(), attribute, at, size) }
-                };
-                // SAFETY: a pointer, of 64 bits; calls take it over when they are made.
-                unsafe { set(&added.0, note) }.map_err(failed("multiply"))?;
-            }
-            (None, None) => {}
-            _ => return Err(missing()),
+        let (scale, share, before) = (finish.scale.get(), finish.matrix.map_or(0.0, Factor::get), matrix.unwrap_or(c));
+        if let Some(bias) = bias {
+            let attribute = sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
+            let note = |at, size| {
+                // SAFETY: made by this value; `at` is of the attribute's size.
+                unsafe { result::set_matmul_desc_attribute(product.description.get(), attribute, at, size) }
+            };
+            // SAFETY: a pointer, of 64 bits; calls take it over when they are made.
+            unsafe { set(&bias.0, note) }.map_err(failed("multiply"))?;
         }
         let [left_layout, right_layout, layout] = product.layouts.each_ref().map(Layout::get);
         let pointer = |at: Address| at.0 as *mut c_void;
@@ -121,7 +120,7 @@ impl Lt {
             result::matmul(
                 self.handle,
                 product.description.get(),
-                (&raw const one).cast(),
+                (&raw const scale).cast(),
                 (&raw const share).cast(),
                 pointer(left),
                 left_layout,
@@ -168,21 +167,22 @@ impl Product {
             unsafe { set(&operation, |at, size| result::set_matmul_desc_attribute(description, attribute, at, size)) }?;
         }
         let layouts = [layout(&left, gemm.batch)?, layout(&right, gemm.batch)?, layout(&result, gemm.batch)?];
-        if gemm.added == Some(Added::Bias) {
-            use sys::cublasLtMatmulDescAttributes_t as Attribute;
-            // Of a matrix that lies by rows columns are the library's rows, which its vectors are as long as.
-            let epilogue = sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS;
-            // Ways are asked for before it is known where; anywhere that is aligned.
-            let anywhere = ALIGNED as u64;
-            // SAFETY: made above; an enumeration of 32 bits, a type of 32 bits, a pointer that nothing follows.
-            unsafe {
-                let note = |attribute, at, size| result::set_matmul_desc_attribute(description, attribute, at, size);
+        use sys::cublasLtMatmulDescAttributes_t as Attribute;
+        // Of a matrix that lies by rows columns are the library's rows, which its vectors are as long as. Ways are asked for
+        // before it is known where; anywhere that is aligned.
+        let anywhere = ALIGNED as u64;
+        // SAFETY: made above; an enumeration of 32 bits, a type of 32 bits, a pointer that nothing follows.
+        unsafe {
+            let note = |attribute, at, size| result::set_matmul_desc_attribute(description, attribute, at, size);
+            if let Some(epilogue) = epilogue(gemm.finish) {
                 set(&epilogue, |at, size| note(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, at, size))?;
+            }
+            if gemm.finish.bias {
                 set(&of(&gemm.c), |at, size| note(Attribute::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, at, size))?;
                 set(&anywhere, |at, size| note(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, at, size))?;
             }
         }
-        Ok(Product { description: owned, layouts, ways: Vec::new(), swapped, added: gemm.added })
+        Ok(Product { description: owned, layouts, ways: Vec::new(), swapped, finish: gemm.finish })
     }
 
     /// Asks the library for ways to do it, whose sums are in the same order each time.
@@ -213,6 +213,16 @@ impl Product {
         let filled = filled.map(|one| unsafe { one.assume_init_read() });
         self.ways = filled.filter(|way| way.state.result().is_ok()).collect();
         Ok(())
+    }
+}
+
+/// What the library is to do with elements, and what it adds; scales and matrices are no part of it.
+fn epilogue(finish: Finish) -> Option<sys::cublasLtEpilogue_t> {
+    match (finish.gelu, finish.bias) {
+        (false, false) => None,
+        (false, true) => Some(sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS),
+        (true, false) => Some(sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_GELU),
+        (true, true) => Some(sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_GELU_BIAS),
     }
 }
 
@@ -331,9 +341,13 @@ mod tests {
                     Matrix { by_columns, stride, batch: 64, bf16: precision == Precision::Bf16 && bit != 4 }
                 };
                 let (a, b, c) = (matrix(1, m, k), matrix(2, k, n), matrix(4, m, n));
-                let added = if c.by_columns { Added::Matrix } else { Added::Bias };
-                let added = (orders % 2 == 0).then_some(added);
-                Gemm { m, n, k, batch: 1 + orders % 3, precision, a, b, c, added }
+                let finish = Finish {
+                    scale: 0.5.into(),
+                    matrix: (orders % 2 == 0).then_some(2.0.into()),
+                    bias: !c.by_columns,
+                    gelu: orders / 2 % 2 == 0,
+                };
+                Gemm { m, n, k, batch: 1 + orders % 3, precision, a, b, c, finish }
             })
         });
         all.collect()

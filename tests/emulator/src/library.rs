@@ -1,7 +1,7 @@
 //! A library for products and convolutions, by definition.
 
 use fgc_program::ConvRole;
-use fgc_program::cuda::{Added, Filtering, Gemm, Matrix, Task};
+use fgc_program::cuda::{Filtering, Finish, Gemm, Matrix, Task};
 use fgc_runtime::cuda::driver::Operands;
 
 /// How good a library is.
@@ -62,7 +62,6 @@ pub(crate) unsafe fn run(task: &Task, library: Option<Library>, way: usize, oper
 /// As of [`run`].
 unsafe fn multiply(gemm: &Gemm, wrong: bool, operands: &Operands) {
     let [a, b, c] = [operands.left.0, operands.right.0, operands.result.0];
-    let added = operands.added.map(|added| added.0);
     let terms = gemm.k - wrong as usize;
     for z in 0..gemm.batch {
         for m in 0..gemm.m {
@@ -72,14 +71,11 @@ unsafe fn multiply(gemm: &Gemm, wrong: bool, operands: &Operands) {
                 // SAFETY: the caller's promise.
                 let right = |k| unsafe { get(b, place(&gemm.b, z, k, n), gemm.b.bf16) };
                 let sum = (0..terms).map(|k| left(k) * right(k)).sum::<f32>();
-                let at = match gemm.added {
-                    Some(Added::Bias) => n,
-                    _ => place(&gemm.c, z, m, n),
-                };
+                let at = place(&gemm.c, z, m, n);
                 // SAFETY: the caller's promise.
-                let sum = sum + added.map_or(0.0, |added| unsafe { get(added, at, gemm.c.bf16) });
+                let sum = unsafe { finished(sum, gemm.finish, operands, [at, n], gemm.c.bf16) };
                 // SAFETY: the caller's promise.
-                unsafe { put(c, place(&gemm.c, z, m, n), gemm.c.bf16, sum) };
+                unsafe { put(c, at, gemm.c.bf16, sum) };
             }
         }
     }
@@ -125,10 +121,32 @@ unsafe fn convolve(f: &Filtering, wrong: bool, operands: &Operands) {
     }
     for (i, sum) in sums.iter_mut().enumerate() {
         // SAFETY: the caller's promise.
-        *sum += operands.added.map_or(0.0, |added| unsafe { get(added.0, i % f.filters, f.bf16) });
+        *sum = unsafe { finished(*sum, f.finish, operands, [i, i % f.filters], f.bf16) };
     }
     // SAFETY: the caller's promise.
     sums.into_iter().enumerate().for_each(|(i, sum)| unsafe { put(to, i, f.bf16, sum) });
+}
+
+/// What is stored: of the matrix and the vector that are added, the elements at these places.
+///
+/// # Safety
+/// As of [`run`].
+unsafe fn finished(sum: f32, finish: Finish, operands: &Operands, [at, column]: [usize; 2], bf16: bool) -> f32 {
+    let mut sum = finish.scale.get() * sum;
+    if let Some(share) = finish.matrix {
+        let matrix = operands.matrix.expect("a matrix").0;
+        // SAFETY: the caller's promise.
+        sum += share.get() * unsafe { get(matrix, at, bf16) };
+    }
+    if finish.bias {
+        let bias = operands.bias.expect("a vector").0;
+        // SAFETY: the caller's promise.
+        sum += unsafe { get(bias, column, bf16) };
+    }
+    match finish.gelu {
+        true => 0.5 * sum * (1.0 + ((2.0 / std::f32::consts::PI).sqrt() * (sum + 0.044715 * sum.powi(3))).tanh()),
+        false => sum,
+    }
 }
 
 fn place(matrix: &Matrix, z: usize, row: usize, column: usize) -> usize {

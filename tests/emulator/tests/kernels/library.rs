@@ -5,7 +5,7 @@ use crate::products::contraction;
 use crate::{as_f64, at, load, noise};
 use emulator::Emulator;
 use emulator::library::Library;
-use fgc_program::cuda::{Added, Precision, Task};
+use fgc_program::cuda::{Factor, Finish, Precision, Task};
 use fgc_program::*;
 use fgc_runtime::Values;
 use fgc_runtime::cpu::{self, Backend};
@@ -189,74 +189,120 @@ fn a_faster_library_does_what_hands_its_elements_on() {
     check(&ended(conv, 2, [rows, filters], [1, batch], Along::Batch, true), Precision::F32, Library::Right, 1);
 }
 
-/// A product or a convolution, whose result of [m, n] is buffer 2, as a band with a kernel that adds a vector or a matrix to it.
-fn adding(program: Program, [m, n]: [usize; 2], band: [usize; 2], along: Along, what: Added) -> Program {
-    let (len, from) = match what {
-        Added::Bias => (n, at(&[(1, 1)])),
-        Added::Matrix => (m * n, at(&[(0, n as i64), (1, 1)])),
-    };
+fn binary(op: BinaryOp, a: Expr, b: Expr) -> Expr {
+    Expr::Binary(op, a.into(), b.into())
+}
+
+fn add(a: Expr, b: Expr) -> Expr {
+    binary(BinaryOp::Add, a, b)
+}
+
+fn times(a: Expr, factor: f32) -> Expr {
+    binary(BinaryOp::Mul, a, Expr::Const(Scalar::F32(factor)))
+}
+
+/// By its definition, and as a sigmoid.
+fn gelu(x: Expr, by_sigmoid: bool) -> Expr {
+    let cube = binary(BinaryOp::Mul, binary(BinaryOp::Mul, x.clone(), x.clone()), x.clone());
+    let inner = add(x.clone(), times(cube, 0.044715));
+    let root = (2.0 / std::f32::consts::PI).sqrt();
+    if by_sigmoid {
+        return binary(BinaryOp::Mul, Expr::Unary(UnaryOp::Sigmoid, times(inner, 2.0 * root).into()), x);
+    }
+    let one = Expr::Const(Scalar::F32(1.0));
+    binary(BinaryOp::Mul, times(x, 0.5), add(one, Expr::Unary(UnaryOp::Tanh, times(inner, root).into())))
+}
+
+/// Of an element, a matrix's and a vector's.
+type Formula = fn(Expr, Expr, Expr) -> Expr;
+
+/// A product or a convolution, whose result of [m, n] is buffer 2, as a band with a kernel that works on its elements.
+fn finished(program: Program, [m, n]: [usize; 2], band: [usize; 2], along: Along, formula: Formula) -> Program {
     let own = at(&[(0, n as i64), (1, 1)]);
-    let sum = Expr::Binary(BinaryOp::Add, load(1, from).into(), load(0, own.clone()).into());
+    let value = formula(load(0, own.clone()), load(2, own.clone()), load(1, at(&[(1, 1)])));
     let mut program = ended(program, 2, [m, n], band, along, true);
     let buffer = |len, access| KernelBuffer { dtype: DType::F32, len, access };
+    let read = |len| buffer(len, Access::Read);
     program.kernels = vec![Kernel {
-        name: "add".into(),
-        buffers: vec![buffer(m * n, Access::Read), buffer(len, Access::Read), buffer(m * n, Access::Write)],
+        name: "finish".into(),
+        buffers: vec![read(m * n), read(n), read(m * n), buffer(m * n, Access::Write)],
         extent: m,
         body: vec![Stmt::For {
             var: Var(1),
             extent: n,
             vector: true,
-            body: vec![Stmt::Store { buffer: 2, index: own, value: sum }],
+            body: vec![Stmt::Store { buffer: 3, index: own, value }],
         }],
     }];
     // Buffers of `ended`: a, b, c, then a vector and three matrices; then the result.
     let Launch::Kernel { args, .. } = &mut program.plans[0].launches[1] else { unreachable!() };
-    *args = vec![args[0], args[if what == Added::Bias { 1 } else { 2 }], args[4]];
+    args.remove(3);
     program
 }
 
-/// What does nothing but add to a product or a convolution needs no kernel of its own.
+/// What a library can do with the elements of a product needs no kernel of its own; however it is written.
 #[test]
-fn a_library_adds_to_what_it_multiplies() {
-    let product = || contraction([256, 256, 512], &[], [false; 3], 0, DType::F32);
-    for what in [Added::Bias, Added::Matrix] {
-        let program = adding(product(), [256, 256], [1, 256], Along::M, what);
-        for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
-            let done = check(&program, precision, Library::Right, 1);
-            assert_eq!(done[0].added(), Some(what), "{precision:?}");
+fn a_library_finishes_what_it_multiplies() {
+    let (one, half) = (Some(Factor::ONE), Factor::from(0.5));
+    let plain = Finish::default();
+    let formulas: [(Formula, Finish); 8] = [
+        (|e, _, b| add(b, e), Finish { bias: true, ..plain }),
+        (|e, x, _| add(e, x), Finish { matrix: one, ..plain }),
+        (|e, _, _| times(e, 0.5), Finish { scale: half, ..plain }),
+        (|e, x, b| times(add(x, add(b, e)), 0.5), Finish { scale: half, matrix: Some(half), bias: true, gelu: false }),
+        (|e, _, b| gelu(add(e, b), true), Finish { bias: true, gelu: true, ..plain }),
+        (|e, x, b| gelu(add(add(e, x), b), false), Finish { matrix: one, bias: true, gelu: true, ..plain }),
+        // What no library does: it does the product, then the kernel runs.
+        (|e, _, b| times(gelu(add(e, b), false), 2.0), plain),
+        (|e, _, b| Expr::Unary(UnaryOp::Sigmoid, add(e, b).into()), plain),
+    ];
+    for (formula, finish) in formulas {
+        let product = contraction([256, 256, 512], &[], [false; 3], 0, DType::F32);
+        let program = finished(product, [256, 256], [1, 256], Along::M, formula);
+        // What is added in bf16 is copied first where it is not.
+        let precisions = if finish.bias { &[Precision::Tf32, Precision::Bf16][..] } else { &[Precision::F32] };
+        for precision in precisions {
+            let done = check(&program, *precision, Library::FirstWrong, 1);
+            assert_eq!(done[0].finish(), finish, "{precision:?}");
         }
-        check(&program, Precision::F32, Library::Wrong, 0);
     }
-    let conv = convolution(ConvRole::Forward, false);
-    let Launch::Conv(c) = &conv.plans[0].launches[0] else { panic!("a convolution") };
-    let (rows, filters, batch) = (conv.buffers[2].len / c.filters, c.filters, c.batch);
-    for (what, added) in [(Added::Bias, Some(Added::Bias)), (Added::Matrix, None)] {
-        let program = adding(conv.clone(), [rows, filters], [1, batch], Along::Batch, what);
+}
+
+#[test]
+fn a_library_finishes_convolutions() {
+    let half = Factor::from(0.5);
+    let plain = Finish::default();
+    let formulas: [(Formula, Finish); 5] = [
+        (|e, _, b| add(b, e), Finish { bias: true, ..plain }),
+        (|e, _, _| times(e, 0.5), Finish { scale: half, ..plain }),
+        (|e, x, b| times(add(x, add(b, e)), 0.5), Finish { scale: half, matrix: Some(half), bias: true, gelu: false }),
+        // A residual without a bias, and GELU: the kernel runs.
+        (|e, x, _| add(e, x), plain),
+        (|e, _, b| gelu(add(e, b), true), plain),
+    ];
+    for (formula, finish) in formulas {
+        let conv = convolution(ConvRole::Forward, false);
+        let Launch::Conv(c) = &conv.plans[0].launches[0] else { panic!("a convolution") };
+        let (rows, filters, batch) = (conv.buffers[2].len / c.filters, c.filters, c.batch);
+        let program = finished(conv, [rows, filters], [1, batch], Along::Batch, formula);
         let done = check(&program, Precision::F32, Library::FirstWrong, 1);
-        assert_eq!(done[0].added(), added);
+        assert_eq!(done[0].finish(), finish);
     }
 }
 
 /// A kernel that writes over what it reads runs twice while the library is looked at, and comes out the same for that.
 #[test]
 fn a_library_hands_on_to_what_is_written_in_place() {
-    let mut program = adding(
-        contraction([256, 256, 512], &[], [false; 3], 0, DType::F32),
-        [256, 256],
-        [1, 256],
-        Along::M,
-        Added::Matrix,
-    );
-    let own = at(&[(0, 256), (1, 1)]);
-    let sum = Expr::Binary(BinaryOp::Add, load(1, own.clone()).into(), load(0, own.clone()).into());
+    let product = contraction([256, 256, 512], &[], [false; 3], 0, DType::F32);
+    let mut program = finished(product, [256, 256], [1, 256], Along::M, |e, x, _| add(e, x));
     let kernel = &mut program.kernels[0];
-    kernel.buffers.remove(1);
-    kernel.buffers[1].access = Access::ReadWrite;
+    kernel.buffers.truncate(3);
+    kernel.buffers[2].access = Access::ReadWrite;
     let Stmt::For { body, .. } = &mut kernel.body[0] else { unreachable!() };
-    body[0] = Stmt::Store { buffer: 1, index: own, value: sum };
+    let Stmt::Store { buffer, .. } = &mut body[0] else { unreachable!() };
+    *buffer = 2;
     let Launch::Kernel { args, .. } = &mut program.plans[0].launches[1] else { unreachable!() };
-    args.remove(1);
+    args.remove(2);
     check(&program, Precision::F32, Library::Right, 1);
 }
 
