@@ -13,6 +13,7 @@ use fgc_compiler::lower::PlanGraph;
 use fgc_compiler::preset::Setup;
 use fgc_program::{Plan, Program, c, cost, cuda, print};
 use fgc_runtime::cuda::nvrtc;
+use indexmap::IndexMap;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
@@ -124,8 +125,8 @@ pub fn main(args: Args) -> Result<(), Problem> {
 /// The functions are the same for a GPU without a library.
 const WITH_LIBRARY: cuda::Machine = cuda::Machine { shared: cuda::SHARED, library: true };
 
-/// Says what the plans take of a GPU, as the memory that values within them share; how much of them a library may do; and which
-/// bands are not one function, and why.
+/// Says what the plans take of a GPU, as the memory that values within them share; how much of them a library may do, and what
+/// that is; and which bands are not one function, and why.
 fn summary(program: &Program, module: &cuda::Module) -> Vec<String> {
     let plan = |(plan, calls): (&Plan, &Vec<Vec<cuda::Call>>)| {
         let calls: usize = calls.iter().map(Vec::len).sum();
@@ -143,8 +144,15 @@ fn summary(program: &Program, module: &cuda::Module) -> Vec<String> {
         format!("launches {}..{} of plan {plan} run apart: {}", launches.start, launches.end, apart.why)
     };
     let memory = format!("{:.1} MiB for values within a plan", program.arena as f64 / f64::from(1 << 20));
+    // Of a launch's choices the first does most.
+    let mut seen = BTreeSet::new();
+    let mut tasks: IndexMap<usize, usize> = IndexMap::new();
+    for choice in module.choices.iter().filter(|choice| seen.insert((choice.plan, choice.launch))) {
+        *tasks.entry(choice.task).or_default() += 1;
+    }
+    let task = |(task, count): (&usize, &usize)| format!("a library may do {count:4} × {}", module.tasks[*task]);
     let plans = program.plans.iter().zip(&module.plans).map(plan);
-    plans.chain([memory]).chain(module.apart.iter().map(apart)).collect()
+    plans.chain([memory]).chain(tasks.iter().map(task)).chain(module.apart.iter().map(apart)).collect()
 }
 
 /// Compiles functions for a GPU, whether there is one or not.
