@@ -28,6 +28,7 @@ mod starts;
 mod store;
 mod tree;
 mod vector;
+mod weights;
 
 pub use check::problems;
 pub use epilogue::ends_in;

@@ -4,6 +4,7 @@
 //! losses, times) keeps its f32.
 
 use super::Precision;
+use super::weights::copied;
 use crate::arena::{Span, arrange};
 use crate::validate::memory::lives;
 use crate::{Access, Buffer, BufferId, DType, Launch, Place, Program, Stmt};
@@ -19,6 +20,7 @@ pub fn stored(program: &Program, precision: Precision) -> Cow<'_, Program> {
     if precision != Precision::Bf16 {
         return Cow::Borrowed(program);
     }
+    let program = &copied(program);
     let mut stored = program.clone();
     for (buffer, narrow) in stored.buffers.iter_mut().zip(narrow(program)) {
         buffer.narrow = narrow;

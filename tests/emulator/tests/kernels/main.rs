@@ -7,6 +7,7 @@ mod epilogues;
 mod library;
 mod loops;
 mod products;
+mod weights;
 
 use emulator::Emulator;
 use fgc_program::cuda::{Machine, Module, Precision, SHARED, module, module_for, problems, stored};
