@@ -64,6 +64,7 @@ pub fn lower_for(
     without: &[Pass],
 ) -> Lowered {
     let mut lowering = Lowering {
+        target,
         nets,
         level,
         without,
@@ -88,6 +89,7 @@ pub fn lower_for(
 }
 
 struct Lowering<'a> {
+    target: Target,
     nets: &'a [NetLayout],
     level: Level,
     without: &'a [Pass],
@@ -160,7 +162,7 @@ impl Lowering<'_> {
         if !Pass::Recompute.runs(self.level, self.without) {
             return Outline { outputs, cut, again: FxHashSet::default() };
         }
-        let Recomputed { outputs, again } = recompute(graph, &cut, &outputs);
+        let Recomputed { outputs, again } = recompute(graph, &cut, &outputs, self.target);
         Outline { cut: Cut::new(graph, &outputs, self.level), outputs, again }
     }
 

@@ -7,6 +7,7 @@
 use super::cut::{Cut, work};
 use crate::graph::traverse::rebuild;
 use crate::graph::{Graph, NodeId, Op};
+use crate::level::Target;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Bytes of a value worth the trouble.
@@ -18,8 +19,11 @@ const WAIT: f64 = 0.02;
 /// Work of an element, a multiplication being 1, that may be done again.
 const WORK: f32 = 60.0;
 
-/// A product summed over at most so many elements takes less time than its result takes to be written and read.
-const SUM: usize = 128;
+/// A product summed over at most so many elements takes less time than its result takes to be written and read, if the result
+/// is so many times its operands.
+const SHORT: &[(usize, usize)] = &[(128, 2)];
+/// On tensor cores those of wide heads do, too, whose scores over thousands of keys should not be in memory.
+const SHORT_CUDA: &[(usize, usize)] = &[(128, 2), (256, 8)];
 
 /// How many values may have to be computed again for one.
 const CHAIN: usize = 6;
@@ -45,6 +49,7 @@ struct Wait {
 struct Recompute<'a> {
     graph: &'a mut Graph,
     cut: &'a Cut,
+    target: Target,
     waits: FxHashMap<NodeId, Wait>,
     /// Values to compute again for uses from this position on.
     from: FxHashMap<NodeId, usize>,
@@ -54,7 +59,7 @@ struct Recompute<'a> {
 }
 
 /// `outputs`, with uses of some values replaced by uses of second computations of them.
-pub(super) fn recompute(graph: &mut Graph, cut: &Cut, outputs: &[NodeId]) -> Recomputed {
+pub(super) fn recompute(graph: &mut Graph, cut: &Cut, outputs: &[NodeId], target: Target) -> Recomputed {
     let lasting: FxHashSet<NodeId> = outputs.iter().filter_map(|id| cut.storage(graph, *id)).collect();
     let stored: Vec<NodeId> = cut.nodes.iter().copied().filter(|id| cut.is_stored(*id)).collect();
     let position: FxHashMap<NodeId, usize> = stored.iter().enumerate().map(|(i, id)| (*id, i)).collect();
@@ -76,6 +81,7 @@ pub(super) fn recompute(graph: &mut Graph, cut: &Cut, outputs: &[NodeId]) -> Rec
     let mut this = Recompute {
         graph,
         cut,
+        target,
         waits,
         from: FxHashMap::default(),
         new: FxHashMap::default(),
@@ -151,7 +157,9 @@ impl Recompute<'_> {
         let inputs = &self.graph.node(id).inputs;
         let a = self.graph.shape(inputs[0]);
         let sum: usize = a_sum.iter().map(|&axis| a[axis]).product();
-        sum <= SUM && inputs.iter().all(|input| 2 * self.graph.ty(*input).len() <= self.graph.ty(id).len())
+        let longest = inputs.iter().map(|input| self.graph.ty(*input).len()).max().unwrap_or(0);
+        let short = if self.target == Target::Cuda { SHORT_CUDA } else { SHORT };
+        short.iter().any(|(most, times)| sum <= *most && times * longest <= self.graph.ty(id).len())
     }
 
     /// Work of an element of `id` from stored values.

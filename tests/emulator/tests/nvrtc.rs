@@ -154,10 +154,9 @@ fn long_attention_fits() {
     }
     let mut distinct = Distinct::default();
     for method in [examples::FIT, examples::TANGENT, examples::ALONG] {
-        // Heads of 64 and of 128 features, 4096 tokens.
-        for network in
-            ["dit(dim = 64, depth = 1, heads = 1, patch = 1)", "dit(dim = 256, depth = 1, heads = 2, patch = 1)"]
-        {
+        // Features of a head, 4096 tokens.
+        for (dim, heads) in [(32, 1), (64, 1), (256, 2), (256, 1)] {
+            let network = &format!("dit(dim = {dim}, depth = 1, heads = {heads}, patch = 1)");
             let program = examples::program(method, network, &[4, 64, 64], 2);
             for precision in [Precision::F32, Precision::Bf16] {
                 let module = module(&stored(&program, precision), precision);

@@ -4,7 +4,7 @@ use super::{check, expected, lower_nodes, text};
 use crate::derive::grad;
 use crate::graph::testing::Rng;
 use crate::graph::{Graph, NodeId, Op, Source, Tensor, Ty, needed};
-use crate::level::Level;
+use crate::level::{Level, Target};
 use crate::lower::cut::Cut;
 use crate::lower::recompute::recompute;
 use crate::lower::{lower_plans, tests::plan};
@@ -54,7 +54,7 @@ fn activations_are_computed_again_from_the_products_that_stay() {
     let grads = layers(&mut graph);
     let cut = Cut::new(&graph, &grads, Level::Rewrite);
     let before = expected(&graph, &grads, &input);
-    let found = recompute(&mut graph, &cut, &grads);
+    let found = recompute(&mut graph, &cut, &grads, Target::Cpu);
     // All but the last few, whose second use comes soon.
     assert!(found.again.len() >= LAYERS / 2, "{}", found.again.len());
     assert_eq!(products(&graph, &found.outputs), products(&graph, &grads), "no product of 256 terms is done again");
@@ -79,7 +79,7 @@ fn what_is_needed_soon_is_kept() {
     let product = graph.contract(bend, w, &[], &[], &[1], &[0]);
     let both = graph.add(product, bend);
     let cut = Cut::new(&graph, &[both], Level::Rewrite);
-    let found = recompute(&mut graph, &cut, &[both]);
+    let found = recompute(&mut graph, &cut, &[both], Target::Cpu);
     assert!(found.again.is_empty());
     assert_eq!(found.outputs, [both]);
     let program = lower_nodes(&graph, &[both]);
