@@ -190,7 +190,9 @@ pub fn main(args: Args) -> Result<(), Problem> {
             profile.add(&stored, plan, &model.measure(plan)?, rates);
         }
     }
-    let costs: Vec<cost::Cost> = plans(&turns).flat_map(|plan| cost::plan(&program, &program.plans[plan])).collect();
+    // As it runs: with copies of weights, some values in bf16.
+    let program = model.program();
+    let costs: Vec<cost::Cost> = plans(&turns).flat_map(|plan| cost::plan(program, &program.plans[plan])).collect();
     let report = Report {
         name,
         method: method.to_string(),

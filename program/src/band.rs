@@ -270,6 +270,7 @@ mod tests {
             x: id,
             w: id,
             y: id,
+            turned: false,
         };
         assert_eq!(conv_rows(&conv, Along::Batch, 1, 4), Some([true, false, true]));
         assert_eq!(conv_rows(&conv, Along::Batch, 1, 3), None);

@@ -18,6 +18,7 @@ mod finish;
 mod gemm;
 mod kernel;
 mod library;
+mod operands;
 mod print;
 mod product;
 mod random;
@@ -28,7 +29,6 @@ mod starts;
 mod store;
 mod tree;
 mod vector;
-mod weights;
 
 pub use check::problems;
 pub use epilogue::ends_in;

@@ -88,6 +88,8 @@ pub struct Conv {
     pub x: BufferId,
     pub w: BufferId,
     pub y: BufferId,
+    /// Whether w, which is read, lies as `[filters, kernel, kernel, channels]` instead, on devices that do.
+    pub turned: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

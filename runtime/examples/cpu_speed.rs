@@ -109,6 +109,7 @@ fn convolution(role: ConvRole, size: usize, channels: usize, kernel: usize, stri
         x: BufferId(0),
         w: BufferId(1),
         y: BufferId(2),
+        turned: false,
     }
 }
 

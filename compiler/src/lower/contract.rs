@@ -174,6 +174,7 @@ pub(super) fn conv(graph: &Graph, cut: &Cut, id: NodeId, buffer: &impl Fn(NodeId
         x: lies(x)?,
         w: lies(w)?,
         y: lies(y)?,
+        turned: false,
     })
 }
 

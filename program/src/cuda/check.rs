@@ -109,6 +109,10 @@ fn of_choice(program: &Program, module: &Module, choice: &Choice) -> Option<Stri
         return Some(format!("task {} is not given what it adds", choice.task));
     }
     let added = choice.matrix.iter().zip([bytes[2]]).chain(choice.bias.iter().zip([vector]));
+    let next = plan.and_then(|plan| plan.launches.get(choice.launch + 1));
+    if !finish.is_plain() && !matches!(next, Some(Launch::Kernel { .. })) {
+        return Some(format!("no kernel follows what task {} finishes", choice.task));
+    }
     if choice.lent.is_some_and(|(lent, _)| !choice.after.iter().any(|call| touched(call).any(|b| b == lent))) {
         return Some(format!("nothing reads what is lent to task {}", choice.task));
     }

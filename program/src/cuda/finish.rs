@@ -175,12 +175,14 @@ fn recognised(formula: impl Fn(f64, f64, f64) -> Option<f64>, matrix: bool, bias
         let x: f64 = x.iter().sum();
         x / (1.0 + (-(8.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).exp())
     };
+    let places: Vec<[f64; 3]> = points()
+        .map(|[element, added, vector]| [element, if matrix { added } else { 0.0 }, if bias { vector } else { 0.0 }])
+        .collect();
+    let values: Vec<f64> = places.iter().map(|x| formula(x[0], x[1], x[2])).collect::<Option<_>>()?;
+    let largest = values.iter().fold(0.0f64, |most, value| most.max(value.abs()));
+    // Constants are f32.
     let is = |f: &dyn Fn([f64; 3]) -> f64| {
-        points().all(|[element, added, vector]| {
-            let x = [element, if matrix { added } else { 0.0 }, if bias { vector } else { 0.0 }];
-            // Constants are f32.
-            formula(x[0], x[1], x[2]).is_some_and(|found| (found - f(x)).abs() <= 1e-6 * (1.0 + found.abs()))
-        })
+        places.iter().zip(&values).all(|(x, value)| (value - f(*x)).abs() <= 1e-6 * largest.min(1.0).max(value.abs()))
     };
     if is(&linear) && factors[0] != 0.0 {
         let [scale, of_matrix, of_bias] = factors.map(|factor| Factor::from(factor as f32));
@@ -190,7 +192,7 @@ fn recognised(formula: impl Fn(f64, f64, f64) -> Option<f64>, matrix: bool, bias
     is(&gelu).then_some((Finish { scale: one, matrix: matrix.then_some(one), bias, gelu: true }, one))
 }
 
-/// Where formulas are compared: in [−4, 4], those of Halton's sequence.
+/// Where formulas are compared: in [−4, 4] and in [−4000, 4000], at points of Halton's sequence.
 fn points() -> impl Iterator<Item = [f64; 3]> {
     let inverse = |mut n: u32, base: u32| {
         let (mut value, mut digit) = (0.0, 1.0);
@@ -201,5 +203,40 @@ fn points() -> impl Iterator<Item = [f64; 3]> {
         }
         8.0 * value - 4.0
     };
-    (1..=32).map(move |n| [2, 3, 5].map(|base| inverse(n, base)))
+    [1.0, 1e3].into_iter().flat_map(move |far| (1..=32).map(move |n| [2, 3, 5].map(|base| far * inverse(n, base))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(formula: impl Fn(f64, f64, f64) -> f64) -> Option<Finish> {
+        recognised(|e, x, b| Some(formula(e, x, b)), true, true).map(|(finish, _)| finish)
+    }
+
+    #[test]
+    fn formulas_are_told_apart_however_small() {
+        let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+        let gelu = |x: f64| x * sigmoid(2.0 * (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3)));
+        let one = Some(Factor::ONE);
+        let linear = of(|e, x, b| (e + 2.0 * x + b) * 1e-9).unwrap();
+        assert_eq!((linear.scale, linear.matrix), (Factor::from(1e-9), Some(Factor::from(2e-9))));
+        let found = of(|e, x, b| gelu(e + x + b)).unwrap();
+        assert_eq!(found, Finish { scale: Factor::ONE, matrix: one, bias: true, gelu: true });
+        for (n, none) in [
+            of(|e, x, _| 1e-9 * e * sigmoid(x)),
+            of(|e, x, b| 1e4 * ((e + x + b) / 1e4).tanh()),
+            of(|e, x, b| 1.0 + e + x + b),
+            of(|_, x, b| x + b),
+            of(|e, x, b| 1.7 * gelu(e + x + b)),
+            of(|e, x, b| gelu(e) + x + b),
+            of(|e, x, b| (e + x + b) * sigmoid(1.702 * (e + x + b))),
+            of(|e, x, b| (e + x + b).max(0.0)),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            assert_eq!(none, None, "{n}");
+        }
+    }
 }

@@ -57,6 +57,18 @@ impl Task {
         }
     }
 
+    /// How many products each of its elements is the sum of.
+    pub fn terms(&self) -> usize {
+        match self {
+            Task::Gemm(gemm) => gemm.k,
+            Task::Filtering(f) => match f.role {
+                ConvRole::Forward => f.kernel[0] * f.kernel[1] * f.channels,
+                ConvRole::Input => f.kernel[0] * f.kernel[1] * f.filters,
+                ConvRole::Weight => f.batch * f.out[0] * f.out[1],
+            },
+        }
+    }
+
     /// The task with something done to its elements, if libraries can do that.
     fn finishing(self, finish: Finish) -> Option<Task> {
         match self {
@@ -96,6 +108,8 @@ pub struct Choice {
     /// A result that only the kernel reads and that has no memory of its own, and the byte of the scratch memory where these
     /// calls find it.
     pub lent: Option<(BufferId, usize)>,
+    /// What is multiplied.
+    pub operands: [BufferId; 2],
     /// What the launches read and write of f32 or bf16, but for the result that is lent.
     pub reads: Vec<BufferId>,
     pub writes: Vec<BufferId>,
@@ -132,7 +146,7 @@ impl Builder<'_> {
             Launch::Conv(x) => self.filtering(x, &mut copies),
             Launch::Kernel { .. } | Launch::Extern(_) => None,
         };
-        let Some((task, mut starts, _)) = found else { return };
+        let Some((task, mut starts, [a, b, _])) = found else { return };
         for start in &mut starts {
             if let (Start::Within(buffer, byte), Some((own, first))) = (*start, lent)
                 && buffer == own
@@ -140,7 +154,7 @@ impl Builder<'_> {
                 *start = Start::Scratch(first + byte);
             }
         }
-        // First what does more: devices take the first of a launch's choices that is worth it.
+        // First what does more.
         self.finishing(plan, launches.clone());
         for launch in &all[1..] {
             let calls = self.calls(launch);
@@ -181,6 +195,7 @@ impl Builder<'_> {
             bias: None,
             after,
             lent,
+            operands: [a, b],
             reads,
             writes,
             scratch,
@@ -246,6 +261,7 @@ impl Builder<'_> {
             bias,
             after: copies.after,
             lent: None,
+            operands: [a, b],
             reads: [a, b].into_iter().chain(added).collect(),
             writes: vec![results],
             scratch: copies.bytes,
@@ -328,7 +344,7 @@ impl Builder<'_> {
             return None;
         }
         let matrix = [x.kernel[0] * x.kernel[1] * x.channels, x.filters];
-        let starts = buffers.map(|buffer| match (buffer == x.w, buffer == computed) {
+        let starts = buffers.map(|buffer| match (buffer == x.w && !x.turned, buffer == computed) {
             (true, false) => Start::Scratch(self.turn(buffer, matrix, copies)),
             (true, true) => Start::Scratch(self.turn_back(buffer, matrix, copies)),
             (false, false) if filtering.bf16 && !self.is_narrow(buffer) => Start::Scratch(self.copy(buffer, copies)),

@@ -162,9 +162,13 @@ impl Shape {
         match x.role {
             ConvRole::Forward => {
                 let a = format!("const int o = m, t = k / {channels}, c = k % {channels}; {patch}");
-                let [b, c] = ["k", "m"].map(|row| format!("return (int64_t){row} * {filters} + n;"));
-                let wide = [wide_c && x_aligned, wide_f && w_aligned];
-                shape(x.batch * outs, filters, taps * channels, [a, b, c], [true, false], wide, [x.x, x.w, x.y])
+                let [mut b, c] = ["k", "m"].map(|row| format!("return (int64_t){row} * {filters} + n;"));
+                if x.turned {
+                    b = format!("return (int64_t)n * {} + k;", taps * channels);
+                }
+                let wide = [wide_c && x_aligned, w_aligned && if x.turned { wide_c } else { wide_f }];
+                let along = [true, x.turned];
+                shape(x.batch * outs, filters, taps * channels, [a, b, c], along, wide, [x.x, x.w, x.y])
             }
             ConvRole::Input => {
                 // Output pixels that this input pixel contributes to through the tap.
@@ -175,10 +179,14 @@ impl Shape {
                      ? -1 : ((int64_t)(m / {pixels} * {out_height} + h / {sh}) * {out_width} + w / {sw}) * {filters} + f;",
                     x.width, x.width
                 );
-                let b = format!("return (int64_t)(k / {filters} * {channels} + n) * {filters} + k % {filters};");
+                let b = match x.turned {
+                    true => format!("return ((int64_t)(k % {filters}) * {taps} + k / {filters}) * {channels} + n;"),
+                    false => format!("return (int64_t)(k / {filters} * {channels} + n) * {filters} + k % {filters};"),
+                };
                 let c = format!("return (int64_t)m * {channels} + n;");
-                let wide = [wide_f && y_aligned, wide_f && w_aligned];
-                shape(x.batch * pixels, channels, taps * filters, [a, b, c], [true, true], wide, [x.y, x.w, x.x])
+                let wide = [wide_f && y_aligned, w_aligned && if x.turned { wide_c } else { wide_f }];
+                let along = [true, !x.turned];
+                shape(x.batch * pixels, channels, taps * filters, [a, b, c], along, wide, [x.y, x.w, x.x])
             }
             ConvRole::Weight => {
                 let a = format!("const int o = k, t = m / {channels}, c = m % {channels}; {patch}");

@@ -4,7 +4,7 @@
 //! losses, times) keeps its f32.
 
 use super::Precision;
-use super::weights::copied;
+use super::operands::prepared;
 use crate::arena::{Span, arrange};
 use crate::validate::memory::lives;
 use crate::{Access, Buffer, BufferId, DType, Launch, Place, Program, Stmt};
@@ -14,16 +14,20 @@ use std::borrow::Cow;
 /// Elements above which a value is an activation rather than a statistic.
 const LARGE: usize = 1024;
 
-/// A valid program as it is stored at this precision: values that become bf16 are marked, and each plan's values in the arena
-/// lie closer together. Buffers that pass from plan to plan or to the host keep their numbers.
+/// A valid program as it is stored at this precision: with copies of what its products read where these pay
+/// ([`super::operands`]), values that become bf16 marked, and each plan's values in the arena closer together. Buffers that pass
+/// from plan to plan or to the host keep their numbers.
 pub fn stored(program: &Program, precision: Precision) -> Cow<'_, Program> {
-    if precision != Precision::Bf16 {
+    let prepared = prepared(program, precision);
+    if precision != Precision::Bf16 && prepared.buffers.len() == program.buffers.len() {
         return Cow::Borrowed(program);
     }
-    let program = &copied(program);
-    let mut stored = program.clone();
-    for (buffer, narrow) in stored.buffers.iter_mut().zip(narrow(program)) {
-        buffer.narrow = narrow;
+    let program = &prepared;
+    let mut stored = prepared.clone();
+    if precision == Precision::Bf16 {
+        for (buffer, narrow) in stored.buffers.iter_mut().zip(narrow(program)) {
+            buffer.narrow = narrow;
+        }
     }
     let mut taken: FxHashSet<BufferId> = FxHashSet::default();
     stored.arena = 0;

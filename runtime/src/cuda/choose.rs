@@ -38,8 +38,8 @@ pub struct Note {
 /// What was found out about a launch that the library may do.
 #[derive(Clone, Debug)]
 struct Verdict {
-    /// The library's way, by its name; None: our own functions.
-    way: Option<String>,
+    /// The library's way, by its name, and how many seconds it takes; None: our own functions.
+    way: Option<(String, f64)>,
     /// Why, for people.
     why: String,
 }
@@ -66,11 +66,9 @@ impl Device {
     pub(super) fn choose(&mut self, library: &Library) -> Result<(), CudaError> {
         let offers = self.driver.prepare(&self.module.tasks)?;
         let mut known: FxHashMap<String, Verdict> = FxHashMap::default();
+        // Of a launch's choices the fastest.
+        let mut fastest: FxHashMap<(usize, usize), f64> = FxHashMap::default();
         for (n, choice) in self.module.choices.clone().iter().enumerate() {
-            // Of two for a launch the first does more.
-            if self.chosen.contains_key(&(choice.plan, choice.launch)) {
-                continue;
-            }
             let offered = match &offers[choice.task] {
                 Ok(ways) if !ways.is_empty() => ways,
                 // Perhaps only today: nothing to keep.
@@ -103,8 +101,11 @@ impl Device {
                 }
             };
             self.note(choice, &verdict.why);
-            if let Some(way) = verdict.way.and_then(|way| offered.iter().position(|offer| *offer == way)) {
-                self.chosen.insert((choice.plan, choice.launch), (n, way));
+            let Some((way, seconds)) = verdict.way else { continue };
+            let (launch, way) = ((choice.plan, choice.launch), offered.iter().position(|offer| *offer == way));
+            if let Some(way) = way.filter(|_| fastest.get(&launch).is_none_or(|other| seconds < *other)) {
+                fastest.insert(launch, seconds);
+                self.chosen.insert(launch, (n, way));
             }
         }
         Ok(())
@@ -116,7 +117,7 @@ impl Device {
 
     /// Whether what was kept of another day is true today: the way must be offered, and come out the same.
     fn holds(&mut self, kept: &Verdict, choice: &Choice, offered: &[String]) -> Result<bool, CudaError> {
-        let Some(way) = &kept.way else { return Ok(true) };
+        let Some((way, _)) = &kept.way else { return Ok(true) };
         let Some(way) = offered.iter().position(|offer| offer == way) else { return Ok(false) };
         Ok(self.comes_out_the_same(choice, way)?.is_ok())
     }
@@ -183,7 +184,7 @@ impl Device {
         };
         let wins = library < own * FASTER;
         let why = format!("the library takes {:.1} µs, fgc's own {:.1} µs", library * 1e6, own * 1e6);
-        Ok((Verdict { way: wins.then(|| offered[way].clone()), why }, true))
+        Ok((Verdict { way: wins.then(|| (offered[way].clone(), library)), why }, true))
     }
 
     fn own_launches(&self, choice: &Choice) -> Vec<Launch> {
@@ -193,8 +194,13 @@ impl Device {
     /// What is read is noise, what is only written is zero.
     fn make_noise(&mut self, choice: &Choice) -> Result<(), CudaError> {
         self.clear(choice)?;
+        // Products are to be about as large as what is added to them, and what is done to them is to show.
+        let task = &self.module.tasks[choice.task];
+        let product = task.terms() as f32 / 9.0 * task.finish().scale.get().powi(2);
+        let factor = product.powf(-0.25);
         for (seed, &buffer) in (1..).zip(&choice.reads) {
-            self.fill(buffer, &noise(self.is_narrow(buffer), seed))?;
+            let size = if choice.operands.contains(&buffer) && factor.is_finite() { factor } else { 1.0 };
+            self.fill(buffer, &noise(self.is_narrow(buffer), seed, size))?;
         }
         Ok(())
     }
@@ -305,14 +311,14 @@ fn is_scratch(start: Start) -> bool {
 
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
-/// Numbers in [−1, 1) as they are stored; as many as do not repeat along a row.
-fn noise(narrow: bool, seed: u64) -> Vec<u8> {
+/// Numbers in [−size, size) as they are stored; as many as do not repeat along a row.
+fn noise(narrow: bool, seed: u64, size: f32) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let numbers = (0..16411).map(move |_| {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        (state >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+        size * ((state >> 40) as f32 / (1u32 << 23) as f32 - 1.0)
     });
     if narrow {
         numbers.flat_map(|x| half::bf16::from_f32(x).to_le_bytes()).collect()
@@ -332,7 +338,7 @@ fn distance(a: &[f32], b: &[f32]) -> Option<f64> {
 impl Verdict {
     fn written(&self) -> String {
         match &self.way {
-            Some(way) => format!("library {way}\n{}\n", self.why),
+            Some((way, seconds)) => format!("library {way} {seconds:e}\n{}\n", self.why),
             None => format!("own\n{}\n", self.why),
         }
     }
@@ -342,7 +348,10 @@ impl Verdict {
         let (way, why) = text.split_once('\n')?;
         let way = match way {
             "own" => None,
-            way => Some(way.strip_prefix("library ")?.to_owned()),
+            way => {
+                let (way, seconds) = way.strip_prefix("library ")?.rsplit_once(' ')?;
+                Some((way.to_owned(), seconds.parse().ok()?))
+            }
         };
         Some(Verdict { way, why: why.trim_end().to_owned() })
     }

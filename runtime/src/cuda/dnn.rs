@@ -118,7 +118,8 @@ impl Dnn {
     ///
     /// # Safety
     /// The addresses are of memory of the context that is current, as long as the convolution's operands, in the order of
-    /// x, w and y, the computed one last; `workspace` is [`WORKSPACE`] bytes that nothing else uses meanwhile.
+    /// x, w and y, the computed one last; a matrix as long as that, a bias of as many elements as there are filters; `workspace`
+    /// is [`WORKSPACE`] bytes that nothing else uses meanwhile.
     pub unsafe fn run(
         &self,
         number: usize,

@@ -84,8 +84,8 @@ impl Lt {
     /// Puts a prepared product on a stream.
     ///
     /// # Safety
-    /// The addresses are of memory of the context that is current, as long as the product's matrices; `workspace` is
-    /// [`WORKSPACE`] bytes that nothing else uses.
+    /// The addresses are of memory of the context that is current, as long as the product's matrices, its bias as a row
+    /// of its result; `workspace` is [`WORKSPACE`] bytes that nothing else uses.
     pub unsafe fn run(
         &self,
         gemm: usize,

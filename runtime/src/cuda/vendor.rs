@@ -95,8 +95,8 @@ impl Libraries {
     /// Puts a prepared task on the stream.
     ///
     /// # Safety
-    /// The addresses are of memory of the context that is current, as long as the task's operands; `workspace` is
-    /// [`WORKSPACE`] bytes that nothing else uses meanwhile.
+    /// The addresses are of memory of the context that is current, as long as the task's operands and what it adds;
+    /// `workspace` is [`WORKSPACE`] bytes that nothing else uses meanwhile.
     pub unsafe fn run(&self, task: usize, way: usize, operands: Operands, workspace: Address) -> Result<(), CudaError> {
         match (self.tasks.get(task).copied().flatten(), &self.lt, &self.dnn) {
             // SAFETY: the caller's promise.

@@ -166,6 +166,7 @@ fn convolution_of(
         x: BufferId(0),
         w: BufferId(1),
         y: BufferId(2),
+        turned: false,
     };
     let lens = conv.lens().expect("a possible geometry");
     program(lens.map(|len| (dtype, len)).to_vec(), vec![], vec![Launch::Conv(conv)])

@@ -269,8 +269,8 @@ impl Driver for Emulator {
         let second = |launch: &Launch| match (launch, self.library) {
             (Launch::Library { .. }, Some(library::Library::Slow)) => 2.0,
             (Launch::Library { way, .. }, _) => 0.5 + 0.1 * *way as f64,
-            // Copies of operands.
-            (Launch::Function(launch), _) if launch.arguments.len() > 3 => 0.1,
+            // Copies of operands take numbers, and are no more than 16 MiB long.
+            (Launch::Function(launch), _) if launch.arguments.iter().any(|argument| *argument < 1 << 24) => 0.1,
             _ => 1.0,
         };
         Ok(launches.iter().map(second).sum())

@@ -85,7 +85,22 @@ fn convolutions_hand_their_elements_on() {
     for role in [ConvRole::Forward, ConvRole::Input] {
         let (x, w, y) = (BufferId(0), BufferId(1), BufferId(2));
         let (kernel, stride, pad) = ([3, 3], [1, 1], [[1, 1], [1, 1]]);
-        let conv = Conv { role, dtype: F, batch, height, width, channels, filters, kernel, stride, pad, x, w, y };
+        let conv = Conv {
+            role,
+            dtype: F,
+            batch,
+            height,
+            width,
+            channels,
+            filters,
+            kernel,
+            stride,
+            pad,
+            x,
+            w,
+            y,
+            turned: false,
+        };
         let lens = conv.lens().unwrap().map(|len| (F, len));
         let (result, cols) = if role == ConvRole::Forward { (2, filters) } else { (0, channels) };
         for precision in ALL {

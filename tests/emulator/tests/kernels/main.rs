@@ -6,8 +6,8 @@ mod draws;
 mod epilogues;
 mod library;
 mod loops;
+mod operands;
 mod products;
-mod weights;
 
 use emulator::Emulator;
 use fgc_program::cuda::{Machine, Module, Precision, SHARED, module, module_for, problems, stored};

@@ -88,7 +88,22 @@ fn convolutions() {
         for role in [ConvRole::Forward, ConvRole::Input, ConvRole::Weight] {
             let (x, w, y) = (BufferId(0), BufferId(1), BufferId(2));
             let (batch, height, width, dtype) = (2, 9, 7, DType::F32);
-            let conv = Conv { role, dtype, batch, height, width, channels, filters, kernel, stride, pad, x, w, y };
+            let conv = Conv {
+                role,
+                dtype,
+                batch,
+                height,
+                width,
+                channels,
+                filters,
+                kernel,
+                stride,
+                pad,
+                x,
+                w,
+                y,
+                turned: false,
+            };
             let lens = conv.lens().unwrap().map(|len| (DType::F32, len));
             let program = program(lens.to_vec(), vec![], vec![Launch::Conv(conv)]);
             let precisions = if n < 2 { &ALL[..] } else { &ALL[..2] };
