@@ -1,7 +1,7 @@
-//! Weights as products want them. They are f32 in memory, filters as `[kernel, kernel, channels, filters]`. Products in bf16
-//! would round them each time, and libraries want filters the other way round, so that each convolution would have a copy of
-//! its own. What several products of a plan read, and nothing in it writes, is copied once instead, by a launch: a value like any
-//! other within the plan, and so in bf16 where such values are ([`super::store`]).
+//! Weights as products want them. They are f32 in memory, and products in bf16 would round them each time; filters are
+//! `[kernel, kernel, channels, filters]`, and libraries want them the other way round, so that each convolution would have a copy
+//! of its own. What several products of a plan read, and nothing in it writes after the first does, is copied once instead, by a
+//! launch: a value like any other within the plan, and so in bf16 where such values are ([`super::store`]).
 
 use super::Precision;
 use super::filtering::Filtering;
@@ -10,7 +10,7 @@ use super::store::uses;
 use crate::{Access, Buffer, BufferId, DType, Expr, Kernel, KernelBuffer, KernelId, Launch, Place};
 use crate::{Index, Plan, Program, Stmt, Var, bounds};
 use indexmap::IndexMap;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use std::ops::Range;
 
 /// Bytes that pass through memory while a launch begins.
@@ -54,18 +54,12 @@ impl Copied {
         }
     }
 
-    /// Whether less passes through memory, and fewer launches are made, with a copy. Of each element a copy reads four bytes and
-    /// writes as many as the products read then.
-    fn pays(&self, readers: &Readers, precision: Precision) -> bool {
-        let bf16 = precision == Precision::Bf16;
-        if !bf16 && !self.turned {
-            return false;
-        }
+    /// Whether less passes through memory, and fewer launches are made, with a copy of what has these bytes for each element.
+    fn pays(&self, readers: &Readers, from: usize, to: usize) -> bool {
         let len = self.rows * self.columns;
-        let (once, less) = if bf16 { (6, 2) } else { (8, 0) };
-        let copy = once * len + LAUNCH;
-        // A library's own copy is read once more.
-        readers.library * copy + readers.own * less * len > copy
+        let copy = (from + to) * len + LAUNCH;
+        // A library would have one each time; our own functions read what there is.
+        (self.turned || from > to) && readers.library * copy + readers.own * (from - to) * len > copy
     }
 }
 
@@ -110,26 +104,36 @@ fn worth(program: &Program, plan: &Plan, precision: Precision) -> Vec<(Copied, u
         Place::Part { of, .. } => of,
         _ => id,
     };
-    let mut written: FxHashSet<BufferId> = FxHashSet::default();
+    let mut written: FxHashMap<BufferId, usize> = FxHashMap::default();
     let mut read: IndexMap<Copied, Readers> = IndexMap::new();
     for (i, launch) in plan.launches.iter().enumerate() {
         let writes = uses(program, launch).into_iter().filter(|(_, access)| *access != Access::Read);
-        written.extend(writes.map(|(buffer, _)| whole(buffer)));
+        written.extend(writes.map(|(buffer, _)| (whole(buffer), i)));
         let library = by_library(launch, precision);
         for copied in Copied::of(program, launch) {
             let readers = read.entry(copied).or_insert(Readers { first: i, library: 0, own: 0 });
             if library { readers.library += 1 } else { readers.own += 1 }
         }
     }
-    let lasts = |id: BufferId| matches!(program.buffers[whole(id).0 as usize].place, Place::Persistent);
-    read.retain(|copied, _| lasts(copied.from) && !written.contains(&whole(copied.from)));
-    read.retain(|copied, readers| copied.pays(readers, precision));
     let start = |all: &[Range<usize>], i: usize| {
         all.iter().find(|launches| launches.contains(&i)).map_or(i, |launches| launches.start)
     };
     let bands: Vec<Range<usize>> = plan.bands.iter().map(|band| band.launches.clone()).collect();
     let guards: Vec<Range<usize>> = plan.guards.iter().map(|guard| guard.launches.clone()).collect();
-    read.into_iter().map(|(copied, readers)| (copied, start(&guards, start(&bands, readers.first)))).collect()
+    let bf16 = precision == Precision::Bf16;
+    let copied = read.into_iter().filter_map(|(copied, readers)| {
+        let before = start(&guards, start(&bands, readers.first));
+        let ready = written.get(&whole(copied.from)).is_none_or(|last| *last < before);
+        let pays = match program.buffers[whole(copied.from).0 as usize].place {
+            Place::Persistent => copied.pays(&readers, 4, if bf16 { 2 } else { 4 }),
+            // Values within a plan are in bf16 already.
+            Place::Arena { .. } if bf16 => copied.pays(&readers, 2, 2),
+            Place::Arena { .. } => copied.pays(&readers, 4, 4),
+            _ => false,
+        };
+        (ready && pays).then_some((copied, before))
+    });
+    copied.collect()
 }
 
 /// Whether a library may do a product or a convolution.

@@ -104,17 +104,43 @@ fn copies_are_made_before_what_may_be_left_out() {
 fn filters_are_turned_once() {
     let mut program = library::convolution(ConvRole::Forward, false);
     let Launch::Conv(forward) = program.plans[0].launches[0].clone() else { panic!("a convolution") };
-    let [x, _, y] = forward.lens().unwrap();
+    let [x, w, y] = forward.lens().unwrap();
     let (y, x) = (add(&mut program, y), add(&mut program, x));
-    program.plans[0].launches.push(Launch::Conv(Conv { role: ConvRole::Input, x, y, ..forward }));
-    for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
-        let stored = stored(&program, precision);
-        assert_eq!(names(&stored), ["turn", "turned", "turned"]);
-        assert_eq!(stored.buffers.last().unwrap().narrow, precision == Precision::Bf16);
+    program.plans[0].launches.push(Launch::Conv(Conv { role: ConvRole::Input, x, y, ..forward.clone() }));
+    // Or what a launch makes of them first.
+    let mut made = program.clone();
+    let own = at(&[(0, 1)]);
+    let negated = Expr::Unary(UnaryOp::Neg, load(0, own.clone()).into());
+    let buffer = |access| KernelBuffer { dtype: F, len: w, access };
+    made.kernels = vec![Kernel {
+        name: "negate".into(),
+        buffers: vec![buffer(Access::Read), buffer(Access::Write)],
+        extent: w,
+        body: vec![Stmt::Store { buffer: 1, index: own, value: negated }],
+    }];
+    let filters = BufferId(made.buffers.len() as u32);
+    made.buffers.push(Buffer { dtype: F, narrow: false, len: w, place: Place::Arena { offset: 0 } });
+    made.arena = (4 * w).next_multiple_of(64);
+    let negate = Launch::Kernel { kernel: KernelId(0), args: vec![forward.w, filters] };
+    for launch in &mut made.plans[0].launches {
+        launch.each_buffer(|id| *id = if *id == forward.w { filters } else { *id });
     }
-    // Of a library's results in bf16 f32 ones would be rounded.
-    for (precision, does) in [(Precision::F32, 2), (Precision::Bf16, 0)] {
-        library::check(&program, precision, Library::Right, does);
-        library::check(&program, precision, Library::Wrong, 0);
+    made.plans[0].launches.insert(0, negate.clone());
+    for (program, expected) in
+        [(&program, &["turn", "turned", "turned"][..]), (&made, &["negate", "turn", "turned", "turned"])]
+    {
+        for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
+            let stored = stored(program, precision);
+            assert_eq!(names(&stored), expected);
+            assert_eq!(stored.buffers.last().unwrap().narrow, precision == Precision::Bf16);
+        }
+        // Of a library's results in bf16 f32 ones would be rounded.
+        for (precision, does) in [(Precision::F32, 2), (Precision::Bf16, 0)] {
+            library::check(program, precision, Library::Right, does);
+        }
+        library::check(program, Precision::F32, Library::Wrong, 0);
     }
+    // Made anew for the second.
+    made.plans[0].launches.insert(2, negate);
+    assert_eq!(names(&stored(&made, Precision::F32)), ["negate", "product", "negate", "product"]);
 }
