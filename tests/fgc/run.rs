@@ -109,6 +109,9 @@ fn ctrl_c_saves_the_run() {
     let newest = work.newest("runs/r");
     let step: u64 = newest.file_stem().unwrap().to_str().unwrap().trim_start_matches("step-").parse().unwrap();
     assert!(step >= 1, "saved at {step}");
+    let log = work.read("runs/r/log.jsonl");
+    let last: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    assert_eq!(last["step"], step, "what was done since the last line is noted");
     let output = ok(work.fgc(&["run", "--resume", "runs/r", "--iterations", &(step + 2).to_string()]));
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(told.contains(&format!("going on at step {step}")), "{told}");

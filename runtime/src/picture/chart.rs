@@ -3,6 +3,7 @@
 use super::canvas::{Canvas, FADED, GRID, INK, PALETTE, Size, WHITE};
 use super::scale::Scale;
 use image::RgbImage;
+use std::ops::Range;
 
 /// A named curve of (step, value), in order; values that are not finite are gaps.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +25,9 @@ const LEFT: f64 = 130.0;
 const RIGHT: f64 = 40.0;
 const TOP: f64 = 112.0;
 const BOTTOM: f64 = 84.0;
+/// Between names of curves: below each other, and beside.
+const ROW: f64 = 28.0;
+const GAP: f64 = 28.0;
 
 /// Curves with more points than this are drawn as the range of every few.
 const POINTS: usize = 1200;
@@ -40,7 +44,9 @@ pub fn charts(panels: &[Panel]) -> RgbImage {
 }
 
 fn draw(canvas: &mut Canvas, above: f64, panel: &Panel) {
-    let (left, top, right, bottom) = (LEFT, above + TOP, WIDTH - RIGHT, above + HEIGHT - BOTTOM);
+    let names = rows(&panel.series);
+    let top = above + TOP + ROW * names.len().saturating_sub(1) as f64;
+    let (left, right, bottom) = (LEFT, WIDTH - RIGHT, above + HEIGHT - BOTTOM);
     canvas.text(left, above + 20.0, &panel.title, Size::Title, INK);
     let Some((x, y)) = axes(panel) else {
         canvas.text(left, top, "nothing to show yet", Size::Small, FADED);
@@ -83,28 +89,46 @@ fn draw(canvas: &mut Canvas, above: f64, panel: &Panel) {
             }
         }
     }
-    legend(canvas, above, &panel.series);
+    legend(canvas, above + 66.0, &panel.series, &names);
 }
 
-/// Names with their colours, in one row that ends at the right edge, or as many rows as fit below the title.
-fn legend(canvas: &mut Canvas, above: f64, series: &[Series]) {
-    let width = |s: &Series| 52.0 + Size::Small.width(&s.name) + 28.0;
-    let total: f64 = series.iter().map(width).sum();
-    let mut at = (WIDTH - RIGHT - total + 28.0).max(LEFT);
-    let mut row = above + 66.0;
-    for (i, s) in series.iter().enumerate() {
-        if at + width(s) - 28.0 > WIDTH - RIGHT + 1.0 && at > LEFT {
-            (at, row) = (LEFT, row + 28.0);
+/// The room that a curve's name takes in a row of names, the gap before the next included.
+fn room(series: &Series) -> f64 {
+    52.0 + Size::Small.width(&series.name) + GAP
+}
+
+/// Which curves' names go into one row.
+fn rows(series: &[Series]) -> Vec<Range<usize>> {
+    let mut rows: Vec<Range<usize>> = Vec::new();
+    let mut taken = 0.0;
+    for (i, room) in series.iter().map(room).enumerate() {
+        match rows.last_mut() {
+            Some(row) if taken + room - GAP <= WIDTH - RIGHT - LEFT => {
+                row.end = i + 1;
+                taken += room;
+            }
+            _ => {
+                rows.push(i..i + 1);
+                taken = room;
+            }
         }
-        canvas.line(
-            &[(at, row + 13.0), (at + 36.0, row + 13.0)],
-            5.0,
-            PALETTE[i % PALETTE.len()],
-            1.0,
-            [at - 4.0, row, at + 42.0, row + 28.0],
-        );
-        canvas.text(at + 48.0, row, &s.name, Size::Small, INK);
-        at += width(s);
+    }
+    rows
+}
+
+/// Names with their colours: one row that ends at the right edge, or several from the left.
+fn legend(canvas: &mut Canvas, above: f64, series: &[Series], rows: &[Range<usize>]) {
+    let total: f64 = series.iter().map(room).sum();
+    let start = if rows.len() == 1 { (WIDTH - RIGHT - total + GAP).max(LEFT) } else { LEFT };
+    for (n, row) in rows.iter().enumerate() {
+        let (mut at, y) = (start, above + ROW * n as f64);
+        for i in row.clone() {
+            let middle = y + 13.0;
+            let (colour, clip) = (PALETTE[i % PALETTE.len()], [at - 4.0, y, at + 42.0, y + ROW]);
+            canvas.line(&[(at, middle), (at + 36.0, middle)], 5.0, colour, 1.0, clip);
+            canvas.text(at + 48.0, y, &series[i].name, Size::Small, INK);
+            at += room(&series[i]);
+        }
     }
 }
 

@@ -147,6 +147,7 @@ pub fn run(trainer: &mut Trainer, dir: &RunDir, job: &Job, stop: &AtomicBool) ->
         }
         aside += paused.elapsed();
         if stopped {
+            book.write(&trainer.model, begun.elapsed() - aside)?;
             checkpoints.save(&trainer.model.checkpoint(&job.spec, &job.preset)?)?;
             progress.finish();
             return Ok(None);
@@ -199,7 +200,9 @@ impl<'a> Book<'a> {
     fn open(dir: &'a RunDir, first: u64) -> Result<Book<'a>, TrainError> {
         let log = Log::open(&dir.log(), first)?;
         let before = log::read(&dir.log())?.last().map_or(0.0, |r| r.seconds);
-        let events = EventWriter::new(dir.path(), first).map_err(|e| write_error(dir, e))?;
+        // What was noted of the first steps stays.
+        let next = if first > 0 { first + 1 } else { 0 };
+        let events = EventWriter::new(dir.path(), next).map_err(|e| write_error(dir, e))?;
         Ok(Book { dir, log, events, means: Means::default(), noted: (first, Duration::ZERO), before })
     }
 
