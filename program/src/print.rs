@@ -70,7 +70,9 @@ fn plan_text(program: &Program, plan: &Plan) -> String {
             }
             Launch::Conv(conv) => {
                 let (computed, others) = conv.operands();
-                format!("{} = conv {} {} {}", buffer(computed), geometry(conv), buffer(others[0]), buffer(others[1]))
+                let turned = if conv.turned { " with filters turned" } else { "" };
+                let [first, second] = others.map(&buffer);
+                format!("{} = conv {}{turned} {first} {second}", buffer(computed), geometry(conv))
             }
             Launch::Extern(e) => {
                 let file = program.codes.get(e.code).map_or("?", |code| &code.name);

@@ -9,7 +9,9 @@ mod kernel;
 pub(crate) mod memory;
 
 use crate::known;
-use crate::{Access, Buffer, BufferId, Contract, Conv, DType, Known, Launch, Operand, Place, Plan, PlanInput, Program};
+use crate::{
+    Access, Buffer, BufferId, Contract, Conv, ConvRole, DType, Known, Launch, Operand, Place, Plan, PlanInput, Program,
+};
 use thiserror::Error;
 
 /// Something wrong with a program: where and what.
@@ -340,6 +342,9 @@ impl<'a> Check<'a> {
         let Some([x, w, y]) = conv.lens() else {
             return self.problem(place, format!("impossible geometry: {conv:?}"));
         };
+        if conv.turned && conv.role == ConvRole::Weight {
+            self.problem(place, "computes filters that lie the other way round".into());
+        }
         for (buffer, len) in [(conv.x, x), (conv.w, w), (conv.y, y)] {
             self.expect(place, buffer, conv.dtype, len);
         }

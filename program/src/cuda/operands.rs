@@ -109,7 +109,9 @@ fn worth(program: &Program, plan: &Plan, precision: Precision) -> Vec<(Copied, u
     for (i, launch) in plan.launches.iter().enumerate() {
         let writes = uses(program, launch).into_iter().filter(|(_, access)| *access != Access::Read);
         written.extend(writes.map(|(buffer, _)| (whole(buffer), i)));
-        let library = by_library(launch, precision);
+        // Of what runs together a library does a product and the kernel that takes its elements.
+        let together = plan.bands.iter().find(|band| band.launches.contains(&i)).map_or(1, |band| band.launches.len());
+        let library = together <= 2 && by_library(launch, precision);
         for copied in Copied::of(program, launch) {
             let readers = read.entry(copied).or_insert(Readers { first: i, library: 0, own: 0 });
             if library { readers.library += 1 } else { readers.own += 1 }

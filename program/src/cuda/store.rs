@@ -84,9 +84,14 @@ fn move_closer(program: &Program, plan: usize, stored: &mut Program, taken: &mut
         }
     }
     let mut rename = |id: &mut BufferId| *id = new.get(id).copied().unwrap_or(*id);
-    let plan = &mut stored.plans[plan];
+    let number = plan;
+    let plan = &mut stored.plans[number];
     plan.launches.iter_mut().for_each(|launch| launch.each_buffer(&mut rename));
     plan.outputs.iter_mut().for_each(|output| rename(&mut output.buffer));
+    let stages = stored.samplers.values_mut().flat_map(|sampler| &mut sampler.stages);
+    for stage in stages.filter(|stage| stage.plan == number) {
+        stage.keeps.iter_mut().for_each(|(from, _)| rename(from));
+    }
 }
 
 /// For each buffer of the program.

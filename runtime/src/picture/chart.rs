@@ -45,7 +45,8 @@ pub fn charts(panels: &[Panel]) -> RgbImage {
 
 fn draw(canvas: &mut Canvas, above: f64, panel: &Panel) {
     let names = rows(&panel.series);
-    let top = above + TOP + ROW * names.len().saturating_sub(1) as f64;
+    // However many names there are, half of the room is the curves'.
+    let top = above + (TOP + ROW * names.len().saturating_sub(1) as f64).min(HEIGHT / 2.0);
     let (left, right, bottom) = (LEFT, WIDTH - RIGHT, above + HEIGHT - BOTTOM);
     canvas.text(left, above + 20.0, &panel.title, Size::Title, INK);
     let Some((x, y)) = axes(panel) else {

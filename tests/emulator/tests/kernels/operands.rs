@@ -144,3 +144,35 @@ fn filters_are_turned_once() {
     made.plans[0].launches.insert(2, negate);
     assert_eq!(names(&stored(&made, Precision::F32)), ["negate", "product", "negate", "product"]);
 }
+
+/// Two plans use one place of the arena: what a sampler keeps of the second is what that leaves, wherever it lies now.
+#[test]
+fn what_samplers_keep_moves_with_its_plan() {
+    let len = 2048;
+    let mut program = crate::program(vec![(F, len), (F, len)], vec![], vec![]);
+    let shared = BufferId(2);
+    program.buffers.push(Buffer { dtype: F, narrow: false, len, place: Place::Arena { offset: 0 } });
+    program.arena = 4 * len;
+    let buffer = |access| KernelBuffer { dtype: F, len, access };
+    program.kernels = vec![Kernel {
+        name: "copy".into(),
+        buffers: vec![buffer(Access::Read), buffer(Access::Write)],
+        extent: len,
+        body: vec![Stmt::Store { buffer: 1, index: at(&[(0, 1)]), value: load(0, at(&[(0, 1)])) }],
+    }];
+    let copy = |from, to| Launch::Kernel { kernel: KernelId(0), args: vec![from, to] };
+    program.plans[0].launches = vec![copy(BufferId(0), shared), copy(shared, BufferId(1))];
+    let output = Output { name: "sample".into(), kind: OutputKind::Sample, buffer: shared, shape: vec![len] };
+    program.plans.push(Plan {
+        name: "sample".into(),
+        launches: vec![copy(BufferId(0), shared)],
+        outputs: vec![output],
+        ..Plan::default()
+    });
+    let stage = Stage { plan: 1, rows: vec![vec![]], repeats: false, keeps: vec![(shared, BufferId(1))] };
+    program.samplers.insert("method".into(), Sampler { stages: vec![stage] });
+    let stored = stored(&program, Precision::Bf16);
+    let left = stored.plans[1].outputs[0].buffer;
+    assert_ne!(left, shared, "the first plan has that");
+    assert_eq!(stored.samplers["method"].stages[0].keeps, [(left, BufferId(1))]);
+}
