@@ -1,6 +1,6 @@
 //! Products and convolutions that hand their elements to a kernel.
 
-use crate::products::{contraction, tolerance};
+use crate::products::{contraction, image, tolerance};
 use crate::{ALL, F, at, check, load, program};
 use fgc_program::cuda::{Precision, ends_in};
 use fgc_program::*;
@@ -81,31 +81,14 @@ fn products_hand_their_elements_on() {
 
 #[test]
 fn convolutions_hand_their_elements_on() {
-    let (batch, height, width, channels, filters) = (3, 9, 7, 4, 6);
     for role in [ConvRole::Forward, ConvRole::Input] {
-        let (x, w, y) = (BufferId(0), BufferId(1), BufferId(2));
-        let (kernel, stride, pad) = ([3, 3], [1, 1], [[1, 1], [1, 1]]);
-        let conv = Conv {
-            role,
-            dtype: F,
-            batch,
-            height,
-            width,
-            channels,
-            filters,
-            kernel,
-            stride,
-            pad,
-            x,
-            w,
-            y,
-            turned: false,
-        };
+        let conv = Conv { role, batch: 3, ..image() };
         let lens = conv.lens().unwrap().map(|len| (F, len));
-        let (result, cols) = if role == ConvRole::Forward { (2, filters) } else { (0, channels) };
+        let (result, cols) = if role == ConvRole::Forward { (2, conv.filters) } else { (0, conv.channels) };
+        let (batch, rows) = (conv.batch, conv.batch * conv.height * conv.width);
         for precision in ALL {
             let program = program(lens.to_vec(), vec![], vec![Launch::Conv(conv.clone())]);
-            let program = ended(program, result, [batch * height * width, cols], [1, batch], Along::Batch, false);
+            let program = ended(program, result, [rows, cols], [1, batch], Along::Batch, false);
             let module = check(&program, precision, tolerance(precision), 1);
             assert!(module.plans[0][1].is_empty(), "{:?}", module.apart);
         }

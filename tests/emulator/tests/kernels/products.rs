@@ -75,6 +75,26 @@ fn long_products() {
     }
 }
 
+/// A convolution of two small images whose x, w and y are the first buffers.
+pub fn image() -> Conv {
+    Conv {
+        role: ConvRole::Forward,
+        dtype: DType::F32,
+        batch: 2,
+        height: 9,
+        width: 7,
+        channels: 4,
+        filters: 6,
+        kernel: [3, 3],
+        stride: [1, 1],
+        pad: [[1, 1], [1, 1]],
+        x: BufferId(0),
+        w: BufferId(1),
+        y: BufferId(2),
+        turned: false,
+    }
+}
+
 #[test]
 fn convolutions() {
     let geometries = [
@@ -86,24 +106,7 @@ fn convolutions() {
     ];
     for (n, (channels, filters, kernel, stride, pad)) in geometries.into_iter().enumerate() {
         for role in [ConvRole::Forward, ConvRole::Input, ConvRole::Weight] {
-            let (x, w, y) = (BufferId(0), BufferId(1), BufferId(2));
-            let (batch, height, width, dtype) = (2, 9, 7, DType::F32);
-            let conv = Conv {
-                role,
-                dtype,
-                batch,
-                height,
-                width,
-                channels,
-                filters,
-                kernel,
-                stride,
-                pad,
-                x,
-                w,
-                y,
-                turned: false,
-            };
+            let conv = Conv { role, channels, filters, kernel, stride, pad, ..image() };
             let lens = conv.lens().unwrap().map(|len| (DType::F32, len));
             let program = program(lens.to_vec(), vec![], vec![Launch::Conv(conv)]);
             let precisions = if n < 2 { &ALL[..] } else { &ALL[..2] };
