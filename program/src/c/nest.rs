@@ -23,6 +23,8 @@ pub(super) enum Argument {
     Stride(Var, i64),
     /// A factor or a summand that has a size or a rate in it.
     Number(Scalar),
+    /// An element that no iteration changes.
+    Fixed(usize, i64),
     /// A register that the nest only reads.
     Value(Reg),
     /// An accumulator that it changes.

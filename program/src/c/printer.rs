@@ -28,6 +28,7 @@ impl Functions {
             regs: FxHashMap::default(),
             keyed: FxHashMap::default(),
             nest: None,
+            fixed: Vec::new(),
             out: String::new(),
         };
         let first = kernel.shared().len();
@@ -44,7 +45,7 @@ impl Functions {
                 printer.stmt(stmt, 2);
             }
         }
-        let body = printer.out;
+        let Printer { fixed, out: body, .. } = printer;
 
         let mut out = String::new();
         // The kernel's name comes from outside; a comment must not end early.
@@ -59,6 +60,11 @@ impl Functions {
             let constant = if buffer.access == Access::Read { "const " } else { "" };
             let ty = stored(buffer.dtype);
             _ = writeln!(out, "  {constant}{ty} *restrict b{i} = ({constant}{ty} *)buffers[{i}]; /* {} */", buffer.len);
+        }
+        for (i, (buffer, at)) in fixed.into_iter().enumerate() {
+            let dtype = kernel.buffers[buffer].dtype;
+            let (ty, test) = (held(dtype), if dtype == DType::Bool { " != 0" } else { "" });
+            _ = writeln!(out, "  const {ty} f{i} = b{buffer}[{at}]{test};");
         }
         _ = write!(out, "  VECTOR_LOOP\n  for (int64_t i0 = lo; i0 < hi; ++i0) {{\n{body}  }}\n  LEAVE\n}}\n");
         (out, called)
@@ -78,6 +84,7 @@ impl Functions {
             regs: printer.regs.clone(),
             keyed: FxHashMap::default(),
             nest: Some(Nest::new(stmt)),
+            fixed: Vec::new(),
             out: String::new(),
         };
         inner.stmt(stmt, 1);
@@ -113,6 +120,8 @@ struct Printer<'a> {
     keyed: FxHashMap<Reg, bool>,
     /// Where a nest of the kernel is printed as a function of its own.
     nest: Option<Nest>,
+    /// Elements that are the same in all iterations, loaded before the first: buffers and positions.
+    fixed: Vec<(usize, i64)>,
     out: String,
 }
 
@@ -130,6 +139,23 @@ impl Printer<'_> {
     fn buffer(&mut self, number: usize) -> String {
         let own = || format!("b{number}");
         self.nest.as_mut().map_or_else(own, |nest| nest.argument(Argument::Buffer(number)))
+    }
+
+    /// An element that no iteration changes, where it is one. Vector code takes these loads badly, under conditions most of
+    /// all.
+    fn fixed(&mut self, buffer: usize, index: &Index) -> Option<String> {
+        let (at, known) = (index.as_constant()?, self.kernel.buffers.get(buffer)?);
+        if known.access != Access::Read || usize::try_from(at).is_ok_and(|at| at >= known.len) || at < 0 {
+            return None;
+        }
+        if let Some(nest) = &mut self.nest {
+            return Some(nest.argument(Argument::Fixed(buffer, at)));
+        }
+        let place = self.fixed.iter().position(|fixed| *fixed == (buffer, at)).unwrap_or_else(|| {
+            self.fixed.push((buffer, at));
+            self.fixed.len() - 1
+        });
+        Some(format!("f{place}"))
     }
 
     fn line(&mut self, depth: usize, text: std::fmt::Arguments) {
@@ -223,6 +249,9 @@ impl Printer<'_> {
             Expr::Reg(reg) => (self.reg(*reg), self.regs.get(reg).copied().unwrap_or(DType::F32)),
             Expr::Index(index) => (self.index(index), DType::I64),
             Expr::Load { buffer, index } => {
+                if let Some(fixed) = self.fixed(*buffer, index) {
+                    return (fixed, self.dtype(*buffer));
+                }
                 let (b, at) = (self.buffer(*buffer), self.index(index));
                 match self.dtype(*buffer) {
                     DType::Bool => (format!("({b}[{at}] != 0)"), DType::Bool),
@@ -307,6 +336,7 @@ impl Printer<'_> {
             }
             Argument::Offset(_) | Argument::Extent(_) | Argument::Stride(..) => "int64_t ".into(),
             Argument::Number(value) => format!("{} ", held(value.dtype())),
+            Argument::Fixed(buffer, _) => format!("{} ", held(self.dtype(*buffer))),
             Argument::Value(reg) => format!("{} ", register(reg)),
             Argument::Accumulator(reg) => format!("{} *", register(reg)),
         }
@@ -320,6 +350,7 @@ impl Printer<'_> {
             Argument::Extent(var) => self.extents.get(var).map_or(0, |extent| *extent).to_string(),
             Argument::Stride(_, by) => constant(Scalar::I64(*by)),
             Argument::Number(value) => constant(*value),
+            Argument::Fixed(buffer, at) => self.fixed(*buffer, &Index::constant(*at)).unwrap_or_default(),
             Argument::Value(reg) => self.reg(*reg),
             Argument::Accumulator(reg) => format!("&{}", self.reg(*reg)),
         }

@@ -1,5 +1,6 @@
 //! Kernels as native code: printed as C, compiled by the system's compiler, cached by content, loaded.
 
+use crate::cpu::flags::{self, Levels};
 use fgc_program::{Kernel, c};
 use libloading::Library;
 use rustc_hash::FxHashMap;
@@ -12,28 +13,7 @@ use thiserror::Error;
 /// A compiled kernel: its buffers' addresses, first and last (exclusive) iteration.
 pub type Entry = unsafe extern "C" fn(*const *mut c_void, i64, i64);
 
-/// NaN and infinity keep their meaning; sums may be regrouped, which vector code needs.
-const FLAGS: &[&str] = &[
-    // What -O2 and -O3 add takes as long again to compile and gains nothing measurable, but for vector code and its cost
-    // model.
-    "-O1",
-    "-ftree-vectorize",
-    "-fvect-cost-model=dynamic",
-    "-march=native",
-    "-std=gnu99",
-    "-fno-math-errno",
-    "-fno-trapping-math",
-    "-fassociative-math",
-    "-freciprocal-math",
-    "-fno-signed-zeros",
-    "-fPIC",
-    "-w",
-];
-
-/// For code that takes hardly any of a plan's time, besides [`FLAGS`]: in a third to half of the time.
-const QUICK: &[&str] = &["-Og", "-fno-tree-vectorize"];
-
-/// What all such code together, as scalar code, may take of a plan's time.
+/// What code that is compiled quickly, as scalar code, may take of a plan's time, all of it together.
 const LITTLE: f64 = 0.001;
 
 /// Bytes of one unit at least: the compiler's start and the prelude are paid once a unit.
@@ -90,7 +70,7 @@ impl Compiler {
 
     /// Compiles with `command` and keeps results in `cache`/kernels.
     pub fn new(command: &str, cache: &Path) -> Compiler {
-        let mut flags = FLAGS.to_vec();
+        let mut flags = flags::ALWAYS.to_vec();
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx512f") {
             // Compilers default to half-width vectors here, 1.5 times slower on exponentials.
@@ -106,8 +86,9 @@ impl Compiler {
         if kernels.is_empty() {
             return Ok(Compiled { entries: Vec::new(), built: 0, _library: None });
         }
-        let Code { units, places } = Code::new(kernels, shares);
-        let path = self.cache.join(format!("{}.so", self.hash(&units, &self.version()?)));
+        let version = self.version()?;
+        let Code { units, places } = Code::new(kernels, shares, flags::levels(&version));
+        let path = self.cache.join(format!("{}.so", self.hash(&units, &version)));
         std::fs::create_dir_all(&self.cache).map_err(|source| self.cache_error(source))?;
         let mut built = 0;
         if !path.exists() {
@@ -228,7 +209,7 @@ const PLACEHOLDER: &str = "@name@";
 /// A file to compile, but for the prelude.
 struct Unit {
     text: String,
-    /// Besides [`FLAGS`].
+    /// Besides [`flags::ALWAYS`].
     flags: &'static [&'static str],
 }
 
@@ -249,7 +230,7 @@ struct Code {
 
 impl Code {
     /// Each distinct text once. What a kernel is called does not count.
-    fn new(kernels: &[Kernel], shares: &[f64]) -> Code {
+    fn new(kernels: &[Kernel], shares: &[f64], levels: Levels) -> Code {
         assert_eq!(kernels.len(), shares.len(), "a share for each kernel");
         let mut functions = c::Functions::default();
         let mut seen: FxHashMap<String, usize> = FxHashMap::default();
@@ -278,7 +259,8 @@ impl Code {
         let size = UNIT.max(texts.iter().map(|text| text.text.len()).sum::<usize>() / (cores * SHARES));
         let of =
             |wanted: bool| texts.iter().zip(&quick).filter(move |pair| *pair.1 == wanted).map(|pair| &pair.0.text[..]);
-        let units = [(false, &[][..]), (true, QUICK)].map(|(wanted, flags)| divide(of(wanted), size, flags));
+        let units =
+            [(false, levels.vector), (true, levels.quick)].map(|(wanted, flags)| divide(of(wanted), size, flags));
         Code { units: units.into_iter().flatten().collect(), places }
     }
 }

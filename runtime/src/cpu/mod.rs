@@ -14,6 +14,7 @@ mod contract;
 pub mod conv;
 pub mod cost;
 pub mod device;
+mod flags;
 pub mod interpret;
 pub mod memory;
 pub mod naive;

@@ -4,6 +4,7 @@ use fgc_program::*;
 use fgc_runtime::Values;
 use fgc_runtime::cpu::compile::Compiler;
 use fgc_runtime::cpu::{Backend, Device};
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 /// A program of persistent buffers, one plan and nothing else.
@@ -41,11 +42,16 @@ pub fn kernel(extent: usize, buffers: Vec<(DType, usize, Access)>, body: Vec<Stm
 
 static CACHE: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().expect("a temporary directory"));
 
+/// `CC`, so that other compilers can be tested, too.
+pub fn compiler(cache: &Path) -> Compiler {
+    Compiler::new(std::env::var("CC").as_deref().unwrap_or("cc"), cache)
+}
+
 /// `program` on a backend, with the first buffers written.
 pub fn device(program: &Program, backend: Backend, threads: usize, inputs: &[Values]) -> Device {
     let program = Arc::new(program.clone());
     let device = match backend {
-        Backend::Compiled => Device::compiled(program, &Compiler::new("cc", CACHE.path()), threads),
+        Backend::Compiled => Device::compiled(program, &compiler(CACHE.path()), threads),
         _ => Device::new(program, backend, threads),
     };
     let mut device = device.unwrap_or_else(|e| panic!("{e}"));

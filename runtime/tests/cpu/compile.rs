@@ -26,7 +26,7 @@ fn logging(dir: &Path, then: &str) -> (PathBuf, PathBuf) {
 #[test]
 fn what_is_in_the_cache_is_not_compiled_again() {
     let dir = tempfile::tempdir().unwrap();
-    let (script, log) = logging(dir.path(), "exec cc \"$@\"");
+    let (script, log) = logging(dir.path(), "exec ${CC:-cc} \"$@\"");
     let compiler = Compiler::new(&script.display().to_string(), dir.path());
     let compilations = || std::fs::read_to_string(&log).unwrap_or_default().lines().count();
     let program = Arc::new(single(doubling("first", 2.0)));
@@ -46,14 +46,18 @@ fn what_is_in_the_cache_is_not_compiled_again() {
 #[test]
 fn little_work_is_compiled_quickly() {
     let dir = tempfile::tempdir().unwrap();
-    let (script, log) = logging(dir.path(), "exec cc \"$@\"");
+    let (script, log) = logging(dir.path(), "exec ${CC:-cc} \"$@\"");
     let compiler = Compiler::new(&script.display().to_string(), dir.path());
     let kernels = [doubling("a", 2.0), doubling("b", 3.0), doubling("c", 4.0)];
     let compiled = compiler.compile(&kernels, &[0.001, 0.5, 0.0]).unwrap();
     // One file of two kernels, one of one; then the linker.
     let log = std::fs::read_to_string(&log).unwrap();
     assert_eq!((compiled.built, log.lines().count()), (2, 3), "{log}");
-    assert_eq!(log.lines().filter(|line| line.contains("-Og")).count(), 1, "{log}");
+    let flags = |line: &str| {
+        line.split(' ').filter(|word| word.starts_with("-f") || word.starts_with("-O")).map(String::from).collect()
+    };
+    let [first, second]: [Vec<String>; 2] = [0, 1].map(|i| log.lines().nth(i).map(flags).unwrap_or_default());
+    assert_ne!(first, second, "{log}");
     for (entry, factor) in compiled.entries.iter().zip([2.0, 3.0, 4.0]) {
         let (x, mut y) = ([1.0f32, -2.5, 7.0], [0.0f32; 3]);
         let buffers = [x.as_ptr().cast_mut().cast(), y.as_mut_ptr().cast()];
@@ -66,7 +70,7 @@ fn little_work_is_compiled_quickly() {
 #[test]
 fn a_damaged_cache_entry_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
-    let compiler = Compiler::new("cc", dir.path());
+    let compiler = compiler(dir.path());
     drop(compiler.compile(&[doubling("k", 2.0)], &[1.0]).unwrap());
     let entries = std::fs::read_dir(dir.path().join("kernels")).unwrap().map(|entry| entry.unwrap().path());
     let object = entries.into_iter().find(|path| path.extension().is_some_and(|e| e == "so")).unwrap();

@@ -219,6 +219,39 @@ fn indices_guards_and_computed_positions_agree() {
     assert_eq!((padded[0], padded[2 * w + 3], turned[1]), (-1.0, x[3], x[w]));
 }
 
+/// Elements that all iterations share, of each type, in the grid's loop and in a nest's; one of them past the end, where its
+/// guard keeps it from being read.
+#[test]
+fn shared_elements_under_guards_agree() {
+    let n = 100;
+    let shared = |buffer, at| load(buffer, Index::constant(at));
+    let flag = |at| select(shared(1, at), shared(2, 1), shared(3, 99));
+    let scaled = |x| bin(BinaryOp::Mul, x, bin(BinaryOp::Add, flag(0), flag(1)));
+    let nest = Stmt::For {
+        var: Var(1),
+        extent: n,
+        vector: true,
+        body: vec![store(5, affine(&[(0, n as i64), (1, 1)], 0), scaled(load(0, var(1))))],
+    };
+    let wide = Expr::Cast(DType::F32, Box::new(shared(4, 2)));
+    let body = vec![store(6, var(0), bin(BinaryOp::Sub, scaled(load(0, var(0))), wide)), nest];
+    let mut buffers = vec![(DType::F32, n, Access::Read), (DType::Bool, 2, Access::Read)];
+    buffers.extend([(DType::F32, 2, Access::Read), (DType::F32, 2, Access::Read), (DType::F64, 3, Access::Read)]);
+    buffers.extend([(DType::F32, n * n, Access::Write), (DType::F32, n, Access::Write)]);
+    let program = single(kernel(n, buffers, body));
+    let inputs = [
+        floats(DType::F32, &noise(1, n)),
+        Values::Bool(vec![true, true]),
+        floats(DType::F32, &[7.0, 0.5]),
+        floats(DType::F32, &[3.0, 2.0]),
+        floats(DType::F64, &[0.0, 0.0, -0.25]),
+    ];
+    let found = run(&program, Backend::Compiled, 1, &inputs);
+    assert_eq!(run(&program, Backend::Interpreter, 1, &inputs), found);
+    let (x, nested, own) = (as_f64(&found[0]), as_f64(&found[5]), as_f64(&found[6]));
+    assert_eq!((nested[3 * n + 2], own[4]), (x[2], x[4] + 0.25));
+}
+
 #[test]
 fn a_position_out_of_bounds_is_a_fault_or_nan_but_never_foreign_memory() {
     let gather = Expr::LoadAt { buffer: 0, at: Box::new(load(1, var(0))) };
