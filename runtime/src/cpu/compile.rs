@@ -3,7 +3,7 @@
 use crate::cpu::flags::{self, Levels};
 use fgc_program::{Kernel, c};
 use libloading::Library;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::ffi::{OsStr, c_void};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -241,9 +241,8 @@ impl Code {
             called.iter().for_each(|nest| nests[*nest] += share);
             let code = text.split_once('\n').map_or("", |(_comment, code)| code).to_string();
             let place = *seen.entry(code).or_insert_with(|| {
-                let declared: String = called.iter().map(|nest| functions.declaration(*nest)).collect();
-                let text = declared + &text.replacen(PLACEHOLDER, &format!("k{}", own.len()), 1);
-                own.push(Text { text, share: 0.0, only_calls: c::only_calls(kernel) });
+                let text = text.replacen(PLACEHOLDER, &format!("k{}", own.len()), 1);
+                own.push(Text { text, called, share: 0.0, only_calls: c::only_calls(kernel) });
                 own.len() - 1
             });
             own[place].share += share;
@@ -251,16 +250,16 @@ impl Code {
         });
         let places = places.collect();
         // What takes longest first.
-        let nests = functions.nests.into_iter().zip(nests);
-        let mut texts: Vec<Text> = nests.map(|(text, share)| Text { text, share, only_calls: false }).collect();
+        let nests = functions.nests.iter().cloned().zip(nests);
+        let nest = |(text, share)| Text { text, called: Vec::new(), share, only_calls: false };
+        let mut texts: Vec<Text> = nests.map(nest).collect();
         texts.extend(own);
         let quick = quick(&texts);
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let size = UNIT.max(texts.iter().map(|text| text.text.len()).sum::<usize>() / (cores * SHARES));
-        let of =
-            |wanted: bool| texts.iter().zip(&quick).filter(move |pair| *pair.1 == wanted).map(|pair| &pair.0.text[..]);
-        let units =
-            [(false, levels.vector), (true, levels.quick)].map(|(wanted, flags)| divide(of(wanted), size, flags));
+        let of = |wanted: bool| texts.iter().zip(&quick).filter(move |pair| *pair.1 == wanted).map(|pair| pair.0);
+        let units = [(false, levels.vector), (true, levels.quick)]
+            .map(|(wanted, flags)| divide(of(wanted), &functions, size, flags));
         Code { units: units.into_iter().flatten().collect(), places }
     }
 }
@@ -268,6 +267,8 @@ impl Code {
 /// A function, or several.
 struct Text {
     text: String,
+    /// The nests that it calls.
+    called: Vec<usize>,
     /// Of a plan's time, if this were scalar code.
     share: f64,
     only_calls: bool,
@@ -287,14 +288,24 @@ fn quick(texts: &[Text]) -> Vec<bool> {
     quick
 }
 
-/// Units of at least so many bytes, but for the last.
-fn divide<'a>(texts: impl Iterator<Item = &'a str>, size: usize, flags: &'static [&'static str]) -> Vec<Unit> {
+/// Units of at least so many bytes, but for the last. Each declares the nests that it calls once.
+fn divide<'a>(
+    texts: impl Iterator<Item = &'a Text>,
+    functions: &c::Functions,
+    size: usize,
+    flags: &'static [&'static str],
+) -> Vec<Unit> {
     let mut units: Vec<Unit> = Vec::new();
-    for text in texts {
-        match units.last_mut() {
-            Some(unit) if unit.text.len() < size => unit.text.extend(["\n", text]),
-            _ => units.push(Unit { text: text.into(), flags }),
+    let mut declared: FxHashSet<usize> = FxHashSet::default();
+    for Text { text, called, .. } in texts {
+        if units.last().is_none_or(|unit| unit.text.len() >= size) {
+            units.push(Unit { text: String::new(), flags });
+            declared.clear();
         }
+        let Some(unit) = units.last_mut() else { continue };
+        let new = called.iter().filter(|nest| declared.insert(**nest));
+        unit.text.extend(new.map(|nest| functions.declaration(*nest)));
+        unit.text.extend([text, "\n"]);
     }
     units
 }
