@@ -145,7 +145,8 @@ impl Printer<'_> {
     /// all.
     fn fixed(&mut self, buffer: usize, index: &Index) -> Option<String> {
         let (at, known) = (index.as_constant()?, self.kernel.buffers.get(buffer)?);
-        if known.access != Access::Read || usize::try_from(at).is_ok_and(|at| at >= known.len) || at < 0 {
+        let within = usize::try_from(at).is_ok_and(|at| at < known.len);
+        if !within || known.access != Access::Read {
             return None;
         }
         if let Some(nest) = &mut self.nest {

@@ -87,20 +87,21 @@ impl Compiler {
             return Ok(Compiled { entries: Vec::new(), built: 0, _library: None });
         }
         let version = self.version()?;
-        let Code { units, places } = Code::new(kernels, shares, flags::levels(&version));
-        let path = self.cache.join(format!("{}.so", self.hash(&units, &version)));
+        let levels = flags::levels(&version);
+        let Code { units, places } = Code::new(kernels, shares);
+        let path = self.cache.join(format!("{}.so", self.hash(&units, &levels, &version)));
         std::fs::create_dir_all(&self.cache).map_err(|source| self.cache_error(source))?;
         let mut built = 0;
         if !path.exists() {
             built = units.len();
-            self.build(&units, &path)?;
+            self.build(&units, &levels, &path)?;
         }
         // SAFETY: the file is code this compiler made, from a directory of the user's own; it has no initialisers.
         let library = match unsafe { Library::new(&path) } {
             Ok(library) => library,
             // A damaged file, perhaps of a machine that lost power: once more.
             Err(_) => {
-                self.build(&units, &path)?;
+                self.build(&units, &levels, &path)?;
                 // SAFETY: as above.
                 unsafe { Library::new(&path)? }
             }
@@ -114,11 +115,13 @@ impl Compiler {
     }
 
     /// Of all that decides the machine code.
-    fn hash(&self, units: &[Unit], version: &str) -> String {
+    fn hash(&self, units: &[Unit], levels: &Levels, version: &str) -> String {
         let mut hasher = blake3::Hasher::new();
-        let (command, flags, cpu) = (self.command.join(" "), self.flags.join(" "), cpu());
-        let others = [c::PRELUDE, &command, &flags, version, &cpu];
-        for part in others.into_iter().chain(units.iter().flat_map(Unit::parts)) {
+        let flags = [&self.flags[..], levels.vector, levels.quick].map(|flags| flags.join(" "));
+        let (command, cpu) = (self.command.join(" "), cpu());
+        let others = [c::PRELUDE, &command, version, &cpu].into_iter().chain(flags.iter().map(String::as_str));
+        let texts = units.iter().flat_map(|unit| [if unit.quick { "quick" } else { "vector" }, &unit.text]);
+        for part in others.chain(texts) {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());
         }
@@ -142,17 +145,22 @@ impl Compiler {
 
     /// Compiles units on all cores and makes one library of them, in a directory of its own; then it is renamed: a reader
     /// never sees half a file. Where compiling fails the directory stays, for people to look into.
-    fn build(&self, units: &[Unit], path: &Path) -> Result<(), CompileError> {
+    fn build(&self, units: &[Unit], levels: &Levels, path: &Path) -> Result<(), CompileError> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let own = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let dir = path.with_extension(own);
         std::fs::create_dir_all(&dir).map_err(|e| self.cache_error(e))?;
         let library = dir.join("all.so");
-        if let [unit] = units {
-            self.translate(unit, &dir.join("0.c"), "-shared", &library)?;
+        let vector = self.known(levels.vector)?;
+        let translate = |i: usize, kind, to: &Path| {
+            let flags = if units[i].quick { levels.quick } else { &vector };
+            self.translate(&units[i].text, flags, &dir.join(format!("{i}.c")), kind, to)
+        };
+        if units.len() == 1 {
+            translate(0, "-shared", &library)?;
         } else {
             let objects: Vec<PathBuf> = (0..units.len()).map(|i| dir.join(format!("{i}.o"))).collect();
-            in_parallel(units.len(), &|i| self.translate(&units[i], &dir.join(format!("{i}.c")), "-c", &objects[i]))?;
+            in_parallel(units.len(), &|i| translate(i, "-c", &objects[i]))?;
             let inputs = objects.iter().map(|object| object.as_os_str());
             let args = ["-shared", "-o"].map(OsStr::new).into_iter().chain([library.as_os_str()]);
             self.succeed(args.chain(inputs).chain([OsStr::new("-lm")]), &dir)?;
@@ -161,10 +169,29 @@ impl Compiler {
         std::fs::remove_dir_all(&dir).map_err(|e| self.cache_error(e))
     }
 
+    /// These flags but for those that this version of the compiler does not know, which it names when it refuses them.
+    fn known(&self, flags: &[&'static str]) -> Result<Vec<&'static str>, CompileError> {
+        let mut known = flags.to_vec();
+        loop {
+            let all = self.flags.iter().chain(&known).chain(&["-fsyntax-only", "-x", "c", "/dev/null"]);
+            let output = self.run(&all.map(OsStr::new).collect::<Vec<_>>())?;
+            let (said, before) = (String::from_utf8_lossy(&output.stderr), known.len());
+            // Behind the name may be what else could have been meant.
+            let refused = |flag: &str| said.lines().any(|line| line.split(';').next().unwrap_or(line).contains(flag));
+            if !output.status.success() {
+                known.retain(|flag| !refused(flags::name(flag)));
+            }
+            // What else is wrong shows when there is something to compile.
+            if known.len() == before {
+                return Ok(known);
+            }
+        }
+    }
+
     /// Writes a unit to `source` and compiles it.
-    fn translate(&self, unit: &Unit, source: &Path, kind: &str, to: &Path) -> Result<(), CompileError> {
-        std::fs::write(source, [c::PRELUDE, &unit.text].concat()).map_err(|e| self.cache_error(e))?;
-        let flags = self.flags.iter().chain(unit.flags).map(|flag| OsStr::new(*flag));
+    fn translate(&self, text: &str, flags: &[&str], source: &Path, kind: &str, to: &Path) -> Result<(), CompileError> {
+        std::fs::write(source, [c::PRELUDE, text].concat()).map_err(|e| self.cache_error(e))?;
+        let flags = self.flags.iter().chain(flags).map(|flag| OsStr::new(*flag));
         let rest = [OsStr::new(kind), "-o".as_ref(), to.as_os_str(), source.as_os_str(), "-lm".as_ref()];
         self.succeed(flags.chain(rest), source)
     }
@@ -209,15 +236,7 @@ const PLACEHOLDER: &str = "@name@";
 /// A file to compile, but for the prelude.
 struct Unit {
     text: String,
-    /// Besides [`flags::ALWAYS`].
-    flags: &'static [&'static str],
-}
-
-impl Unit {
-    /// All that decides its machine code.
-    fn parts(&self) -> impl Iterator<Item = &str> {
-        self.flags.iter().copied().chain([self.text.as_str()])
-    }
+    quick: bool,
 }
 
 /// Kernels as text to compile.
@@ -230,7 +249,7 @@ struct Code {
 
 impl Code {
     /// Each distinct text once. What a kernel is called does not count.
-    fn new(kernels: &[Kernel], shares: &[f64], levels: Levels) -> Code {
+    fn new(kernels: &[Kernel], shares: &[f64]) -> Code {
         assert_eq!(kernels.len(), shares.len(), "a share for each kernel");
         let mut functions = c::Functions::default();
         let mut seen: FxHashMap<String, usize> = FxHashMap::default();
@@ -258,8 +277,7 @@ impl Code {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let size = UNIT.max(texts.iter().map(|text| text.text.len()).sum::<usize>() / (cores * SHARES));
         let of = |wanted: bool| texts.iter().zip(&quick).filter(move |pair| *pair.1 == wanted).map(|pair| pair.0);
-        let units = [(false, levels.vector), (true, levels.quick)]
-            .map(|(wanted, flags)| divide(of(wanted), &functions, size, flags));
+        let units = [false, true].map(|quick| divide(of(quick), &functions, size, quick));
         Code { units: units.into_iter().flatten().collect(), places }
     }
 }
@@ -289,17 +307,12 @@ fn quick(texts: &[Text]) -> Vec<bool> {
 }
 
 /// Units of at least so many bytes, but for the last. Each declares the nests that it calls once.
-fn divide<'a>(
-    texts: impl Iterator<Item = &'a Text>,
-    functions: &c::Functions,
-    size: usize,
-    flags: &'static [&'static str],
-) -> Vec<Unit> {
+fn divide<'a>(texts: impl Iterator<Item = &'a Text>, functions: &c::Functions, size: usize, quick: bool) -> Vec<Unit> {
     let mut units: Vec<Unit> = Vec::new();
     let mut declared: FxHashSet<usize> = FxHashSet::default();
     for Text { text, called, .. } in texts {
         if units.last().is_none_or(|unit| unit.text.len() >= size) {
-            units.push(Unit { text: String::new(), flags });
+            units.push(Unit { text: String::new(), quick });
             declared.clear();
         }
         let Some(unit) = units.last_mut() else { continue };

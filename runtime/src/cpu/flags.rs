@@ -21,17 +21,18 @@ pub struct Levels {
     pub quick: &'static [&'static str],
 }
 
-/// Conditions that a loop does not change are asked before it: loads under conditions are no vector code.
-///
-/// What else -O2 and -O3 add to -O1 takes as long again to compile and gains nothing measurable, but for vector code and its cost
-/// model; of what -O1 does the rest of this list takes a quarter, though no pass much of it, and gains no more.
+/// What -O2 and -O3 add to -O1 takes as long again to compile and gains nothing measurable, but for vector code, its cost
+/// model, and asking before a loop what the loop does not change: loads under conditions are no vector code. Of what -O1 does
+/// the passes here take a quarter together, if none of them much, and gain no more.
 const GCC: Levels = Levels {
     vector: &[
         "-O1",
         "-ftree-vectorize",
         "-fvect-cost-model=dynamic",
         "-funswitch-loops",
+        // The depth of such conditions, up to gcc 12 and from 13 on.
         "--param=max-unswitch-level=8",
+        "--param=max-unswitch-depth=100",
         "--param=max-unswitch-insns=400",
         "-fno-asynchronous-unwind-tables",
         "-fno-early-inlining",
@@ -65,4 +66,10 @@ const OTHERS: Levels = Levels { vector: &["-O2"], quick: &["-O1"] };
 /// For the compiler that says this of its version.
 pub fn levels(version: &str) -> Levels {
     if version.contains("Free Software Foundation") { GCC } else { OTHERS }
+}
+
+/// What compilers that do not know a flag call it.
+pub fn name(flag: &str) -> &str {
+    let flag = flag.strip_prefix("--param=").unwrap_or(flag);
+    flag.split_once('=').map_or(flag, |(name, _)| name)
 }

@@ -17,7 +17,10 @@ fn doubling(name: &str, factor: f32) -> Kernel {
 /// A compiler that notes each compilation in `log`.
 fn logging(dir: &Path, then: &str) -> (PathBuf, PathBuf) {
     let (script, log) = (dir.join("cc.sh"), dir.join("log"));
-    let text = format!("#!/bin/sh\n[ \"$1\" = --version ] || echo run \"$*\" >> {}\n{then}\n", log.display());
+    let text = format!(
+        "#!/bin/sh\ncase \"$*\" in --version|*-fsyntax-only*) ;; *) echo \"$*\" >> {} ;; esac\n{then}\n",
+        log.display()
+    );
     std::fs::write(&script, text).unwrap();
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
     (script, log)
@@ -65,6 +68,19 @@ fn little_work_is_compiled_quickly() {
         unsafe { entry(buffers.as_ptr(), 0, 3) };
         assert_eq!(y, x.map(|x| x * factor));
     }
+}
+
+/// As those of other versions are.
+#[test]
+fn flags_that_a_compiler_does_not_know_are_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let refuse = "for flag; do case $flag in *-unswitch-*|-fno-tree-sra) \
+                  echo \"cc: error: unknown '${flag%=*}'; did you mean '-march=native'?\" >&2; bad=1;; esac; done; [ -z \"$bad\" ] || exit 1";
+    let (script, log) = logging(dir.path(), &format!("{refuse}\nexec ${{CC:-cc}} \"$@\""));
+    let compiler = Compiler::new(&script.display().to_string(), dir.path());
+    assert_eq!(compiler.compile(&[doubling("k", 2.0)], &[1.0]).unwrap().entries.len(), 1);
+    let log = std::fs::read_to_string(&log).unwrap();
+    assert!(log.lines().count() == 1 && log.contains("-march=native") && !log.contains("max-unswitch"), "{log}");
 }
 
 #[test]
