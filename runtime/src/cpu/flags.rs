@@ -32,7 +32,7 @@ const GCC: Levels = Levels {
         "-funswitch-loops",
         // The depth of such conditions, up to gcc 12 and from 13 on.
         "--param=max-unswitch-level=8",
-        "--param=max-unswitch-depth=100",
+        "--param=max-unswitch-depth=50",
         "--param=max-unswitch-insns=400",
         "-fno-asynchronous-unwind-tables",
         "-fno-early-inlining",
