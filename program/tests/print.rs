@@ -135,3 +135,26 @@ fn kernels_as_text() {
 fn plans_as_text() {
     insta::assert_snapshot!(print::plans(&program()));
 }
+
+/// What all iterations share is loaded once, before the loop, where compilers make vector code of the rest; what a guard may
+/// keep from being read stays behind it.
+#[test]
+fn shared_elements_are_loaded_before_the_loop() {
+    let buffer = |dtype, len, access| KernelBuffer { dtype, len, access };
+    let shared = |buffer, at| Box::new(Expr::Load { buffer, index: Index::constant(at) });
+    let value = Expr::Select { cond: shared(0, 0), then: shared(1, 2), otherwise: shared(1, 3) };
+    let kernel = Kernel {
+        name: "shared".into(),
+        buffers: vec![
+            buffer(DType::Bool, 1, Access::Read),
+            buffer(DType::F32, 3, Access::Read),
+            buffer(DType::F32, 64, Access::Write),
+        ],
+        extent: 64,
+        body: vec![Stmt::Store { buffer: 2, index: index(vec![(var(0), 1)], 0), value }],
+    };
+    let (text, _) = c::Functions::default().kernel(&kernel, "k");
+    let (before, within) = text.split_once("for (").expect("a loop");
+    assert!(before.contains("_Bool f0 = b0[0] != 0;") && before.contains("float f1 = b1[2];"), "{text}");
+    assert!(within.contains("(f0 ? f1 : b1[(INT64_C(3))])"), "{text}");
+}
